@@ -1,0 +1,55 @@
+package v1alpha1
+
+import "k8s.io/apimachinery/pkg/types"
+
+// Labels, annotations and finalizers that Hayloft sets. Their prefix is the
+// API group, so none collides with Longhorn's, Harvester's or KubeVirt's.
+const (
+	// LabelPoint holds the UID of the VMBackup that an object belongs to.
+	LabelPoint = "hayloft.dev/point"
+	// LabelRestore holds the UID of the VMRestore that made an object.
+	LabelRestore = "hayloft.dev/restore"
+	// LabelLease tells the two kinds of coordination Leases apart: "session"
+	// or "volume".
+	LabelLease = "hayloft.dev/lease"
+	// LabelNode holds the node of a session Lease.
+	LabelNode = "hayloft.dev/node"
+	// LabelVM holds the name of the VM that a VMBackup is a point of.
+	LabelVM = "hayloft.dev/vm"
+	// FinalizerData keeps a VMBackup until its data is removed or given up.
+	FinalizerData = "hayloft.dev/data"
+	// FinalizerRestore keeps a VMRestore until what it made half is removed.
+	FinalizerRestore = "hayloft.dev/restore"
+)
+
+// Condition types. Ready is true when the object is fully usable; Progressing
+// says, while it is not, what is being done or waited for.
+const (
+	ConditionReady       = "Ready"
+	ConditionProgressing = "Progressing"
+)
+
+// BackingImage names the image that a volume was made from. A backup of such a
+// volume holds only the difference to the image, so both fields must match
+// where it is restored.
+type BackingImage struct {
+	// Name of Longhorn's BackingImage object.
+	Name string `json:"name"`
+	// Checksum is Longhorn's sha512 of the image file, hex.
+	Checksum string `json:"checksum"`
+}
+
+// ObjectReference names the object that a NodeJob works for.
+type ObjectReference struct {
+	// +kubebuilder:validation:Enum=VMBackup;VMRestore
+	Kind      string    `json:"kind"`
+	Namespace string    `json:"namespace"`
+	Name      string    `json:"name"`
+	UID       types.UID `json:"uid"`
+}
+
+// Progress of a transfer. Bytes are of the disk's data, before compression.
+type Progress struct {
+	BytesDone  int64 `json:"bytesDone"`
+	BytesTotal int64 `json:"bytesTotal"`
+}

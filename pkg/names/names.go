@@ -1,0 +1,84 @@
+// Package names makes the names that Hayloft gives to things outside its own
+// API: engine snapshots, Longhorn backups and volumes, leases and jobs.
+//
+// A name is a function of what the thing is for, so that a second maker meets
+// the first one's work, and it is never used for two different things: the
+// engine picks an incremental's base by snapshot name, and overwrites a backup
+// of the same name, both without an error. It holds no other rules.
+package names
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/google/uuid"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Prefix of every name that Hayloft gives on engines and targets.
+const Prefix = "hl-"
+
+// space is the namespace of the name-based UUIDs made here; its value is
+// arbitrary and must never change.
+var space = uuid.MustParse("5f0ae1f5-5f55-4d9f-9a6c-1c2b8f6f7a0e")
+
+// Snapshot is the engine snapshot of one disk in the cut-th cut of a point.
+func Snapshot(point types.UID, cut int32, disk string) string {
+	return fmt.Sprintf("%s%s-c%d-%s", Prefix, point, cut, disk)
+}
+
+var snapshotName = regexp.MustCompile(`^hl-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-c([1-9][0-9]{0,8})-(.+)$`)
+
+// SnapshotPoint tells which point an engine snapshot was cut for; false when
+// the snapshot is not Hayloft's.
+func SnapshotPoint(snapshot string) (types.UID, bool) {
+	m := snapshotName.FindStringSubmatch(snapshot)
+	if m == nil {
+		return "", false
+	}
+	return types.UID(m[1]), true
+}
+
+// Backup is the Longhorn backup of one disk of a point, in one attempt.
+func Backup(point types.UID, disk string, attempt int32) string {
+	return fmt.Sprintf("%s%s-a%d-%s", Prefix, point, attempt, disk)
+}
+
+// Volume is the Longhorn volume made for one attempt to restore one disk. It
+// is 39 characters long: Longhorn puts volume names into label values (63) and
+// socket paths (108).
+func Volume(restore types.UID, disk string, attempt int32) string {
+	return Prefix + uuid.NewSHA1(space, fmt.Appendf(nil, "%s/%s/%d", restore, disk, attempt)).String()
+}
+
+// RestoreDisk is the name of the restored replica's snapshot file: one per
+// volume, since a volume is restored into once.
+func RestoreDisk(volume string) string {
+	return "volume-snap-" + volume + ".img"
+}
+
+// VolumeLease is the Lease of a Longhorn volume.
+func VolumeLease(volume string) string { return "volume-" + volume }
+
+// SessionLease is the heartbeat Lease of an agent session.
+func SessionLease(session string) string { return "session-" + session }
+
+// Job is the NodeJob for one kind of work ("cut", "backup", "restore",
+// "remove") of an owner, for one disk ("" for all) and attempt.
+func Job(kind string, owner types.UID, disk string, attempt int32) string {
+	parts := []string{kind, string(owner)}
+	if disk != "" {
+		parts = append(parts, Short(disk))
+	}
+	return fmt.Sprintf("%s-%d", strings.Join(parts, "-"), attempt)
+}
+
+// Short is a 10 character digest of s, for names whose readable form would be
+// too long or hold characters that a DNS label may not.
+func Short(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:5])
+}
