@@ -12,6 +12,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/google/uuid"
@@ -81,4 +82,28 @@ func Job(kind string, owner types.UID, disk string, attempt int32) string {
 func Short(s string) string {
 	sum := sha256.Sum256([]byte(s))
 	return hex.EncodeToString(sum[:5])
+}
+
+// TicketPrefix begins the id of every attachment ticket of ours. Longhorn
+// never collects tickets, so whoever sees one must be able to tell whose it is.
+const TicketPrefix = "hayloft-"
+
+// Ticket is the attachment ticket of a session that holds a volume's lease at
+// an epoch.
+func Ticket(session string, epoch int64) string {
+	return fmt.Sprintf("%s%s-%d", TicketPrefix, session, epoch)
+}
+
+// ParseTicket tells whose ticket an id is; false when it is not ours.
+func ParseTicket(id string) (session string, epoch int64, ok bool) {
+	rest, found := strings.CutPrefix(id, TicketPrefix)
+	i := strings.LastIndexByte(rest, '-')
+	if !found || i <= 0 {
+		return "", 0, false
+	}
+	epoch, err := strconv.ParseInt(rest[i+1:], 10, 64)
+	if err != nil || epoch < 1 {
+		return "", 0, false
+	}
+	return rest[:i], epoch, true
 }

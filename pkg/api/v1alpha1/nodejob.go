@@ -202,6 +202,10 @@ type TransferStatus struct {
 	// the next owner knows that this attempt's names may be in use.
 	// +optional
 	Started bool `json:"started,omitempty"`
+	// EngineAddress is where the engine stood when a restore was started; an
+	// engine at another address since then was restarted.
+	// +optional
+	EngineAddress string `json:"engineAddress,omitempty"`
 	// Incremental is true when the engine found a base.
 	// +optional
 	Incremental bool `json:"incremental,omitempty"`

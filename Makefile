@@ -1,0 +1,124 @@
+# Hayloft. `make help` lists what there is.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+BIN := $(CURDIR)/bin
+LOCAL := $(BIN)/local
+TOOLS := $(BIN)/tools
+STATE ?= $(CURDIR)/run
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+
+# Exact versions: others of these modules have no checksum-database entry or
+# do not resolve together.
+CONTROLLER_GEN := sigs.k8s.io/controller-tools/cmd/controller-gen@v0.19.0
+GOFUMPT := mvdan.cc/gofumpt@v0.12.0
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+VERSITYGW := github.com/versity/versitygw/cmd/versitygw@v1.8.0
+KUBERNETES := v1.34.4
+KUBE_LDFLAGS := -s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES) -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=34
+
+.PHONY: help
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ what a user runs
+
+.PHONY: demo
+demo: deps build local ## back up a VM, lose it, restore it: the main job on this machine
+	$(LOCAL)/demo --bin $(BIN)
+
+.PHONY: up
+up: deps build local ## start the local stack and keep it running until ctrl-c or `make down`
+	$(LOCAL)/hayloft-local up --dir $(STATE) --bin $(BIN)
+
+.PHONY: down
+down: ## end the local stack
+	$(LOCAL)/hayloft-local down --dir $(STATE)
+
+.PHONY: test
+test: deps build race local ## all tests, on real parts, with the race detector
+	go test -race -timeout 25m ./...
+	cd deploy/local && go test -race -timeout 15m $$(go list ./... | grep -v '/kube$$')
+
+.PHONY: bench
+bench: deps build local ## the figures, side by side with the bare engine
+	go test -run '^$$' -bench . -benchtime 1x -timeout 60m ./test/bench/...
+
+##@ building
+
+.PHONY: build
+build: ## the programs: bin/agent, bin/coordinator, bin/targetio, bin/hayloft
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X hayloft.dev/pkg/version.Version=$(VERSION)" -o $(BIN)/agent ./agent
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X hayloft.dev/pkg/version.Version=$(VERSION)" -o $(BIN)/coordinator ./coordinator
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X hayloft.dev/pkg/version.Version=$(VERSION)" -o $(BIN)/targetio ./coordinator/targetio
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X hayloft.dev/pkg/version.Version=$(VERSION)" -o $(BIN)/hayloft ./cli
+
+.PHONY: race
+race: ## the programs with the race detector, for tests: bin/race
+	go build -race -o $(BIN)/race/agent ./agent
+	go build -race -o $(BIN)/race/coordinator ./coordinator
+	go build -race -o $(BIN)/race/targetio ./coordinator/targetio
+
+.PHONY: local
+local: $(LOCAL)/longhorn $(LOCAL)/versitygw $(LOCAL)/kube ## what the local stack is made of: bin/local
+	cd deploy/local && go build -o $(LOCAL)/hayloft-local ./hayloft-local
+	go build -o $(LOCAL)/demo ./test/demo
+
+$(LOCAL)/longhorn: deploy/local/engine/go.mod deploy/local/engine/go.sum | deps
+	cd deploy/local/engine && go build -o $@ github.com/longhorn/longhorn-engine
+
+$(LOCAL)/versitygw: Makefile
+	GOBIN=$(LOCAL) go install $(VERSITYGW)
+	touch $@
+
+$(LOCAL)/kube: deploy/local/go.mod deploy/local/go.sum $(wildcard deploy/local/kube/*.go)
+	cd deploy/local && CGO_ENABLED=0 go build -ldflags "$(KUBE_LDFLAGS)" -o $@ ./kube
+
+# System packages: name and the file that shows that it is there.
+DEPS := libqcow-dev:/usr/include/libqcow.h e2fsprogs:/sbin/mke2fs gcc:/usr/bin/gcc libc6-dev:/usr/include/stdlib.h
+
+.PHONY: deps
+deps: ## the few system packages that are needed, if they are missing
+	@missing=; for d in $(DEPS); do [ -e "$${d#*:}" ] || missing="$$missing $${d%%:*}"; done; \
+	if [ -n "$$missing" ]; then \
+	  echo "Installing with apt-get:$$missing"; \
+	  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	  $$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $$missing; \
+	fi
+
+##@ keeping it in order
+
+$(TOOLS)/controller-gen: Makefile
+	GOBIN=$(TOOLS) go install $(CONTROLLER_GEN)
+	touch $@
+$(TOOLS)/gofumpt: Makefile
+	GOBIN=$(TOOLS) go install $(GOFUMPT)
+	touch $@
+$(TOOLS)/staticcheck: Makefile
+	GOBIN=$(TOOLS) go install $(STATICCHECK)
+	touch $@
+
+.PHONY: generate
+generate: $(TOOLS)/controller-gen ## deepcopy functions and CRDs from pkg/api
+	$(TOOLS)/controller-gen object paths=./pkg/api/v1alpha1
+	$(TOOLS)/controller-gen crd paths=./pkg/api/v1alpha1 output:crd:dir=deploy/crds
+
+.PHONY: check-generate
+check-generate: generate ## fail if generated files are not up to date
+	git diff --exit-code -- pkg/api deploy/crds
+
+.PHONY: lint
+lint: $(TOOLS)/gofumpt $(TOOLS)/staticcheck ## gofumpt, go vet, staticcheck, go mod tidy
+	@out=$$($(TOOLS)/gofumpt -l agent cli coordinator deploy metrics pkg test); [ -z "$$out" ] || { echo "gofumpt would change:"; echo "$$out"; exit 1; }
+	go vet ./...
+	$(TOOLS)/staticcheck ./...
+	cd deploy/local && go vet ./... && $(TOOLS)/staticcheck ./...
+	go mod verify >/dev/null
+	go mod tidy -diff
+	cd deploy/local && go mod tidy -diff
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf $(BIN)

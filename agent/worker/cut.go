@@ -1,0 +1,143 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"hayloft.dev/agent/attach"
+	"hayloft.dev/agent/engine"
+	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/names"
+)
+
+// cutter is one disk to cut and the engine that does it.
+type cutter struct {
+	disk   string
+	volume string
+	engine Engine
+}
+
+// cut cuts every disk of the job within one window. A cut that did not get all
+// disks in time is removed again and made anew under the next number, since a
+// snapshot name is never used twice.
+func (r *run) cut(ctx context.Context, job *v1alpha1.CutJob) error {
+	cutters := make([]cutter, len(job.Disks))
+	var g errgroup.Group
+	for i, d := range job.Disks {
+		g.Go(func() error {
+			e, _, err := r.engine(ctx, d.Volume, attach.FrontendAny)
+			cutters[i] = cutter{disk: d.Name, volume: d.Volume, engine: e}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+
+	number := int32(0)
+	if c := r.report.job.Status.Cut; c != nil {
+		number = c.Number
+	}
+	if r.resumed {
+		// Whether the former owner's snapshots fell into one window, nobody
+		// knows any more.
+		if number > 0 {
+			if err := r.discard(ctx, cutters, number); err != nil {
+				return err
+			}
+		}
+		number++
+		if err := r.number(ctx, number); err != nil {
+			return err
+		}
+	}
+	var last error
+	for range r.Limits.Cuts {
+		began, window, err := r.cutOnce(ctx, cutters, number, time.Duration(job.WindowMilliseconds)*time.Millisecond)
+		if err == nil {
+			r.recordCut(cutters, number, began, window)
+			return nil
+		}
+		if ctx.Err() != nil || lost(err) {
+			return err
+		}
+		last = err
+		if err := r.discard(ctx, cutters, number); err != nil {
+			return errors.Join(last, err)
+		}
+		if errors.Is(err, engine.ErrFrontendDown) {
+			return err
+		}
+		number++
+		if err := r.number(ctx, number); err != nil {
+			return err
+		}
+	}
+	return failed(v1alpha1.ReasonCutWindowExceeded, true, "the disks could not be cut within %d ms in %d tries: %w", job.WindowMilliseconds, r.Limits.Cuts, last)
+}
+
+func (r *run) number(ctx context.Context, n int32) error {
+	return r.report.write(ctx, func(s *v1alpha1.NodeJobStatus) { s.Cut = &v1alpha1.CutStatus{Number: n} })
+}
+
+// cutOnce asks all engines at once. It returns when the first was asked and how
+// long it took until the last one was cut, by the monotonic clock.
+func (r *run) cutOnce(ctx context.Context, cutters []cutter, number int32, window time.Duration) (time.Time, time.Duration, error) {
+	if err := r.held.Check(ctx); err != nil {
+		return time.Time{}, 0, fmt.Errorf("before cutting: %w", err)
+	}
+	began := time.Now()
+	wctx, cancel := context.WithTimeout(ctx, window)
+	defer cancel()
+	var g errgroup.Group
+	for _, c := range cutters {
+		g.Go(func() error {
+			name := names.Snapshot(r.job.Spec.Owner.UID, number, c.disk)
+			if err := c.engine.CutSnapshot(wctx, name, map[string]string{v1alpha1.LabelPoint: string(r.job.Spec.Owner.UID)}); err != nil {
+				return fmt.Errorf("cutting disk %s (volume %s): %w", c.disk, c.volume, err)
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return began, 0, err
+	}
+	took := time.Since(began)
+	if took > window {
+		return began, took, fmt.Errorf("cutting took %s, longer than the window of %s", took.Round(time.Millisecond), window)
+	}
+	return began, took, nil
+}
+
+// discard removes what a cut that does not count left on the engines. The
+// removed snapshots are merged away by the next purge of the volume.
+func (r *run) discard(ctx context.Context, cutters []cutter, number int32) error {
+	var g errgroup.Group
+	for _, c := range cutters {
+		g.Go(func() error {
+			dctx, cancel := context.WithTimeout(ctx, r.Limits.Call)
+			defer cancel()
+			if err := c.engine.RemoveSnapshot(dctx, names.Snapshot(r.job.Spec.Owner.UID, number, c.disk)); err != nil {
+				return fmt.Errorf("removing cut %d of disk %s: %w", number, c.disk, err)
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+func (r *run) recordCut(cutters []cutter, number int32, began time.Time, window time.Duration) {
+	snapshots := make(map[string]string, len(cutters))
+	for _, c := range cutters {
+		snapshots[c.disk] = names.Snapshot(r.job.Spec.Owner.UID, number, c.disk)
+	}
+	at := metav1.NewMicroTime(began)
+	r.result = func(s *v1alpha1.NodeJobStatus) {
+		s.Cut = &v1alpha1.CutStatus{Number: number, StartedAt: &at, WindowMicroseconds: window.Microseconds(), Snapshots: snapshots}
+	}
+}

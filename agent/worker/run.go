@@ -1,0 +1,219 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"hayloft.dev/agent/attach"
+	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/lease"
+	"hayloft.dev/pkg/names"
+)
+
+// cleanupTime bounds what is still done after a run has ended: dropping our
+// ticket and releasing leases.
+const cleanupTime = 20 * time.Second
+
+// run is one agent's work on one job.
+type run struct {
+	*Worker
+	job     *v1alpha1.NodeJob
+	session Session
+	held    *lease.Held
+	report  *reporter
+	result  func(*v1alpha1.NodeJobStatus) // what the work found, for the final status
+	resumed bool                          // somebody, perhaps this session, had claimed the job before: look before acting
+
+	mu      sync.Mutex
+	tickets []attach.Ticket
+}
+
+func (w *Worker) run(ctx context.Context, job *v1alpha1.NodeJob) error {
+	began := time.Now()
+	session, err := w.Sessions.Current(ctx)
+	if err != nil {
+		return fmt.Errorf("waiting for a session: %w", err)
+	}
+	// Everything below steers only while the session lives.
+	ctx, stop := whileLiving(ctx, session)
+	defer stop()
+
+	held, err := session.AcquireAll(ctx, volumes(&job.Spec))
+	if err != nil {
+		return causeOf(ctx, fmt.Errorf("taking the leases: %w", err))
+	}
+	defer func() {
+		cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
+		defer cancel()
+		if err := held.Release(cctx); err != nil {
+			w.Log.Warn("could not release leases; they end with the session", "job", job.Name, "error", err)
+		}
+	}()
+
+	r := &run{Worker: w, job: job, session: session, held: held, result: func(*v1alpha1.NodeJobStatus) {}}
+	r.report = newReporter(w.Client, job, w.Limits.Report)
+	if err := r.claim(ctx); err != nil {
+		return causeOf(ctx, err)
+	}
+
+	wctx, cancel := context.WithTimeoutCause(ctx, time.Duration(job.Spec.DeadlineSeconds)*time.Second, errDeadline)
+	defer cancel()
+	err = r.work(wctx)
+	if ctx.Err() != nil || lost(err) {
+		// The engine goes on without us. Our ticket stays, so that it can: the
+		// next owner replaces it, or the coordinator's sweeper removes it.
+		return causeOf(ctx, err)
+	}
+	reason := ""
+	if err != nil {
+		f := classify(wctx, err)
+		reason = f.reason
+		w.Log.Info("job failed", "job", job.Name, "reason", f.reason, "error", f.Error())
+		err = r.report.finish(ctx, func(s *v1alpha1.NodeJobStatus) {
+			s.State, s.Reason, s.Message, s.Retryable = v1alpha1.JobFailed, f.reason, shorten(f.Error()), f.retryable
+		})
+	} else {
+		err = r.report.finish(ctx, func(s *v1alpha1.NodeJobStatus) {
+			s.State, s.Reason, s.Message = v1alpha1.JobSucceeded, "", ""
+			r.result(s)
+		})
+	}
+	if err != nil {
+		return causeOf(ctx, err)
+	}
+	r.dropTickets(ctx)
+	w.Observer.JobDone(kind(job), reason, time.Since(began))
+	return nil
+}
+
+// claim makes the job ours in its status. For a job that nobody had, the claim
+// already says what the work is about to use up: the first cut's number, or
+// that the attempt's name may be in use.
+func (r *run) claim(ctx context.Context) error {
+	former := ""
+	err := r.report.write(ctx, func(s *v1alpha1.NodeJobStatus) {
+		former = s.Session
+		s.State = v1alpha1.JobRunning
+		s.Session = r.session.ID()
+		s.Epochs = r.held.Epochs()
+		s.Message = ""
+		if former != "" {
+			return
+		}
+		s.ClaimedAt = now()
+		if r.job.Spec.Cut != nil {
+			s.Cut = &v1alpha1.CutStatus{Number: 1}
+		}
+		if r.job.Spec.Backup != nil {
+			s.Transfer = &v1alpha1.TransferStatus{Started: true}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	r.resumed = former != ""
+	if r.resumed && former != r.session.ID() {
+		r.Observer.Adopted(kind(r.job))
+	}
+	return nil
+}
+
+func (r *run) work(ctx context.Context) error {
+	switch {
+	case r.job.Spec.Cut != nil:
+		return r.cut(ctx, r.job.Spec.Cut)
+	case r.job.Spec.Backup != nil:
+		return r.backup(ctx, r.job.Spec.Backup)
+	case r.job.Spec.Restore != nil:
+		return r.restore(ctx, r.job.Spec.Restore)
+	case r.job.Spec.RemoveSnapshots != nil:
+		return r.removeSnapshots(ctx, r.job.Spec.RemoveSnapshots)
+	}
+	return failed(v1alpha1.ReasonInvalidJob, false, "the job holds no work that this agent knows: is the agent older than the coordinator?")
+}
+
+// ticket is the id under which this run attaches a volume.
+func (r *run) ticket(volume string) string {
+	return names.Ticket(r.session.ID(), r.held.Epochs()[volume])
+}
+
+// keep remembers a ticket until the job has ended.
+func (r *run) keep(t attach.Ticket) {
+	if t.ID == "" {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.tickets = append(r.tickets, t)
+}
+
+// dropTickets gives up the volumes that this run had attached.
+func (r *run) dropTickets(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
+	defer cancel()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, t := range r.tickets {
+		if err := r.Attacher.Release(ctx, t); err != nil {
+			r.Log.Warn("could not remove our attachment ticket; the coordinator's sweeper will", "volume", t.Volume, "ticket", t.ID, "error", err)
+		}
+	}
+	r.tickets = nil
+}
+
+func volumes(spec *v1alpha1.NodeJobSpec) []string {
+	switch {
+	case spec.Cut != nil:
+		vs := make([]string, 0, len(spec.Cut.Disks))
+		for _, d := range spec.Cut.Disks {
+			vs = append(vs, d.Volume)
+		}
+		return vs
+	case spec.Backup != nil:
+		return []string{spec.Backup.Volume}
+	case spec.Restore != nil:
+		return []string{spec.Restore.Volume}
+	case spec.RemoveSnapshots != nil:
+		return []string{spec.RemoveSnapshots.Volume}
+	}
+	return nil
+}
+
+func kind(job *v1alpha1.NodeJob) string {
+	switch {
+	case job.Spec.Cut != nil:
+		return "cut"
+	case job.Spec.Backup != nil:
+		return "backup"
+	case job.Spec.Restore != nil:
+		return "restore"
+	case job.Spec.RemoveSnapshots != nil:
+		return "removeSnapshots"
+	}
+	return "unknown"
+}
+
+// whileLiving is ctx that also ends, with the session's cause, when the
+// session does.
+func whileLiving(ctx context.Context, s Session) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(s.Context(), func() { cancel(context.Cause(s.Context())) })
+	return ctx, func() {
+		stop()
+		cancel(nil)
+	}
+}
+
+// causeOf prefers the cause for which ctx ended over what a call made of it.
+func causeOf(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() == nil {
+		return err
+	}
+	if cause := context.Cause(ctx); !errors.Is(err, cause) {
+		return fmt.Errorf("%w: %w", cause, err)
+	}
+	return err
+}
