@@ -1,0 +1,72 @@
+package engine
+
+import (
+	"context"
+
+	replicaclient "github.com/longhorn/longhorn-engine/pkg/replica/client"
+	"github.com/longhorn/types/pkg/generated/enginerpc"
+)
+
+// StateUnreachable is the State of a replica that gives no answer.
+const StateUnreachable = "unreachable"
+
+// ReplicaRestore is what one replica says of its restore.
+type ReplicaRestore struct {
+	// Address is the replica's, "ip:port"; Mode is the engine's word on it.
+	Address, Mode string
+	Restoring     bool
+	// Progress in percent, 0 to 100, of the download.
+	Progress int
+	// Current is the backup being restored, LastRestored the last one that
+	// was restored whole: data downloaded, file in the replica's chain.
+	Current, LastRestored string
+	// State is one of the State constants, StateUnreachable, or empty when
+	// nothing was ever restored.
+	State string
+	// Error of the restore, or why the replica is unreachable.
+	Error string
+}
+
+// RestoreStatus asks every replica of the engine, those that it has given up
+// included, so that the caller sees when they differ. It is an error only when
+// the engine cannot be asked or none of its replicas answers.
+//
+// A replica that is asked while it starts a restore answers only when the
+// target has answered it.
+func (e *Engine) RestoreStatus(ctx context.Context) ([]ReplicaRestore, error) {
+	const what = "asking for the restore"
+	info, err := e.info(ctx)
+	if err == nil && len(info.Replicas) == 0 {
+		err = ErrNoReplica
+	}
+	if err != nil {
+		return nil, e.failed(what, err)
+	}
+	answers := ask(info.Replicas, func(r Replica) (*enginerpc.RestoreStatusResponse, error) {
+		return e.restoreStatusOn(ctx, r)
+	})
+	out := make([]ReplicaRestore, len(answers))
+	silent := 0
+	for i, a := range answers {
+		out[i] = ReplicaRestore{Address: a.replica.Address, Mode: a.replica.Mode}
+		if a.err != nil {
+			silent++
+			out[i].State, out[i].Error = StateUnreachable, a.err.Error()
+			continue
+		}
+		out[i].Restoring = a.value.IsRestoring
+		out[i].Progress = min(max(int(a.value.Progress), 0), 100)
+		out[i].Current, out[i].LastRestored = a.value.CurrentRestoringBackup, a.value.LastRestored
+		out[i].State, out[i].Error = a.value.State, a.value.Error
+	}
+	if silent == len(answers) {
+		return nil, e.failed(what, joined(answers))
+	}
+	return out, nil
+}
+
+func (e *Engine) restoreStatusOn(ctx context.Context, r Replica) (*enginerpc.RestoreStatusResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, statusLimit)
+	defer cancel()
+	return replicaCall(ctx, e, r, (*replicaclient.ReplicaClient).RestoreStatus)
+}

@@ -1,0 +1,50 @@
+package names
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+const point = types.UID("0f6e3c1a-1111-4222-8333-444455556666")
+
+func TestNamesAreDistinct(t *testing.T) {
+	require.NotEqual(t, Snapshot(point, 1, "root"), Snapshot(point, 2, "root"))
+	require.NotEqual(t, Snapshot(point, 1, "root"), Snapshot(point, 1, "data"))
+	require.NotEqual(t, Backup(point, "root", 1), Backup(point, "root", 2))
+	require.NotEqual(t, Volume(point, "root", 1), Volume(point, "root", 2))
+	require.NotEqual(t, Job("cut", point, "", 1), Job("cut", point, "", 2))
+	require.NotEqual(t, Backup(point, "1-a", 1), Backup(point, "a", 11))
+}
+
+func TestNamesAreLegal(t *testing.T) {
+	long := strings.Repeat("d", 63)
+	require.LessOrEqual(t, len(Volume(point, long, 99)), 39)
+	for _, n := range []string{Snapshot(point, 9, long), Backup(point, long, 9), Volume(point, long, 9), Job("restore", point, "Disk_1.x", 9)} {
+		require.Empty(t, validation.IsDNS1123Subdomain(n), n)
+	}
+}
+
+func TestSnapshotPoint(t *testing.T) {
+	uid, ok := SnapshotPoint(Snapshot(point, 12, "root-c1-x"))
+	require.True(t, ok)
+	require.Equal(t, point, uid)
+	for _, s := range []string{"", "volume-head", "hl-", "hl-" + string(point), "hl-" + string(point) + "-c0-x", "c-" + string(point) + "-c1-x", Backup(point, "root", 1)} {
+		_, ok := SnapshotPoint(s)
+		require.False(t, ok, s)
+	}
+}
+
+func TestTicketRoundTrip(t *testing.T) {
+	s, e, ok := ParseTicket(Ticket("node-1-0a1b2c3d", 17))
+	require.True(t, ok)
+	require.Equal(t, "node-1-0a1b2c3d", s)
+	require.EqualValues(t, 17, e)
+	for _, id := range []string{"", "csi-1", "hayloft-", "hayloft-x", "hayloft--1", "hayloft-s-0", "hayloft-s-x"} {
+		_, _, ok := ParseTicket(id)
+		require.False(t, ok, id)
+	}
+}
