@@ -66,14 +66,26 @@ func TestBackupStatusAsksEveryReplica(t *testing.T) {
 	if got, err := ask("never-was"); got != nil || err != nil {
 		t.Errorf("unknown backup: %+v, %v; want nil, nil", got, err)
 	}
-	must(t, syscall.Kill(v.Replicas[1].Process.Child(), syscall.SIGSTOP))
+	other := v.Replicas[1].Process
+	agent := other.Child()
+	must(t, syscall.Kill(agent, syscall.SIGSTOP))
+	begun := time.Now()
 	if got, err := ask("never-was"); got != nil || !errors.Is(err, engine.ErrUnavailable) || !strings.Contains(err.Error(), v.Replicas[1].Addr) {
 		t.Errorf("unknown to one, the other silent: %+v, %v; want ErrUnavailable that names the silent one", got, err)
 	}
 	if got, err := ask(name); got == nil || err != nil {
 		t.Errorf("known to one, the other silent: %+v, %v; want the status", got, err)
 	}
-	v.Replicas[1].Process.Kill()
+	if took := time.Since(begun); took > limit/2 {
+		t.Errorf("the silent one has held up two questions for %v", took)
+	}
+	// Its sync agent gone, and the replica, stopped, has not ended with it.
+	other.Pause()
+	must(t, syscall.Kill(agent, syscall.SIGKILL))
+	if got, err := ask("never-was"); got != nil || !errors.Is(err, engine.ErrUnavailable) {
+		t.Errorf("unknown to one, the other refuses connections: %+v, %v; want ErrUnavailable", got, err)
+	}
+	other.Kill()
 	givenUp(t, v, 1)
 	if got, err := ask("never-was"); got != nil || err != nil {
 		t.Errorf("unknown, the other given up: %+v, %v; want nil, nil", got, err)

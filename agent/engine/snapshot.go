@@ -37,9 +37,10 @@ type Snapshot struct {
 // CutSnapshot cuts a snapshot of the volume's live data on every replica. The
 // engine first syncs the whole machine's page cache, outside of the cut.
 //
-// It refuses with ErrFrontendDown before the engine is asked, and with
-// ErrExists when the name is in use. After ErrUnavailable the snapshot may
-// exist or still come to exist; the name must not be asked for again.
+// It refuses with ErrFrontendDown before the engine is asked (one that loses
+// its front end in the moment between still crashes), and with ErrExists when
+// the name is in use. After ErrUnavailable the snapshot may exist or still come
+// to exist; the name must not be asked for again.
 func (e *Engine) CutSnapshot(ctx context.Context, name string, labels map[string]string) error {
 	return e.failed("cutting snapshot "+name, e.cutSnapshot(ctx, name, labels))
 }
