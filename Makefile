@@ -77,7 +77,7 @@ $(LOCAL)/kube: deploy/local/go.mod deploy/local/go.sum $(wildcard deploy/local/k
 	cd deploy/local && CGO_ENABLED=0 go build -ldflags "$(KUBE_LDFLAGS)" -o $@ ./kube
 
 # System packages: name and the file that shows that it is there.
-DEPS := libqcow-dev:/usr/include/libqcow.h e2fsprogs:/sbin/mke2fs gcc:/usr/bin/gcc libc6-dev:/usr/include/stdlib.h
+DEPS := libqcow-dev:/usr/include/libqcow.h qemu-utils:/usr/bin/qemu-img e2fsprogs:/sbin/mke2fs gcc:/usr/bin/gcc libc6-dev:/usr/include/stdlib.h
 
 .PHONY: deps
 deps: ## the few system packages that are needed, if they are missing

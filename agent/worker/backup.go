@@ -143,9 +143,9 @@ func (r *run) watchBackup(ctx context.Context, e Engine, job *v1alpha1.BackupJob
 			}
 		case status == nil:
 			return failed(v1alpha1.ReasonTransferLost, true, "the replica that moved backup %s does not know of it any more: its process was restarted", job.Backup)
-		case status.Error != "" || status.State == engineError:
+		case status.Error != "" || status.State == engine.StateError:
 			return failed(v1alpha1.ReasonTargetError, true, "backup %s: %s", job.Backup, orState(status.Error, status.State))
-		case status.State == engineComplete || status.Progress >= 100:
+		case status.State == engine.StateComplete || status.Progress >= 100:
 			transfer.Progress = &v1alpha1.Progress{BytesDone: total, BytesTotal: total}
 			r.result = func(s *v1alpha1.NodeJobStatus) { s.Transfer = &transfer }
 			return nil
@@ -163,12 +163,6 @@ func (r *run) watchBackup(ctx context.Context, e Engine, job *v1alpha1.BackupJob
 		}
 	}
 }
-
-// States of a transfer, in the engine's words.
-const (
-	engineComplete = "complete"
-	engineError    = "error"
-)
 
 func orState(text, state string) string {
 	if text == "" {

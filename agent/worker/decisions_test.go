@@ -97,9 +97,6 @@ func TestRestoreStatuses(t *testing.T) {
 	} {
 		require.False(t, restored(s, b), name)
 	}
-	require.True(t, underWay(list(done, running), b))
-	require.False(t, underWay(list(done, blank), b))
-	require.False(t, underWay(nil, b))
 
 	reason := func(err error) string {
 		var f *failure
@@ -110,6 +107,12 @@ func TestRestoreStatuses(t *testing.T) {
 	require.Equal(t, v1alpha1.ReasonTargetError, reason(failedReplica(list(running, broken), 2, b)))
 	require.Equal(t, v1alpha1.ReasonTransferLost, reason(failedReplica(list(running, blank), 2, b)), "a replica whose process was restarted")
 	require.Equal(t, v1alpha1.ReasonReplicasDiffer, reason(failedReplica(list(running), 2, b)), "a replica that dropped out")
+
+	silent := engine.ReplicaRestore{Address: "6", Mode: engine.ModeRW, State: engine.StateUnreachable, Error: "no answer"}
+	givenUp := engine.ReplicaRestore{Address: "7", Mode: engine.ModeERR, State: engine.StateUnreachable, Error: "no answer"}
+	require.Error(t, silentReplica(list(done, silent)), "it may only be starting")
+	require.NoError(t, silentReplica(list(done, givenUp)))
+	require.Equal(t, v1alpha1.ReasonReplicasDiffer, reason(failedReplica(list(running, givenUp), 2, b)))
 }
 
 func TestClassify(t *testing.T) {

@@ -54,10 +54,6 @@ func (r *run) fill(ctx context.Context, job *v1alpha1.RestoreJob) error {
 	if err := r.awaitReplicas(ctx, e, job, loc); err != nil {
 		return err
 	}
-	statuses, err := within(ctx, r.Limits.Call, e.RestoreStatus)
-	if err != nil {
-		return err
-	}
 	transfer := r.report.job.Status.Transfer
 	switch {
 	case transfer == nil || !transfer.Started:
@@ -66,8 +62,6 @@ func (r *run) fill(ctx context.Context, job *v1alpha1.RestoreJob) error {
 		}
 	case transfer.EngineAddress != loc.Address:
 		return failed(v1alpha1.ReasonTransferLost, true, "the engine of volume %s was restarted during the restore (it stood at %s and is at %s now)", job.Volume, transfer.EngineAddress, loc.Address)
-	case !underWay(statuses, job.Backup):
-		return failed(v1alpha1.ReasonTransferLost, true, "an earlier owner started to restore backup %s and not every replica knows of it any more", job.Backup)
 	}
 	if err := r.watchRestore(ctx, e, job, *transfer); err != nil {
 		return err
@@ -155,16 +149,6 @@ func (r *run) startRestore(ctx context.Context, e Engine, job *v1alpha1.RestoreJ
 	return transfer, nil
 }
 
-// underWay: every replica is restoring this backup or has restored it.
-func underWay(statuses []engine.ReplicaRestore, backup string) bool {
-	for _, s := range statuses {
-		if s.LastRestored != backup && (!s.Restoring || s.Current != backup) {
-			return false
-		}
-	}
-	return len(statuses) > 0
-}
-
 // restored: every replica says that this backup is the last one it restored.
 func restored(statuses []engine.ReplicaRestore, backup string) bool {
 	for _, s := range statuses {
@@ -183,9 +167,12 @@ func (r *run) watchRestore(ctx context.Context, e Engine, job *v1alpha1.RestoreJ
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		if err == nil {
+			err = silentReplica(statuses)
+		}
 		if err != nil {
 			if watch.unreachable(time.Now()) {
-				return failed(v1alpha1.ReasonTransferLost, true, "the engine did not answer for %s during the restore: %w", r.Limits.Lost, err)
+				return failed(v1alpha1.ReasonTransferLost, true, "no answer for %s during the restore: %w", r.Limits.Lost, err)
 			}
 			if err := pause(ctx, r.Limits.Poll); err != nil {
 				return err
@@ -218,10 +205,24 @@ func (r *run) watchRestore(ctx context.Context, e Engine, job *v1alpha1.RestoreJ
 	}
 }
 
+// silentReplica: a replica that the engine still uses gives no answer. It does
+// so too while it starts, until the target has answered it.
+func silentReplica(statuses []engine.ReplicaRestore) error {
+	for _, s := range statuses {
+		if s.State == engine.StateUnreachable && s.Mode != engine.ModeERR {
+			return fmt.Errorf("replica %s: %s", s.Address, s.Error)
+		}
+	}
+	return nil
+}
+
 // failedReplica finds the first replica that failed or dropped out.
 func failedReplica(statuses []engine.ReplicaRestore, replicas int, backup string) error {
 	for _, s := range statuses {
-		if s.Error != "" || s.State == engineError {
+		if s.Mode == engine.ModeERR {
+			return failed(v1alpha1.ReasonReplicasDiffer, true, "the engine gave up replica %s during the restore of backup %s", s.Address, backup)
+		}
+		if s.Error != "" || s.State == engine.StateError {
 			return failed(v1alpha1.ReasonTargetError, true, "replica %s could not restore backup %s: %s", s.Address, backup, orState(s.Error, s.State))
 		}
 		if !s.Restoring && s.LastRestored != backup && s.Current != backup {

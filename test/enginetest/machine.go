@@ -76,16 +76,3 @@ func offset(addr string, n int) string {
 	p, _ := strconv.Atoi(port)
 	return net.JoinHostPort(host, strconv.Itoa(p+n))
 }
-
-// rawInfo is a directory with a program qemu-img that calls every image raw.
-// An engine runs "qemu-img info" on its backing file and needs no other word
-// of it; raw images are all that tests here use.
-func rawInfo(tb testing.TB) string {
-	tb.Helper()
-	dir := tb.TempDir()
-	script := "#!/bin/sh\necho 'file format: raw'\n"
-	if err := os.WriteFile(filepath.Join(dir, "qemu-img"), []byte(script), 0o755); err != nil {
-		tb.Fatal(err)
-	}
-	return dir
-}

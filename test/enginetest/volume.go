@@ -130,9 +130,6 @@ func (v *Volume) startReplica(engine string, r *Replica) {
 		args = append(args, "--backing-file", v.options.BackingFile)
 	}
 	cmd := exec.Command(engine, args...)
-	if v.options.BackingFile != "" {
-		cmd.Env = append(os.Environ(), "PATH="+rawInfo(v.tb)+":"+os.Getenv("PATH"))
-	}
 	r.Process = launch(v.tb, v.dir, fmt.Sprintf("%s-%d", filepath.Base(r.Dir), v.starts), cmd)
 	Eventually(v.tb, readyLimit, "replica "+r.Name+" listens", func() bool {
 		alive(v.tb, r.Process)
