@@ -1,0 +1,103 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"hayloft.dev/cli/internal/follow"
+	"hayloft.dev/cli/internal/kinds"
+	"hayloft.dev/cli/internal/kube"
+)
+
+func (a *app) delete() *cobra.Command {
+	var keep, wait bool
+	var timeout time.Duration
+	c := &cobra.Command{
+		Use:   "delete backup|restore NAME",
+		Short: "Delete a backup and its data, or a restore",
+		Long: `Delete a backup or a restore.
+
+A backup's data on its target goes with it, unless its deletion policy is Retain
+or --keep-data is given. Deleting a finished restore leaves the VM that it made;
+deleting an unfinished one removes what it made so far.`,
+		ValidArgsFunction: a.completeKinds([]string{"backup", "restore"}, false),
+		Args:              exactly("what to delete", "its name"),
+	}
+	c.Flags().BoolVar(&wait, "wait", false, "wait until it is gone")
+	c.Flags().DurationVar(&timeout, "timeout", 0, "longest time to wait with --wait, such as 5m (default no limit)")
+	c.Flags().BoolVar(&keep, "keep-data", false, "leave a backup's data on the target")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		k, err := kindArg(c, args[0], "backup", "restore")
+		if err != nil {
+			return err
+		}
+		switch {
+		case keep && k.Word != "backup":
+			return usage(c, "--keep-data is for backups only")
+		case timeout < 0:
+			return usage(c, "--timeout %s is negative", timeout)
+		case timeout > 0 && !wait:
+			return usage(c, "--timeout needs --wait")
+		}
+		cluster, err := a.flags.Open(a.Err)
+		if err != nil {
+			return err
+		}
+		o := k.New()
+		key := client.ObjectKey{Namespace: cluster.NamespaceOf(k), Name: args[1]}
+		if err := cluster.Client.Get(c.Context(), key, o); err != nil {
+			return err
+		}
+		if keep {
+			retain := client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"deletionPolicy":"Retain"}}`))
+			if err := cluster.Client.Patch(c.Context(), o, retain); err != nil {
+				return err
+			}
+		}
+		// The object meant is the one just read, not a later one of its name.
+		uid := o.GetUID()
+		if err := cluster.Client.Delete(c.Context(), o, client.Preconditions{UID: &uid}); err != nil {
+			return err
+		}
+		if wait {
+			if err := a.awaitGone(c.Context(), cluster, k, o, timeout); err != nil {
+				return err
+			}
+		}
+		_, err = fmt.Fprintf(a.Out, "%s deleted\n", k.Named(key.Name))
+		return err
+	}
+	return c
+}
+
+// awaitGone waits until the object is gone, showing what it waits for.
+func (a *app) awaitGone(ctx context.Context, cluster *kube.Cluster, k kinds.Kind, o client.Object, timeout time.Duration) error {
+	ctx, cancel := withTimeout(ctx, timeout)
+	defer cancel()
+	last, trouble := o, ""
+	err := a.display(ctx, func(ctx context.Context, events chan<- event) error {
+		f := follow.Follower{
+			Client: cluster.Client, Kind: k, Key: client.ObjectKeyFromObject(o), UID: o.GetUID(),
+			Seen: func(o client.Object) bool {
+				last, trouble = o, ""
+				send(ctx, events, event{status: statusOf(o)})
+				return false
+			},
+			Trouble: remark(ctx, events, &trouble),
+		}
+		return f.Run(ctx)
+	})
+	switch {
+	case errors.Is(err, follow.ErrGone):
+		return nil
+	case errors.Is(err, errTimeout):
+		return fmt.Errorf("%s %s is not gone after %s (%s), see: hayloft describe %s %s: %w",
+			k.Word, o.GetName(), timeout, phaseAndWhy(statusOf(last)), k.Word, o.GetName(), err)
+	}
+	return err
+}

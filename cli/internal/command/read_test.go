@@ -1,0 +1,192 @@
+package command_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"hayloft.dev/cli/internal/command"
+	"hayloft.dev/pkg/api/v1alpha1"
+)
+
+// make puts a backup into the world.
+func (w *world) make(t *testing.T, name string, finalizers ...string) *v1alpha1.VMBackup {
+	b := &v1alpha1.VMBackup{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name, Finalizers: finalizers},
+		Spec:       v1alpha1.VMBackupSpec{VM: "web", Target: "s3"},
+	}
+	require.NoError(t, w.Create(t.Context(), b))
+	return b
+}
+
+func TestGet(t *testing.T) {
+	w := newWorld(t)
+	r := w.run(t, "get", "backups")
+	assert.Equal(t, 0, r.code)
+	assert.Equal(t, "There are no backups in namespace "+w.namespace+".\n", r.err)
+	r = w.run(t, "get", "backups", "-o", "json")
+	assert.JSONEq(t, `{"apiVersion":"v1","kind":"List","items":[]}`, r.out)
+
+	w.make(t, "one")
+	w.make(t, "two")
+	r = w.run(t, "get", "hb")
+	require.Equal(t, 0, r.code, r.err)
+	assert.Regexp(t, `^NAME +VM +TARGET +PHASE .*\none +web +s3 +New .*\ntwo `, r.out)
+	r = w.run(t, "get", "backups", "-A", "-o", "name")
+	assert.Contains(t, r.out, "vmbackup.hayloft.dev/two\n")
+	r = w.run(t, "get", "backups", "-A")
+	assert.Contains(t, r.out, w.namespace)
+
+	r = w.run(t, "get", "backup", "two", "-o", "json")
+	var b v1alpha1.VMBackup
+	require.NoError(t, json.Unmarshal([]byte(r.out), &b))
+	assert.Equal(t, "two", b.Name)
+	assert.Equal(t, "hayloft.dev/v1alpha1", b.APIVersion)
+	r = w.run(t, "get", "backups", "one", "two", "-o", "yaml")
+	assert.Equal(t, 2, strings.Count(r.out, "kind: VMBackup"))
+
+	r = w.run(t, "get", "restore", "none")
+	assert.Equal(t, 1, r.code)
+	assert.Equal(t, "Error: there is no restore called \"none\"\n", r.err)
+}
+
+func TestGetJobsLooksInHayloftsNamespace(t *testing.T) {
+	w := newWorld(t)
+	j := &v1alpha1.NodeJob{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "remove-1"},
+		Spec: v1alpha1.NodeJobSpec{
+			Owner: v1alpha1.ObjectReference{Kind: "VMBackup", Namespace: "x", Name: "y", UID: "z"}, DeadlineSeconds: 60,
+			RemoveSnapshots: &v1alpha1.RemoveSnapshotsJob{Volume: "v", Snapshots: []string{"s"}},
+		},
+	}
+	require.NoError(t, w.Create(t.Context(), j))
+	r := w.run(t, "get", "jobs", "--system-namespace", w.namespace)
+	assert.Contains(t, r.out, "remove 1 snapshots")
+	r = w.run(t, "describe", "job", "remove-1", "--system-namespace", w.namespace)
+	assert.Contains(t, r.out, "Queued: waits for its turn")
+	r = w.run(t, "get", "jobs")
+	assert.NotContains(t, r.out, "remove-1")
+}
+
+func TestDescribeShowsJobsAndEvents(t *testing.T) {
+	w := newWorld(t)
+	b := w.make(t, "point")
+	require.NoError(t, w.Create(t.Context(), &v1alpha1.NodeJob{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "cut-1"},
+		Spec: v1alpha1.NodeJobSpec{
+			Owner: v1alpha1.ObjectReference{Kind: "VMBackup", Namespace: w.namespace, Name: "point", UID: b.UID}, DeadlineSeconds: 60,
+			Cut: &v1alpha1.CutJob{Disks: []v1alpha1.CutDisk{{Name: "root", Volume: "v"}}, WindowMilliseconds: 1000},
+		},
+	}))
+	require.NoError(t, w.Create(t.Context(), &corev1.Event{
+		ObjectMeta:     metav1.ObjectMeta{Namespace: w.namespace, Name: "e"},
+		InvolvedObject: corev1.ObjectReference{Kind: "VMBackup", Name: "point", Namespace: w.namespace, UID: b.UID},
+		Type:           "Normal", Reason: "Cutting", Message: "cutting 1 disk", LastTimestamp: metav1.Now(),
+	}))
+	r := w.run(t, "describe", "backup", "point", "--system-namespace", w.namespace)
+	require.Equal(t, 0, r.code, r.err)
+	assert.Contains(t, r.out, "cut 1 disks")
+	assert.Contains(t, r.out, "cutting 1 disk")
+	r = w.run(t, "describe", "backup", "none")
+	assert.Equal(t, "Error: there is no backup called \"none\"\n", r.err)
+}
+
+func TestDescribeTarget(t *testing.T) {
+	w := newWorld(t)
+	target := &v1alpha1.BackupTarget{
+		ObjectMeta: metav1.ObjectMeta{Name: w.namespace}, // cluster-wide, so named by the test's namespace
+		Spec:       v1alpha1.BackupTargetSpec{Directory: &v1alpha1.DirectoryTarget{Path: "/mnt"}},
+	}
+	require.NoError(t, w.Create(t.Context(), target))
+	r := w.run(t, "describe", "target", target.Name)
+	assert.Contains(t, r.out, "not probed yet")
+	r = w.run(t, "get", "targets", target.Name)
+	assert.Contains(t, r.out, "NotProbed")
+}
+
+func TestCompletion(t *testing.T) {
+	w := newWorld(t)
+	w.make(t, "one")
+	w.make(t, "two")
+	for args, want := range map[string]string{
+		"get ":                 "backups\nrestores\ntargets\njobs\n:4\n",
+		"describe backup ":     "one\ntwo\n:4\n",
+		"describe backup one ": ":4\n",
+		"get backups one ":     "one\ntwo\n:4\n",
+		"restore create ":      "one\ntwo\n:4\n",
+		"delete job ":          ":4\n",
+		"backup create ":       ":4\n",
+	} {
+		// The flags come before the word that is completed.
+		full := append([]string{"__complete", "--kubeconfig", w.kubeconfig, "-n", w.namespace}, strings.Split(args, " ")...)
+		var out, errs strings.Builder
+		code := command.Run(t.Context(), command.Env{Program: "hayloft", Args: full, Out: &out, Err: &errs, Now: time.Now})
+		assert.Equal(t, 0, code, errs.String())
+		assert.Equal(t, want, out.String(), args)
+	}
+}
+
+func TestDelete(t *testing.T) {
+	w := newWorld(t)
+	b := w.make(t, "gone")
+	r := w.run(t, "delete", "backup", "gone")
+	assert.Equal(t, 0, r.code, r.err)
+	assert.Equal(t, "vmbackup.hayloft.dev/gone deleted\n", r.out)
+	assert.True(t, apierrors.IsNotFound(w.Get(t.Context(), client.ObjectKeyFromObject(b), b)))
+	r = w.run(t, "delete", "backup", "gone")
+	assert.Equal(t, 1, r.code)
+	assert.Equal(t, "Error: there is no backup called \"gone\"\n", r.err)
+}
+
+// --wait holds until the coordinator let the object go; --keep-data has told
+// the coordinator, before that, to leave the data.
+func TestDeleteWaitsAndKeepsData(t *testing.T) {
+	w := newWorld(t)
+	b := w.make(t, "point", v1alpha1.FinalizerData)
+	done := make(chan result, 1)
+	go func() {
+		done <- w.run(t, "delete", "backup", "point", "--keep-data", "--wait", "--timeout", deadline.String())
+	}()
+	require.Eventually(t, func() bool {
+		return w.Get(t.Context(), client.ObjectKeyFromObject(b), b) == nil && b.DeletionTimestamp != nil
+	}, deadline, 20*time.Millisecond)
+	assert.Equal(t, v1alpha1.DeletionRetain, b.Spec.DeletionPolicy)
+	w.say(t, b, v1alpha1.VMBackupStatus{Phase: v1alpha1.BackupDeleting, Conditions: condition("Progressing", "True", "Deleting", "waiting for a lock on the target")})
+	select {
+	case r := <-done:
+		t.Fatalf("it did not wait: %+v", r)
+	default:
+	}
+	b.Finalizers = nil
+	require.NoError(t, w.Update(t.Context(), b))
+	r := <-done
+	assert.Equal(t, 0, r.code, r.err)
+	assert.Equal(t, "vmbackup.hayloft.dev/point deleted\n", r.out)
+
+	stuck := w.make(t, "stuck", v1alpha1.FinalizerData)
+	r = w.run(t, "delete", "backup", "stuck", "--wait", "--timeout", "100ms")
+	assert.Equal(t, 3, r.code)
+	assert.Contains(t, r.err, "is not gone after 100ms")
+	stuck.Finalizers = nil
+	require.NoError(t, client.IgnoreNotFound(w.Patch(t.Context(), stuck, client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":null}}`)))))
+}
+
+// What the API server refuses is one readable sentence, and counts as a
+// mistake of the user.
+func TestValidationErrorsAreSentences(t *testing.T) {
+	w := newWorld(t)
+	long := strings.Repeat("t", 300)
+	r := w.run(t, "backup", "create", "web", "-t", long, "--name", "point")
+	assert.Equal(t, 2, r.code)
+	assert.Equal(t, 1, strings.Count(r.err, "\n"), r.err)
+	assert.Contains(t, r.err, `Error: backup "point" is not accepted: spec.target: Too long: may not be more than 253 `)
+	assert.NotContains(t, r.err, long, "the value is not repeated")
+}

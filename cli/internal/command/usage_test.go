@@ -1,0 +1,117 @@
+package command_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"hayloft.dev/cli/internal/command"
+)
+
+// offline runs the program with a kubeconfig that leads nowhere.
+func offline(t *testing.T, program string, args ...string) result {
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	require.NoError(t, os.WriteFile(path, []byte(`
+apiVersion: v1
+kind: Config
+current-context: c
+contexts: [{name: c, context: {cluster: c, user: u}}]
+clusters: [{name: c, cluster: {server: "http://127.0.0.1:1"}}]
+users: [{name: u, user: {}}]
+`), 0o600))
+	var out, errs strings.Builder
+	code := command.Run(t.Context(), command.Env{
+		Program: program, Args: append(args, "--kubeconfig", path), Out: &out, Err: &errs, Now: time.Now,
+	})
+	return result{code, out.String(), errs.String()}
+}
+
+// Wrong input is told before any request is sent: there is no server to send
+// one to.
+func TestUsageErrors(t *testing.T) {
+	for _, tc := range []struct {
+		args string
+		want string
+	}{
+		{"backup create", "the VM's name is missing"},
+		{"backup create a b --target s3", `one argument too many: "b"`},
+		{"backup create web", "--target is missing"},
+		{"backup create Web -t s3", `"Web" cannot be the name of a VM`},
+		{"backup create web -t s3 --name Point_1", `"Point_1" cannot be the name of a backup`},
+		{"backup create web -t s3 --name " + strings.Repeat("n", 64), "at most 63 characters"},
+		{"backup create web -t s3 --deletion-policy keep", `--deletion-policy "keep" is not one of Delete, Retain`},
+		{"backup create web -t s3 --timeout 5m", "--timeout needs --wait"},
+		{"backup create web -t s3 --wait --timeout -5m", "is negative"},
+		{"backup create web -t s3 --wait --timeout soon", `invalid argument "soon"`},
+		{"backup create web -t s3 -o table", `-o "table" is not one of json, yaml, name`},
+		{"backup create web -t s3 --frobnicate", "unknown flag: --frobnicate"},
+		{"backup make web", `there is no command "make"`},
+		{"restore create", "the backup's name is missing"},
+		{"restore create point", "--new-vm is missing"},
+		{"restore create point --new-vm web.2", `"web.2" cannot be the name of a VM: it must be lower-case letters, digits and -`},
+		{"restore create point --new-vm -web", `cannot be the name of a VM`},
+		{"restore create point --new-vm " + strings.Repeat("n", 64), "at most 63 characters"},
+		{"restore create Point --new-vm web", `"Point" cannot be the name of a backup`},
+		{"get", "what to get is missing: one of backups, restores, targets, jobs"},
+		{"get pods", `"pods" is not one of backups, restores, targets, jobs`},
+		{"get backups x -A", "do not go together"},
+		{"get backups -o xml", `-o "xml" is not one of table, wide, json, yaml, name`},
+		{"describe backup", "its name is missing"},
+		{"delete target s3", `"target" is not one of backup, restore`},
+		{"delete restore r --keep-data", "--keep-data is for backups only"},
+		{"delete backup b --timeout 5m", "--timeout needs --wait"},
+		{"bakcup", `there is no command "bakcup"; did you mean backup?`},
+	} {
+		t.Run(tc.args, func(t *testing.T) {
+			r := offline(t, "hayloft", strings.Fields(tc.args)...)
+			assert.Equal(t, 2, r.code)
+			assert.Contains(t, r.err, tc.want)
+			assert.Equal(t, 1, strings.Count(r.err, "\n"), "one sentence: %s", r.err)
+			assert.Empty(t, r.out)
+		})
+	}
+}
+
+func TestUnreachableServer(t *testing.T) {
+	r := offline(t, "hayloft", "get", "backups")
+	assert.Equal(t, 1, r.code)
+	assert.Equal(t, "Error: the API server at http://127.0.0.1:1 cannot be reached: connect: connection refused\n", r.err)
+}
+
+func TestNoKubeconfig(t *testing.T) {
+	t.Setenv("KUBECONFIG", filepath.Join(t.TempDir(), "none"))
+	t.Setenv("HOME", t.TempDir())
+	var out, errs strings.Builder
+	code := command.Run(t.Context(), command.Env{Program: "hayloft", Args: []string{"get", "backups"}, Out: &out, Err: &errs, Now: time.Now})
+	assert.Equal(t, 1, code)
+	assert.Contains(t, errs.String(), "there is no kubeconfig: name one with --kubeconfig or KUBECONFIG")
+}
+
+func TestHelp(t *testing.T) {
+	r := offline(t, "hayloft")
+	assert.Equal(t, 0, r.code)
+	assert.Contains(t, r.out, "Exit codes: 0 done")
+	for _, group := range []string{"backup", "restore"} {
+		r = offline(t, "hayloft", group)
+		assert.Equal(t, 0, r.code)
+		assert.Contains(t, r.out, "create")
+	}
+	r = offline(t, "hayloft", "version")
+	assert.Equal(t, "hayloft dev\n", r.out)
+	r = offline(t, "hayloft", "completion", "bash")
+	assert.Equal(t, 0, r.code)
+	assert.Contains(t, r.out, "bash completion")
+}
+
+// As a kubectl plugin the program calls itself what the user typed.
+func TestKubectlPlugin(t *testing.T) {
+	r := offline(t, "kubectl-hayloft", "restore", "create", "--help")
+	assert.Contains(t, r.out, "kubectl hayloft restore create BACKUP --new-vm NAME")
+	r = offline(t, "kubectl-hayloft", "restore", "create")
+	assert.Contains(t, r.err, "see kubectl hayloft restore create --help")
+}

@@ -1,0 +1,118 @@
+package explain
+
+import (
+	"fmt"
+	"io"
+
+	"hayloft.dev/cli/internal/status"
+	"hayloft.dev/cli/internal/units"
+	"hayloft.dev/pkg/api/v1alpha1"
+)
+
+// Backup explains a VMBackup.
+func Backup(out io.Writer, b *v1alpha1.VMBackup, a Around) error {
+	p := &page{out: out, now: a.Now}
+	s := status.OfBackup(b)
+	p.line("Backup", b.Namespace+"/"+b.Name)
+	p.line("Of VM", b.Spec.VM)
+	p.line("To target", b.Spec.Target)
+	p.line("Phase", backupPhase(b))
+	p.why(s, b.DeletionTimestamp != nil)
+	p.line("Progress", amount(b.Status.Progress, b.Status.Phase == v1alpha1.BackupReady))
+	p.line("Consistency", consistency(b))
+	p.line("When deleted", onDeletion(b.Spec.DeletionPolicy))
+	p.times(b.CreationTimestamp, b.Status.StartedAt, b.Status.CompletedAt)
+	if b.Status.CutAt != nil {
+		p.line("Stands for", p.moment(b.Status.CutAt.Time))
+	}
+	p.line("Document", b.Status.Document)
+
+	var rows [][]string
+	for _, d := range b.Status.Disks {
+		image, uploaded := "", ""
+		if d.BackingImage != nil {
+			image = d.BackingImage.Name
+		}
+		if d.UploadedBytes != nil {
+			kind := "full"
+			if d.Incremental {
+				kind = "incremental"
+			}
+			uploaded = units.Bytes(*d.UploadedBytes) + " " + kind
+		}
+		rows = append(rows, []string{
+			d.Name, d.Claim, d.Volume, units.Bytes(d.SizeBytes), string(d.State),
+			amount(d.Progress, d.State == v1alpha1.DiskDone), uploaded, attempt(d.Attempt), image, d.Message,
+		})
+	}
+	p.table("Disks", []string{"NAME", "CLAIM", "VOLUME", "SIZE", "STATE", "MOVED", "UPLOADED", "ATTEMPT", "IMAGE", "MESSAGE"}, rows)
+	p.jobs(a)
+	p.conditions(b.Status.Conditions)
+	p.events(a.Events)
+	return p.err
+}
+
+// backupPhase says what the phase means.
+func backupPhase(b *v1alpha1.VMBackup) string {
+	words := map[v1alpha1.BackupPhase]string{
+		v1alpha1.BackupPending:   "accepted, nothing done yet",
+		v1alpha1.BackupCutting:   "cutting a snapshot of every disk in one moment",
+		v1alpha1.BackupUploading: "the disks' data is moving to the target",
+		v1alpha1.BackupVerifying: "every disk is on the target; they are inspected before the backup counts",
+		v1alpha1.BackupReady:     "whole, inspected on the target, and can be restored",
+		v1alpha1.BackupFailed:    "not usable: a backup counts only with all its disks",
+		v1alpha1.BackupDeleting:  "being deleted",
+	}
+	return phrase(string(b.Status.Phase), words[b.Status.Phase])
+}
+
+func phrase(phase, words string) string {
+	switch {
+	case phase == "":
+		return "new: no coordinator has looked at it yet"
+	case words == "":
+		return phase
+	}
+	return phase + ": " + words
+}
+
+// why says what is waited for, or why it failed.
+func (p *page) why(s status.Status, deleting bool) {
+	switch {
+	case s.Failed:
+		p.line("Cause", s.Cause)
+	case s.Why != "":
+		p.line("Now", s.Why)
+	}
+	if deleting {
+		p.line("Deletion", "asked for; what belongs to it is being removed first")
+	}
+}
+
+func consistency(b *v1alpha1.VMBackup) string {
+	if b.Status.Consistency != v1alpha1.ConsistencyCrash {
+		return string(b.Status.Consistency)
+	}
+	text := "crash-consistent: what the guest would find after a power cut"
+	if w := b.Status.CutWindowMilliseconds; w != nil {
+		text += fmt.Sprintf("; %d disks cut within %d ms", len(b.Status.Disks), *w)
+	}
+	return text
+}
+
+func onDeletion(policy v1alpha1.DeletionPolicy) string {
+	switch policy {
+	case v1alpha1.DeletionRetain:
+		return "the data stays on the target"
+	case v1alpha1.DeletionDelete:
+		return "the data on the target is removed too"
+	}
+	return string(policy)
+}
+
+func attempt(n int32) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprint(n)
+}

@@ -1,0 +1,108 @@
+// Package kinds lists the kinds of object that the command line shows, and the
+// words by which people name them.
+package kinds
+
+import (
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"hayloft.dev/pkg/api/v1alpha1"
+)
+
+// Scope is where objects of a kind are.
+type Scope int
+
+// The scopes.
+const (
+	Cluster   Scope = iota
+	Namespace       // the user's
+	System          // Hayloft's own namespace
+)
+
+// Kind of object.
+type Kind struct {
+	// Word is the singular that people use, such as "backup".
+	Word string
+	// Kind and Resource are the API's, such as "VMBackup" and "vmbackups".
+	Kind, Resource string
+	Short          string
+	Scope          Scope
+	New            func() client.Object
+	NewList        func() client.ObjectList
+}
+
+// All kinds, in the order of help texts.
+func All() []Kind {
+	return []Kind{
+		{
+			Word: "backup", Kind: "VMBackup", Resource: "vmbackups", Short: "hb", Scope: Namespace,
+			New:     func() client.Object { return &v1alpha1.VMBackup{} },
+			NewList: func() client.ObjectList { return &v1alpha1.VMBackupList{} },
+		},
+		{
+			Word: "restore", Kind: "VMRestore", Resource: "vmrestores", Short: "hr", Scope: Namespace,
+			New:     func() client.Object { return &v1alpha1.VMRestore{} },
+			NewList: func() client.ObjectList { return &v1alpha1.VMRestoreList{} },
+		},
+		{
+			Word: "target", Kind: "BackupTarget", Resource: "backuptargets", Short: "hbt", Scope: Cluster,
+			New:     func() client.Object { return &v1alpha1.BackupTarget{} },
+			NewList: func() client.ObjectList { return &v1alpha1.BackupTargetList{} },
+		},
+		{
+			Word: "job", Kind: "NodeJob", Resource: "nodejobs", Short: "hj", Scope: System,
+			New:     func() client.Object { return &v1alpha1.NodeJob{} },
+			NewList: func() client.ObjectList { return &v1alpha1.NodeJobList{} },
+		},
+	}
+}
+
+// Find the kind that a word means: "backup", "backups", "vmbackup", "hb".
+func Find(word string) (Kind, bool) {
+	word = strings.ToLower(word)
+	for _, k := range All() {
+		if slices.Contains([]string{k.Word, k.Word + "s", k.Resource, strings.ToLower(k.Kind), k.Short}, word) {
+			return k, true
+		}
+	}
+	return Kind{}, false
+}
+
+// Words are the plurals, for help texts and completion.
+func Words() []string {
+	var out []string
+	for _, k := range All() {
+		out = append(out, k.Word+"s")
+	}
+	return out
+}
+
+// GVK of the kind.
+func (k Kind) GVK() schema.GroupVersionKind { return v1alpha1.GroupVersion.WithKind(k.Kind) }
+
+// Named is how scripts name an object: "vmbackup.hayloft.dev/x".
+func (k Kind) Named(name string) string {
+	return strings.ToLower(k.Kind) + "." + v1alpha1.GroupVersion.Group + "/" + name
+}
+
+// Mapper knows these kinds and Events, so that no command asks the API server
+// what it serves.
+func Mapper() meta.RESTMapper {
+	core := schema.GroupVersion{Version: "v1"}
+	m := meta.NewDefaultRESTMapper([]schema.GroupVersion{v1alpha1.GroupVersion, core})
+	for _, k := range All() {
+		scope := meta.RESTScopeNamespace
+		if k.Scope == Cluster {
+			scope = meta.RESTScopeRoot
+		}
+		plural := v1alpha1.GroupVersion.WithResource(k.Resource)
+		singular := v1alpha1.GroupVersion.WithResource(strings.ToLower(k.Kind))
+		m.AddSpecific(k.GVK(), plural, singular, scope)
+	}
+	m.Add(core.WithKind("Event"), meta.RESTScopeNamespace)
+	return m
+}
