@@ -5,6 +5,7 @@ package target
 
 import (
 	"fmt"
+	"net/url"
 	"strings"
 
 	"hayloft.dev/pkg/api/v1alpha1"
@@ -27,7 +28,7 @@ func URL(spec v1alpha1.BackupTargetSpec) (string, error) {
 	case spec.S3 != nil:
 		return fmt.Sprintf("s3://%s@%s/", spec.S3.Bucket, spec.S3.Region), nil
 	case spec.Directory != nil:
-		return "vfs://" + spec.Directory.Path, nil
+		return (&url.URL{Scheme: "vfs", Path: spec.Directory.Path}).String(), nil
 	}
 	return "", fmt.Errorf("the target has neither spec.s3 nor spec.directory: set exactly one")
 }

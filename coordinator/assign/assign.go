@@ -1,0 +1,215 @@
+// Package assign decides which node's agent does which job.
+//
+// It is pure: values and a time in, decisions out. Assigning is only a matter
+// of load and nearness, for any agent can drive any engine over gRPC; that two
+// never drive one volume is the leases' part.
+package assign
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// Agent is a living agent.
+type Agent struct {
+	Node string
+}
+
+// Job is an unfinished job.
+type Job struct {
+	Name string
+	// Volumes that it works on; no other job with one of them is assigned.
+	Volumes []string
+	// Target whose limit it counts against; empty for jobs that move nothing.
+	Target string
+	// Node it is assigned to; empty: to none.
+	Node string
+	// Unattended is how long it has been waiting for the agent on Node: since it was
+	// assigned, or since the session that worked on it was seen to have ended.
+	Unattended time.Duration
+	// Session that claimed it, empty while nobody did; SessionAlive tells
+	// whether that session lives.
+	Session      string
+	SessionAlive bool
+	Created      time.Time
+}
+
+// View is what a decision looks at.
+type View struct {
+	Agents []Agent
+	Jobs   []Job
+	// Engines maps a volume -> the node where its engine runs.
+	Engines map[string]string
+	// TargetLimits maps a target -> the most jobs that may move data to or from
+	// it at once; a target that is not in it has no limit.
+	TargetLimits map[string]int
+	// MaxPerNode jobs at once.
+	MaxPerNode int
+	// ClaimTimeout is how long an agent may take to claim a job.
+	ClaimTimeout time.Duration
+}
+
+// Decision gives a job to a node.
+type Decision struct {
+	Job, Node string
+	// Reason is for logs.
+	Reason string
+}
+
+// Decide returns the changes to make, in order, and after how long to decide
+// again though nothing happens (0: no need).
+func Decide(v View) (changes []Decision, again time.Duration) {
+	d := newDecider(v)
+	jobs := slices.Clone(v.Jobs)
+	slices.SortStableFunc(jobs, func(a, b Job) int {
+		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.Name, b.Name))
+	})
+	var moving, waiting []Job
+	for _, j := range jobs {
+		switch why, wait := d.misplaced(j); {
+		case j.Node == "":
+			waiting = append(waiting, j)
+		case why == "":
+			d.occupy(j, j.Node)
+			again = sooner(again, wait)
+		default:
+			moving = append(moving, j)
+		}
+	}
+	// Jobs that lost their agent keep their place before new ones: their
+	// transfers may still be running.
+	for _, j := range moving {
+		why, _ := d.misplaced(j)
+		node := d.choose(j, j.Node)
+		if node == "" && d.living[j.Node] {
+			d.occupy(j, j.Node) // nobody else can; the node's agent may yet
+			again = sooner(again, v.ClaimTimeout)
+			continue
+		}
+		if node == "" {
+			d.block(j)
+			continue
+		}
+		d.occupy(j, node)
+		changes = append(changes, Decision{Job: j.Name, Node: node, Reason: why})
+	}
+	for _, j := range waiting {
+		if !d.admits(j) {
+			d.queue(j)
+			continue
+		}
+		node := d.choose(j, "")
+		if node == "" {
+			d.queue(j)
+			continue
+		}
+		d.occupy(j, node)
+		changes = append(changes, Decision{Job: j.Name, Node: node, Reason: "free"})
+	}
+	return changes, again
+}
+
+type decider struct {
+	View
+	living  map[string]bool // node -> an agent lives there
+	load    map[string]int  // node -> assigned jobs
+	targets map[string]int  // target -> assigned jobs
+	taken   map[string]bool // volume -> a job is assigned to it, or waits before
+}
+
+func newDecider(v View) *decider {
+	d := &decider{View: v, living: map[string]bool{}, load: map[string]int{}, targets: map[string]int{}, taken: map[string]bool{}}
+	for _, a := range v.Agents {
+		d.living[a.Node] = true
+	}
+	return d
+}
+
+// misplaced says why an assigned job must go to another agent, or how long its
+// agent has left to claim it.
+func (d *decider) misplaced(j Job) (why string, left time.Duration) {
+	switch {
+	case j.Node == "":
+		return "", 0
+	case j.Session != "" && j.SessionAlive:
+		return "", 0
+	case !d.living[j.Node]:
+		return "no agent lives on node " + j.Node, 0
+	case j.Unattended < d.ClaimTimeout:
+		// Also a job whose session has ended: the node's next agent adopts it.
+		return "", d.ClaimTimeout - j.Unattended
+	case j.Session != "":
+		return "its session has ended and nobody on node " + j.Node + " took it over", 0
+	}
+	return "the agent on node " + j.Node + " did not claim it in time", 0
+}
+
+// admits: the job's volumes are free and its target has a slot left. Jobs are
+// asked in order, so one that waits for a volume keeps its place in that
+// volume's queue.
+func (d *decider) admits(j Job) bool {
+	for _, v := range j.Volumes {
+		if d.taken[v] {
+			return false
+		}
+	}
+	limit, limited := d.TargetLimits[j.Target]
+	return j.Target == "" || !limited || d.targets[j.Target] < limit
+}
+
+// choose the node where the engine of one of the job's volumes runs, if an
+// agent with a free slot lives there, else the living agent with the least to
+// do; not is a node to leave out.
+func (d *decider) choose(j Job, not string) string {
+	free := func(node string) bool {
+		return node != "" && node != not && d.living[node] && d.load[node] < d.MaxPerNode
+	}
+	near := map[string]int{} // node -> engines of the job's volumes
+	for _, v := range j.Volumes {
+		if node := d.Engines[v]; free(node) {
+			near[node]++
+		}
+	}
+	best := ""
+	for node := range d.living {
+		if !free(node) {
+			continue
+		}
+		if best == "" || better(near[node], d.load[node], node, near[best], d.load[best], best) {
+			best = node
+		}
+	}
+	return best
+}
+
+func better(near, load int, node string, bestNear, bestLoad int, best string) bool {
+	return cmp.Or(-cmp.Compare(near, bestNear), cmp.Compare(load, bestLoad), cmp.Compare(node, best)) < 0
+}
+
+func (d *decider) occupy(j Job, node string) {
+	d.load[node]++
+	d.block(j)
+}
+
+// block counts a job that is assigned, if only to a node whose agent is gone.
+func (d *decider) block(j Job) {
+	if j.Target != "" {
+		d.targets[j.Target]++
+	}
+	d.queue(j)
+}
+
+// queue keeps later jobs of the same volumes behind this one.
+func (d *decider) queue(j Job) {
+	for _, v := range j.Volumes {
+		d.taken[v] = true
+	}
+}
+
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || (b > 0 && b < a) {
+		return b
+	}
+	return a
+}

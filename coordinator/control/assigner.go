@@ -1,0 +1,92 @@
+package control
+
+import (
+	"context"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"hayloft.dev/coordinator/plan"
+	"hayloft.dev/pkg/api/v1alpha1"
+)
+
+// assigner gives jobs to agents. All jobs are one decision, so there is one key.
+type assigner struct{ *Controller }
+
+// assignKey is the one key in the assigner's queue.
+var assignKey = types.NamespacedName{Name: "jobs"}
+
+func (c *Controller) addAssigner(mgr ctrl.Manager) error {
+	one := func(context.Context, client.Object) []reconcile.Request {
+		return []reconcile.Request{{NamespacedName: assignKey}}
+	}
+	return ctrl.NewControllerManagedBy(mgr).Named("assignment").
+		Watches(&v1alpha1.NodeJob{}, handler.EnqueueRequestsFromMapFunc(one), builder.WithPredicates(c.assignment())).
+		WatchesRawSource(c.wake.assigner.source()).
+		WithOptions(controller.Options{MaxConcurrentReconciles: 1}).
+		Complete(&assigner{c})
+}
+
+// assignment passes what may change who does which job, which progress does
+// not; and counts jobs as they end.
+func (c *Controller) assignment() predicate.Predicate {
+	return predicate.Funcs{
+		GenericFunc: func(event.GenericEvent) bool { return false },
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			before, ok1 := e.ObjectOld.(*v1alpha1.NodeJob)
+			now, ok2 := e.ObjectNew.(*v1alpha1.NodeJob)
+			if !ok1 || !ok2 {
+				return false
+			}
+			if plan.Finished(now) && !plan.Finished(before) {
+				c.count(now)
+			}
+			return before.Spec.NodeName != now.Spec.NodeName || before.Status.State != now.Status.State ||
+				before.Status.Session != now.Status.Session
+		},
+	}
+}
+
+func (c *Controller) count(j *v1alpha1.NodeJob) {
+	if !c.Leading() {
+		return
+	}
+	var took time.Duration
+	if j.Status.ClaimedAt != nil && j.Status.CompletedAt != nil {
+		took = j.Status.CompletedAt.Sub(j.Status.ClaimedAt.Time)
+	}
+	c.Recorder.JobDone(JobKind(j), j.Status.Reason, took)
+}
+
+// JobKind names the work of a job as its spec does.
+func JobKind(j *v1alpha1.NodeJob) string {
+	switch {
+	case j.Spec.Cut != nil:
+		return "cut"
+	case j.Spec.Backup != nil:
+		return "backup"
+	case j.Spec.Restore != nil:
+		return "restore"
+	}
+	return "removeSnapshots"
+}
+
+// assignFloor keeps two timed decisions apart.
+const assignFloor = 100 * time.Millisecond
+
+// Reconcile decides about all jobs.
+func (r *assigner) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
+	again, err := r.jobs.assign(ctx)
+	if err != nil || again == 0 {
+		return reconcile.Result{}, err
+	}
+	return reconcile.Result{RequeueAfter: max(again, assignFloor)}, nil
+}

@@ -1,0 +1,294 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"hayloft.dev/coordinator/plan"
+	"hayloft.dev/pkg/api/v1alpha1"
+)
+
+// backups carries out the plans of VMBackups.
+type backups struct {
+	*Controller
+	fresh *freshest[*v1alpha1.VMBackup]
+	pace  *pacer
+	known *known
+}
+
+// Reconcile brings one VMBackup a step further.
+func (r *backups) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	var cached v1alpha1.VMBackup
+	err := r.cache.Get(ctx, req.NamespacedName, &cached)
+	if client.IgnoreNotFound(err) != nil {
+		return reconcile.Result{}, fmt.Errorf("reading VMBackup %s: %w", req, err)
+	}
+	if former := r.known.see(req.NamespacedName, cached.UID); former != "" {
+		r.forget(former)
+	}
+	if err != nil {
+		return reconcile.Result{}, nil
+	}
+	b := r.fresh.latest(&cached)
+	jobs, err := r.jobs.of(ctx, b.UID)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	view, err := r.view(ctx, b, jobs)
+	if err != nil {
+		return reconcile.Result{}, fmt.Errorf("VMBackup %s: %w", req, err)
+	}
+	after, err := r.act(ctx, b, view, plan.Backup(view))
+	if apierrors.IsConflict(err) {
+		r.Log.Debug("VMBackup changed meanwhile; looking again", "vmbackup", req.String())
+		return reconcile.Result{RequeueAfter: conflictPause}, nil
+	}
+	if err != nil {
+		return reconcile.Result{}, fmt.Errorf("VMBackup %s: %w", req, err)
+	}
+	return reconcile.Result{RequeueAfter: after}, nil
+}
+
+// conflictPause lets the cache catch up after somebody else wrote.
+const conflictPause = 50 * time.Millisecond
+
+func (r *backups) forget(uid types.UID) {
+	r.pool.forget(uid)
+	r.fresh.forget(uid)
+	r.pace.forget(uid)
+}
+
+// view gathers what the decision looks at; what it costs depends on the phase.
+func (r *backups) view(ctx context.Context, b *v1alpha1.VMBackup, jobs []v1alpha1.NodeJob) (plan.BackupView, error) {
+	v := plan.BackupView{
+		Now: time.Now(), Backup: b, Jobs: jobs, Work: r.pool.states(b.UID), Config: r.Plan,
+	}
+	var err error
+	if v.Target, err = r.target(ctx, b.Spec.Target); err != nil {
+		return v, err
+	}
+	deleting := !b.DeletionTimestamp.IsZero()
+	if v.Target != nil {
+		v.Probe = r.probes.known(v.Target)
+	}
+	if undecided(b) {
+		if v.Source, err = r.source(ctx, b); err != nil {
+			return v, err
+		}
+	}
+	if f, ok := value[plan.Finalized](r.pool, b.UID, plan.OpFinalize); ok {
+		v.Finalized = &f
+	}
+	if deleting {
+		if v.Readers, err = r.readers(ctx, b); err != nil {
+			return v, err
+		}
+	}
+	if b.Status.Phase == v1alpha1.BackupReady {
+		if v.Newer, err = r.newer(ctx, b); err != nil {
+			return v, err
+		}
+	}
+	v.Gone, err = r.gone(ctx, b)
+	return v, err
+}
+
+// undecided: nothing was done for the point yet, nor was it refused.
+func undecided(b *v1alpha1.VMBackup) bool {
+	return b.DeletionTimestamp.IsZero() && b.Status.StartedAt == nil &&
+		meta.FindStatusCondition(b.Status.Conditions, v1alpha1.ConditionReady) == nil
+}
+
+// target is nil when there is none of that name; one that the cache does not
+// show yet is asked for.
+func (c *Controller) target(ctx context.Context, name string) (*v1alpha1.BackupTarget, error) {
+	var t v1alpha1.BackupTarget
+	err := c.cache.Get(ctx, client.ObjectKey{Name: name}, &t)
+	if apierrors.IsNotFound(err) {
+		err = c.live.Get(ctx, client.ObjectKey{Name: name}, &t)
+	}
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("reading BackupTarget %s: %w", name, err)
+	}
+	return &t, nil
+}
+
+// readers are the unfinished VMRestores of a point, read live: it is about to
+// be deleted.
+func (r *backups) readers(ctx context.Context, b *v1alpha1.VMBackup) ([]string, error) {
+	var list v1alpha1.VMRestoreList
+	if err := r.live.List(ctx, &list, client.InNamespace(b.Namespace)); err != nil {
+		return nil, fmt.Errorf("listing the VMRestores that may read it: %w", err)
+	}
+	var names []string
+	for i := range list.Items {
+		s := &list.Items[i]
+		ended := s.Status.Phase == v1alpha1.RestoreReady || s.Status.Phase == v1alpha1.RestoreFailed || s.Status.Phase == v1alpha1.RestoreDeleting
+		if s.Status.BackupUID == b.UID && !ended {
+			names = append(names, s.Name)
+		}
+	}
+	return names, nil
+}
+
+// newer are the Ready points that replace this one as the base of the next
+// incremental.
+func (r *backups) newer(ctx context.Context, b *v1alpha1.VMBackup) ([]v1alpha1.VMBackup, error) {
+	siblings, err := r.siblings(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	var out []v1alpha1.VMBackup
+	for _, o := range siblings {
+		if o.Status.Phase == v1alpha1.BackupReady && o.DeletionTimestamp.IsZero() && cutAfter(&o, b) {
+			out = append(out, o)
+		}
+	}
+	return out, nil
+}
+
+// siblings are the other points of the same VM on the same target.
+func (c *Controller) siblings(ctx context.Context, b *v1alpha1.VMBackup) ([]v1alpha1.VMBackup, error) {
+	var list v1alpha1.VMBackupList
+	if err := c.cache.List(ctx, &list, client.InNamespace(b.Namespace), client.MatchingFields{indexVM: b.Spec.VM}); err != nil {
+		return nil, fmt.Errorf("listing the points of VM %s: %w", b.Spec.VM, err)
+	}
+	var out []v1alpha1.VMBackup
+	for _, o := range list.Items {
+		if o.UID != b.UID && o.Spec.Target == b.Spec.Target {
+			out = append(out, o)
+		}
+	}
+	return out, nil
+}
+
+func cutAfter(a, b *v1alpha1.VMBackup) bool {
+	return a.Status.CutAt != nil && b.Status.CutAt != nil && a.Status.CutAt.After(b.Status.CutAt.Time)
+}
+
+// gone are the volumes of a point that do not exist any more; asked only where
+// engine snapshots are still to be removed.
+func (r *backups) gone(ctx context.Context, b *v1alpha1.VMBackup) (map[string]bool, error) {
+	out := map[string]bool{}
+	for _, d := range b.Status.Disks {
+		var v longhorn.Volume
+		err := r.cache.Get(ctx, client.ObjectKey{Namespace: r.LonghornNamespace, Name: d.Volume}, &v)
+		if apierrors.IsNotFound(err) {
+			out[d.Volume] = true
+		} else if err != nil {
+			return nil, fmt.Errorf("reading Longhorn volume %s: %w", d.Volume, err)
+		}
+	}
+	return out, nil
+}
+
+// act carries out an intent: what keeps the object first, then what is
+// recorded, then what is done.
+func (r *backups) act(ctx context.Context, b *v1alpha1.VMBackup, v plan.BackupView, in plan.BackupIntent) (time.Duration, error) {
+	after := in.After
+	if in.AddFinalizer {
+		before := b.ResourceVersion
+		changed, err := r.finalizer(ctx, b, v1alpha1.FinalizerData, true, in.Labels)
+		if err != nil {
+			return 0, err
+		}
+		if changed {
+			r.fresh.wrote(b.DeepCopy(), before)
+		}
+	}
+	wrote, later, err := r.write(ctx, b, in)
+	if err != nil {
+		return 0, err
+	}
+	if later > 0 && (after == 0 || later < after) {
+		after = later
+	}
+	owner := v1alpha1.ObjectReference{Kind: "VMBackup", Namespace: b.Namespace, Name: b.Name, UID: b.UID}
+	if err := r.followUp(ctx, owner, v1alpha1.LabelPoint, v.Jobs, in.Actions); err != nil {
+		return 0, err
+	}
+	for _, o := range in.Start {
+		r.start(b.DeepCopy(), v.Target, o)
+	}
+	if in.Probe && v.Target != nil {
+		key := client.ObjectKeyFromObject(b)
+		r.probes.request(v.Target, func() { r.wake.backups.wake(key) })
+	}
+	if wrote || in.DropFinalizer && hasFinalizer(b, v1alpha1.FinalizerData) {
+		r.tell(b, in.Events)
+	}
+	if wrote && in.Status.Phase == v1alpha1.BackupReady && v.Backup.Status.Phase != v1alpha1.BackupReady {
+		r.done(b)
+	}
+	if in.DropFinalizer {
+		before := b.ResourceVersion
+		changed, err := r.finalizer(ctx, b, v1alpha1.FinalizerData, false, nil)
+		if err != nil {
+			return 0, err
+		}
+		if changed {
+			r.fresh.wrote(b.DeepCopy(), before)
+			r.pool.forget(b.UID)
+		}
+		return 0, nil
+	}
+	return after, nil
+}
+
+func hasFinalizer(o client.Object, name string) bool {
+	for _, f := range o.GetFinalizers() {
+		if f == name {
+			return true
+		}
+	}
+	return false
+}
+
+// write writes the status if it changed, or says in how long it may.
+func (r *backups) write(ctx context.Context, b *v1alpha1.VMBackup, in plan.BackupIntent) (wrote bool, later time.Duration, err error) {
+	if equality.Semantic.DeepEqual(b.Status, in.Status) {
+		return false, 0, nil
+	}
+	if in.Cosmetic {
+		if wait := r.pace.due(b.UID, r.StatusEvery); wait > 0 {
+			return false, wait, nil
+		}
+	}
+	before := b.ResourceVersion
+	former := b.Status
+	b.Status = in.Status
+	if err := r.client.Status().Update(ctx, b); err != nil {
+		b.Status = former
+		return false, 0, fmt.Errorf("writing its status: %w", err)
+	}
+	r.fresh.wrote(b.DeepCopy(), before)
+	r.pace.wrote(b.UID)
+	return true, 0, nil
+}
+
+// done counts a point that became Ready, and drops the results that led to it.
+func (r *backups) done(b *v1alpha1.VMBackup) {
+	var data, uploaded int64
+	for _, d := range b.Status.Disks {
+		if d.Progress != nil {
+			data += d.Progress.BytesTotal
+		}
+		if d.UploadedBytes != nil {
+			uploaded += *d.UploadedBytes
+		}
+	}
+	r.Recorder.PointDone(data, uploaded)
+	r.pool.forget(b.UID)
+}

@@ -1,0 +1,266 @@
+package control_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"hayloft.dev/coordinator/targetio/protocol"
+	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/names"
+)
+
+func TestBackupBecomesReady(t *testing.T) {
+	w := newWorld(t)
+	w.start("one")
+	session, _ := w.session("n1")
+	w.vm("web")
+	target := w.target("s3")
+	b := w.backup("p1", "web", target.Name)
+
+	cut := w.awaitJob("cut", b.UID, "", 1)
+	require.Equal(t, "n1", cut.Spec.NodeName, "a job is made already assigned when an agent is free")
+	require.Len(t, cut.Spec.Cut.Disks, 2)
+	w.cut(b, session)
+	root := w.awaitJob("backup", b.UID, "root", 1)
+	require.Equal(t, names.Snapshot(b.UID, 1, "root"), root.Spec.Backup.Snapshot)
+	w.upload(b, "root", 1, session)
+	w.awaitBackup(b, v1alpha1.BackupUploading)
+	require.Empty(t, w.fake.called("finalize"), "nobody looks at the target before all disks are in")
+	w.upload(b, "data", 1, session)
+	w.awaitBackup(b, v1alpha1.BackupReady)
+
+	require.Equal(t, "hayloft/points/"+w.ns+"/p1-"+string(b.UID)+".json", b.Status.Document)
+	require.Equal(t, v1alpha1.ConsistencyCrash, b.Status.Consistency)
+	require.EqualValues(t, 2, *b.Status.CutWindowMilliseconds)
+	require.Equal(t, "web", b.Labels[v1alpha1.LabelVM])
+	require.Contains(t, b.Finalizers, v1alpha1.FinalizerData)
+	for _, d := range b.Status.Disks {
+		require.Equal(t, v1alpha1.DiskDone, d.State)
+		require.EqualValues(t, 1000, *d.UploadedBytes)
+	}
+	w.eventually("its jobs are gone", func() bool { return len(w.jobs()) == 0 })
+	require.Len(t, w.fake.called("capture"), 1)
+	require.Len(t, w.fake.called("finalize"), 1)
+}
+
+func TestRefusedBackups(t *testing.T) {
+	w := newWorld(t)
+	w.start("one")
+	w.session("n1")
+	w.vm("web")
+	good := w.target("good")
+	w.class("longhorn-" + w.ns)
+	w.claimOn("nfs", &corev1.PersistentVolume{
+		ObjectMeta: metav1.ObjectMeta{Name: "nfs-" + w.ns},
+		Spec:       corev1.PersistentVolumeSpec{PersistentVolumeSource: corev1.PersistentVolumeSource{NFS: &corev1.NFSVolumeSource{Server: "s", Path: "/"}}},
+	})
+	w.create(w.vmObject("mixed", "web-root", "nfs"), w.vmObject("lost", "nowhere"))
+
+	for _, c := range []struct{ name, vm, target, reason, says string }{
+		{"no-target", "web", "nothing", "TargetNotFound", `no BackupTarget "nothing"`},
+		{"no-vm", "ghost", good.Name, "Refused", `no VirtualMachine "ghost"`},
+		{"other-storage", "mixed", good.Name, "Refused", "disk data (claim nfs) is on NFS"},
+		{"no-claim", "lost", good.Name, "Refused", "nowhere does not exist"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := w.backup(c.name, c.vm, c.target)
+			w.awaitBackup(b, v1alpha1.BackupFailed)
+			reason, message := ready(b.Status.Conditions)
+			require.Equal(t, c.reason, reason)
+			require.Contains(t, message, c.says)
+			require.Empty(t, b.Finalizers, "nothing was done, so nothing keeps it")
+		})
+	}
+	require.Empty(t, w.jobs(), "a refused backup does nothing")
+	require.Empty(t, w.fake.called("capture"))
+}
+
+func TestTargetThatIsNotReady(t *testing.T) {
+	w := newWorld(t)
+	w.start("one")
+	w.session("n1")
+	w.vm("web")
+	w.fake.fail("probe", &protocol.Error{Reason: protocol.InvalidCredentials, Message: "the key is not known"})
+	target := w.target("s3")
+	b := w.backup("p1", "web", target.Name)
+	w.awaitBackup(b, v1alpha1.BackupFailed)
+	reason, message := ready(b.Status.Conditions)
+	require.Equal(t, "TargetNotReady", reason)
+	require.Contains(t, message, "InvalidCredentials: the key is not known")
+	w.eventually("the target says so", func() bool {
+		w.refresh(target)
+		r, _ := ready(target.Status.Conditions)
+		return r == "InvalidCredentials"
+	})
+	require.Empty(t, w.jobs())
+}
+
+func TestFailedAttemptIsDroppedAndTriedAgain(t *testing.T) {
+	w := newWorld(t)
+	w.start("one")
+	session, _ := w.session("n1")
+	w.vm("web")
+	b := w.backup("p1", "web", w.target("s3").Name)
+	w.cut(b, session)
+	first := w.awaitJob("backup", b.UID, "root", 1)
+	w.claim(first, session)
+	w.failJob(first, v1alpha1.ReasonTransferLost, "the process is gone", true)
+	second := w.awaitJob("backup", b.UID, "root", 2)
+	require.NotEqual(t, first.Spec.Backup.Backup, second.Spec.Backup.Backup, "an attempt's name is used once")
+	require.Equal(t, first.Spec.Backup.Snapshot, second.Spec.Backup.Snapshot)
+	w.upload(b, "root", 2, session)
+	w.upload(b, "data", 1, session)
+	w.awaitBackup(b, v1alpha1.BackupReady)
+	require.Equal(t, []string{names.Backup(b.UID, "root", 1)}, w.fake.called("dropAttempt"))
+}
+
+func TestFailedPointLeavesNothing(t *testing.T) {
+	w := newWorld(t)
+	w.start("one")
+	session, _ := w.session("n1")
+	w.vm("web")
+	b := w.backup("p1", "web", w.target("s3").Name)
+	w.cut(b, session)
+	w.upload(b, "root", 1, session)
+	j := w.awaitJob("backup", b.UID, "data", 1)
+	w.claim(j, session)
+	w.failJob(j, v1alpha1.ReasonSnapshotMissing, "the snapshot is gone", false)
+	for _, disk := range []string{"root", "data"} {
+		remove := w.awaitJob("remove", b.UID, disk, 1)
+		require.Equal(t, []string{names.Snapshot(b.UID, 1, disk)}, remove.Spec.RemoveSnapshots.Snapshots)
+		w.claim(remove, session)
+		w.succeed(remove, nil)
+	}
+	w.awaitBackup(b, v1alpha1.BackupFailed)
+	reason, message := ready(b.Status.Conditions)
+	require.Equal(t, v1alpha1.ReasonSnapshotMissing, reason)
+	require.Equal(t, "disk data: the snapshot is gone", message)
+	w.eventually("jobs and finalizer are gone", func() bool { w.refresh(b); return len(w.jobs()) == 0 && len(b.Finalizers) == 0 })
+	require.Equal(t, []string{string(b.UID) + " 2"}, w.fake.called("deletePoint"))
+	require.Empty(t, w.fake.called("finalize"), "a partial point never gets a document")
+}
+
+func TestOlderPointLosesItsEngineSnapshots(t *testing.T) {
+	w := newWorld(t)
+	w.start("one")
+	session, _ := w.session("n1")
+	w.vm("web")
+	target := w.target("s3")
+	first := w.ready("p1", target.Name, session)
+	second := w.ready("p2", target.Name, session)
+	for _, disk := range []string{"root", "data"} {
+		j := w.awaitJob("remove", first.UID, disk, 1)
+		w.claim(j, session)
+		w.succeed(j, nil)
+	}
+	w.eventually("the first point has no engine snapshots", func() bool {
+		w.refresh(first)
+		return first.Status.Disks[0].Snapshot == "" && first.Status.Disks[1].Snapshot == ""
+	})
+	w.eventually("its jobs are gone", func() bool { return len(w.jobs()) == 0 })
+	w.refresh(second)
+	require.NotEmpty(t, second.Status.Disks[0].Snapshot, "the newest is the base of the next incremental")
+}
+
+// ready takes a point of VM web to its end.
+func (w *world) ready(name, target, session string) *v1alpha1.VMBackup {
+	w.t.Helper()
+	b := w.backup(name, "web", target)
+	w.cut(b, session)
+	w.upload(b, "root", 1, session)
+	w.upload(b, "data", 1, session)
+	w.awaitBackup(b, v1alpha1.BackupReady)
+	return b
+}
+
+func TestDeletion(t *testing.T) {
+	for _, policy := range []v1alpha1.DeletionPolicy{v1alpha1.DeletionDelete, v1alpha1.DeletionRetain} {
+		t.Run(string(policy), func(t *testing.T) {
+			w := newWorld(t)
+			w.start("one")
+			session, _ := w.session("n1")
+			w.vm("web")
+			b := w.ready("p1", w.target("s3").Name, session)
+			b.Spec.DeletionPolicy = policy
+			require.NoError(t, w.client.Update(w.ctx, b))
+			require.NoError(t, w.client.Delete(w.ctx, b))
+			for _, disk := range []string{"root", "data"} {
+				j := w.awaitJob("remove", b.UID, disk, 1)
+				w.claim(j, session)
+				w.succeed(j, nil)
+			}
+			w.eventually("the object is gone", func() bool { return !w.refresh(b) })
+			w.eventually("its jobs are gone", func() bool { return len(w.jobs()) == 0 })
+			want := 1
+			if policy == v1alpha1.DeletionRetain {
+				want = 0
+			}
+			require.Len(t, w.fake.called("deletePoint"), want)
+		})
+	}
+}
+
+func TestDeletionWaitsForTheTarget(t *testing.T) {
+	w := newWorld(t)
+	w.start("one")
+	session, _ := w.session("n1")
+	w.vm("web")
+	b := w.ready("p1", w.target("s3").Name, session)
+	w.fake.fail("deletePoint", &protocol.Error{Reason: protocol.Locked, Message: "another process holds the lock", Transient: true})
+	require.NoError(t, w.client.Delete(w.ctx, b))
+	w.eventually("the object says what it waits for", func() bool {
+		w.refresh(b)
+		for _, c := range b.Status.Conditions {
+			if c.Type == v1alpha1.ConditionProgressing && c.Status == metav1.ConditionTrue {
+				return len(w.fake.called("deletePoint")) > 2
+			}
+		}
+		return false
+	})
+	w.fake.fail("deletePoint", nil)
+	for _, disk := range []string{"root", "data"} {
+		w.succeed(w.awaitJob("remove", b.UID, disk, 1), nil)
+	}
+	w.eventually("the object is gone", func() bool { return !w.refresh(b) })
+}
+
+func TestCaptureThatFailsFailsThePoint(t *testing.T) {
+	w := newWorld(t)
+	w.start("one")
+	session, _ := w.session("n1")
+	w.vm("web")
+	w.fake.fail("capture", &protocol.Error{Reason: protocol.NoSpace, Message: "the bucket is full"})
+	b := w.backup("p1", "web", w.target("s3").Name)
+	w.eventually("it failed", func() bool { w.refresh(b); r, _ := ready(b.Status.Conditions); return r == "NoSpace" })
+	// Whether the cut was withdrawn or was already running, it leaves nothing.
+	w.eventually("it ends", func() bool {
+		for _, j := range w.jobs() {
+			if j.Spec.RemoveSnapshots != nil && j.Status.State == v1alpha1.JobPending {
+				w.claim(&j, session)
+				w.succeed(&j, nil)
+			}
+		}
+		return w.refresh(b) && b.Status.Phase == v1alpha1.BackupFailed && len(w.jobs()) == 0 && len(b.Finalizers) == 0
+	})
+}
+
+func TestLatencyFromCreationToCutJob(t *testing.T) {
+	w := newWorld(t)
+	w.start("one")
+	session, _ := w.session("n1")
+	w.vm("web")
+	target := w.target("s3")
+	w.ready("warm", target.Name, session)
+	began := time.Now()
+	b := w.backup("p1", "web", target.Name)
+	w.awaitJob("cut", b.UID, "", 1)
+	took := time.Since(began)
+	t.Logf("from VMBackup to an assigned cut job: %s", took)
+	require.Less(t, took, 3*time.Second)
+	require.NoError(t, client.IgnoreNotFound(w.client.Delete(w.ctx, b)))
+}

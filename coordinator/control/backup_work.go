@@ -1,0 +1,137 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"hayloft.dev/coordinator/plan"
+	"hayloft.dev/coordinator/targetio/protocol"
+	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/document"
+)
+
+// Deadlines of target work. A deletion lists a volume's backups and removes
+// blocks one by one, so it may take long; it goes on where it was ended.
+const (
+	probeDeadline    = 15 * time.Second
+	shortDeadline    = time.Minute
+	inspectDeadline  = 5 * time.Minute
+	deletionDeadline = 30 * time.Minute
+)
+
+// start has a piece of a point's target work done in the background.
+func (r *backups) start(b *v1alpha1.VMBackup, t *v1alpha1.BackupTarget, o plan.Order) {
+	if t == nil {
+		return
+	}
+	target := *t.DeepCopy()
+	point := pointOf(b)
+	var do func(context.Context) (any, error)
+	deadline := shortDeadline
+	switch o.Op {
+	case plan.OpCapture:
+		request := protocol.CaptureRequest{Point: point, VM: b.Spec.VM, VMUID: b.Status.SourceUID}
+		for _, d := range b.Status.Disks {
+			request.Claims = append(request.Claims, d.Claim)
+		}
+		do = func(ctx context.Context) (any, error) { return nil, r.Targets.Capture(ctx, target, request) }
+	case plan.OpFinalize:
+		deadline = inspectDeadline
+		do = func(ctx context.Context) (any, error) { return r.finalize(ctx, target, b, point) }
+	case plan.OpDropAttempt:
+		ref := o.Backups[0]
+		do = func(ctx context.Context) (any, error) {
+			return nil, r.Targets.DropAttempt(ctx, target, ref.Volume, ref.Backup)
+		}
+	case plan.OpDeletePoint:
+		deadline = deletionDeadline
+		request := protocol.DeleteRequest{DocumentPath: b.Status.Document, DraftUID: b.UID}
+		if request.DocumentPath == "" {
+			// Written perhaps, though nobody lived to note it.
+			request.DocumentPath, _ = document.PointPath(b.Namespace, b.Name, b.UID)
+		}
+		for _, ref := range o.Backups {
+			request.Backups = append(request.Backups, protocol.Backup{Volume: ref.Volume, Backup: ref.Backup})
+		}
+		do = func(ctx context.Context) (any, error) { return nil, r.Targets.DeletePoint(ctx, target, request) }
+	default:
+		return
+	}
+	key := client.ObjectKeyFromObject(b)
+	r.pool.run(b.UID, o.Work, deadline, func(ctx context.Context) (any, error) {
+		v, err := do(ctx)
+		if err == nil {
+			r.probes.good(&target)
+		}
+		return v, err
+	}, func() { r.wake.backups.wake(key) })
+}
+
+func pointOf(b *v1alpha1.VMBackup) document.Point {
+	p := document.Point{UID: b.UID, Name: b.Name, Namespace: b.Namespace, CreatedAt: b.CreationTimestamp.UTC()}
+	if b.Status.CutAt != nil {
+		p.CutAt = b.Status.CutAt.UTC()
+	}
+	return p
+}
+
+// finalize has a whole point inspected, its document made of what its disks
+// are now.
+func (r *backups) finalize(ctx context.Context, t v1alpha1.BackupTarget, b *v1alpha1.VMBackup, point document.Point) (any, error) {
+	request := protocol.FinalizeRequest{Point: point, Consistency: b.Status.Consistency}
+	for _, d := range b.Status.Disks {
+		disk, err := r.documentDisk(ctx, b.Namespace, d)
+		if err != nil {
+			return nil, err
+		}
+		request.Disks = append(request.Disks, disk)
+	}
+	result, err := r.Targets.Finalize(ctx, t, request)
+	if err != nil {
+		return nil, err
+	}
+	out := plan.Finalized{Path: result.Path, Digest: result.Digest, Secrets: result.Secrets, Disks: map[string]plan.FinalizedDisk{}}
+	for _, d := range result.Disks {
+		out.Disks[d.Name] = plan.FinalizedDisk{UploadedBytes: d.UploadedBytes, Incremental: d.Incremental}
+	}
+	return out, nil
+}
+
+// documentDisk tells what a new volume for this disk would have to be like.
+// A claim that was deleted during the upload leaves gaps, which a restore fills
+// with its storage class's values.
+func (r *backups) documentDisk(ctx context.Context, namespace string, d v1alpha1.BackupDisk) (document.Disk, error) {
+	out := document.Disk{
+		Name: d.Name, Claim: d.Claim, Volume: d.Volume, Snapshot: d.Snapshot, Backup: d.Backup,
+		SizeBytes: d.SizeBytes, BackingImage: d.BackingImage,
+	}
+	var vol longhorn.Volume
+	err := r.cache.Get(ctx, client.ObjectKey{Namespace: r.LonghornNamespace, Name: d.Volume}, &vol)
+	switch {
+	case err == nil:
+		out.NumberOfReplicas, out.Migratable, out.VolumeAccessMode = vol.Spec.NumberOfReplicas, vol.Spec.Migratable, string(vol.Spec.AccessMode)
+	case !apierrors.IsNotFound(err):
+		return out, fmt.Errorf("reading Longhorn volume %s: %w", d.Volume, err)
+	}
+	var claim corev1.PersistentVolumeClaim
+	err = r.cache.Get(ctx, client.ObjectKey{Namespace: namespace, Name: d.Claim}, &claim)
+	switch {
+	case err == nil:
+		if claim.Spec.StorageClassName != nil {
+			out.StorageClass = *claim.Spec.StorageClassName
+		}
+		if claim.Spec.VolumeMode != nil {
+			out.VolumeMode = *claim.Spec.VolumeMode
+		}
+		out.AccessModes = claim.Spec.AccessModes
+	case !apierrors.IsNotFound(err):
+		return out, fmt.Errorf("reading claim %s: %w", d.Claim, err)
+	}
+	return out, nil
+}

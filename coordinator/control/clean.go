@@ -1,0 +1,76 @@
+package control
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"hayloft.dev/coordinator/plan"
+	"hayloft.dev/pkg/api/v1alpha1"
+)
+
+// clean removes what a restore made, and tells how much was still there. It
+// goes by live listings with the restore's label, and deletes exactly the
+// objects that were listed.
+func (r *restores) clean(ctx context.Context, s *v1alpha1.VMRestore) (left int, err error) {
+	if s.UID == "" {
+		return 0, fmt.Errorf("a VMRestore without a UID is nobody's owner")
+	}
+	label := client.MatchingLabels{v1alpha1.LabelRestore: string(s.UID)}
+	for _, k := range []struct {
+		kind      schema.GroupVersionKind
+		namespace string
+	}{
+		{kindVM, s.Namespace},
+		{kindClaim, s.Namespace},
+		{corev1.SchemeGroupVersion.WithKind("PersistentVolume"), ""},
+		{plan.KindVolume, r.LonghornNamespace},
+	} {
+		n, err := r.cleanKind(ctx, k.kind, k.namespace, label)
+		if err != nil {
+			return left, err
+		}
+		left += n
+	}
+	if len(s.Status.Disks) == 0 {
+		return left, nil // no Secret is made before every disk is restored
+	}
+	// By collection, which needs no right to list Secrets.
+	for _, o := range []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}} {
+		if err := r.client.DeleteAllOf(ctx, o, client.InNamespace(s.Namespace), label); err != nil {
+			return left, fmt.Errorf("removing the %Ts of the restore: %w", o, err)
+		}
+	}
+	return left, nil
+}
+
+func (r *restores) cleanKind(ctx context.Context, kind schema.GroupVersionKind, namespace string, label client.MatchingLabels) (int, error) {
+	list := &metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(kind)
+	err := r.live.List(ctx, list, client.InNamespace(namespace), label)
+	if meta.IsNoMatchError(err) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("listing what is left of kind %s: %w", kind.Kind, err)
+	}
+	background := metav1.DeletePropagationBackground
+	for i := range list.Items {
+		o := &list.Items[i]
+		o.SetGroupVersionKind(kind)
+		if !o.DeletionTimestamp.IsZero() {
+			continue
+		}
+		err := r.client.Delete(ctx, o, client.Preconditions{UID: &o.UID}, client.PropagationPolicy(background))
+		if client.IgnoreNotFound(err) != nil && !apierrors.IsConflict(err) {
+			return 0, fmt.Errorf("removing %s %s: %w", kind.Kind, o.Name, err)
+		}
+	}
+	return len(list.Items), nil
+}

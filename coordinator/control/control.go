@@ -1,0 +1,171 @@
+// Package control connects the coordinator's pure decisions (plan, assign,
+// vmspec) with the API server and the target worker: it gathers what a decision
+// looks at, and carries out what it intends.
+//
+// It decides nothing by itself but pacing: what is cached, what is read live,
+// what may be written later. Nothing here outlives the process: a new leader
+// finds everything in the API server and on the targets.
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"k8s.io/client-go/tools/record"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"hayloft.dev/coordinator/plan"
+	"hayloft.dev/coordinator/targetio/protocol"
+	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/document"
+	"hayloft.dev/pkg/lease"
+)
+
+// TargetWork does what reads or writes a target. A failure that is a
+// *protocol.Error says whether it may pass; any other is taken for one that may.
+type TargetWork interface {
+	Probe(ctx context.Context, t v1alpha1.BackupTarget) error
+	Capture(ctx context.Context, t v1alpha1.BackupTarget, r protocol.CaptureRequest) error
+	Finalize(ctx context.Context, t v1alpha1.BackupTarget, r protocol.FinalizeRequest) (protocol.FinalizeResult, error)
+	ReadDocument(ctx context.Context, t v1alpha1.BackupTarget, path, digest string) (*document.Document, error)
+	InspectBackups(ctx context.Context, t v1alpha1.BackupTarget, disks []document.Disk) ([]protocol.Inspection, error)
+	MakeSecrets(ctx context.Context, t v1alpha1.BackupTarget, r protocol.MakeSecretsRequest) error
+	DropAttempt(ctx context.Context, t v1alpha1.BackupTarget, volume, backup string) error
+	DeletePoint(ctx context.Context, t v1alpha1.BackupTarget, r protocol.DeleteRequest) error
+}
+
+// Recorder is told of what is counted.
+type Recorder interface {
+	// JobDone is called once per finished job that this leader saw; kind as in
+	// NodeJobSpec, reason empty for success.
+	JobDone(kind, reason string, took time.Duration)
+	// PointDone tells what a point that became Ready moved.
+	PointDone(dataBytes, uploadedBytes int64)
+	// TookOver counts jobs given to another agent than they had.
+	TookOver()
+	// Swept counts leftovers removed, by kind.
+	Swept(kind string)
+}
+
+// Options are what Setup needs.
+type Options struct {
+	// Namespace is Hayloft's own; LonghornNamespace that of Longhorn's objects.
+	Namespace, LonghornNamespace string
+	Plan                         plan.Config
+	Targets                      TargetWork
+	Recorder                     Recorder
+	Log                          *slog.Logger
+
+	// MaxJobsPerNode and ClaimTimeout bound the assignment of jobs.
+	MaxJobsPerNode int
+	ClaimTimeout   time.Duration
+	// SessionDuration is that of the agents' sessions; the sweeper waits many
+	// of them before it removes what a session left.
+	SessionDuration time.Duration
+	// TargetWorkers bounds the target workers that run at once.
+	TargetWorkers int
+	// ProbeEvery is the time between probes of a target that is Ready, and
+	// ProbeFloor how long a good probe counts.
+	ProbeEvery, ProbeFloor time.Duration
+	// StatusEvery is the shortest time between two status writes of an object
+	// that only tell of progress.
+	StatusEvery time.Duration
+	// SweepEvery is the time between two sweeps, SweepGrace how long something
+	// must be seen left over before it is removed.
+	SweepEvery, SweepGrace time.Duration
+}
+
+// Defaults fills in what is not set.
+func (o Options) Defaults() Options {
+	set := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	if o.Plan == (plan.Config{}) {
+		o.Plan = plan.DefaultConfig()
+	}
+	if o.MaxJobsPerNode == 0 {
+		o.MaxJobsPerNode = 8
+	}
+	if o.TargetWorkers == 0 {
+		o.TargetWorkers = 8
+	}
+	set(&o.ClaimTimeout, 20*time.Second)
+	set(&o.SessionDuration, 15*time.Second)
+	set(&o.ProbeEvery, 5*time.Minute)
+	set(&o.ProbeFloor, time.Minute)
+	set(&o.StatusEvery, 2*time.Second)
+	set(&o.SweepEvery, 30*time.Second)
+	set(&o.SweepGrace, 30*time.Second)
+	return o
+}
+
+// Controller is the coordinator's work on one manager.
+type Controller struct {
+	Options
+	cache    client.Reader // informers
+	live     client.Reader // the API server
+	client   client.Client // writes
+	events   record.EventRecorder
+	sessions *lease.Observer
+	pool     *pool
+	jobs     *jobStore
+	probes   *prober
+	wake     wakers
+	leading  <-chan struct{} // closed when this process leads
+}
+
+// wakers put objects back into their reconciler's queue.
+type wakers struct {
+	backups, restores, targets, assigner waker
+}
+
+// Setup adds everything to a manager that was made with ManagerOptions. ctx is
+// the one that the manager will run with.
+func Setup(ctx context.Context, mgr ctrl.Manager, o Options) (*Controller, error) {
+	o = o.Defaults()
+	if o.Targets == nil || o.Recorder == nil || o.Log == nil {
+		return nil, errors.New("control needs target work, a recorder and a logger")
+	}
+	c := &Controller{
+		Options: o, cache: mgr.GetCache(), live: mgr.GetAPIReader(), client: mgr.GetClient(),
+		events:   mgr.GetEventRecorderFor("hayloft-coordinator"),
+		sessions: lease.NewObserver(),
+		pool:     newPool(ctx, o.TargetWorkers),
+		leading:  mgr.Elected(),
+	}
+	c.jobs = newJobStore(c)
+	c.probes = newProber(c)
+	if err := addIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
+		return nil, err
+	}
+	if err := c.watchSessions(ctx, mgr); err != nil {
+		return nil, err
+	}
+	for name, add := range map[string]func(ctrl.Manager) error{
+		"points": c.addBackups, "restores": c.addRestores, "targets": c.addTargets, "assignment": c.addAssigner,
+	} {
+		if err := add(mgr); err != nil {
+			return nil, fmt.Errorf("setting up the reconciler of %s: %w", name, err)
+		}
+	}
+	if err := mgr.Add(&sweeper{c: c}); err != nil {
+		return nil, fmt.Errorf("setting up the sweeper: %w", err)
+	}
+	return c, nil
+}
+
+// Leading tells whether this process is the leader.
+func (c *Controller) Leading() bool {
+	select {
+	case <-c.leading:
+		return true
+	default:
+		return false
+	}
+}

@@ -1,0 +1,308 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"hayloft.dev/coordinator/assign"
+	"hayloft.dev/coordinator/plan"
+	"hayloft.dev/pkg/api/v1alpha1"
+)
+
+// jobStore is the leader's view of the NodeJobs, and the only place that
+// creates, assigns and deletes them. One lock around each decision and its
+// write keeps two jobs off one volume though the cache lags behind.
+type jobStore struct {
+	c     *Controller
+	fresh *freshest[*v1alpha1.NodeJob]
+
+	mu sync.Mutex
+	// gone are jobs that were deleted lately, UID -> when.
+	gone map[types.UID]time.Time
+	// unattended is since when a job waits for its node's agent.
+	unattended map[types.UID]attendance
+}
+
+type attendance struct {
+	node, session string
+	alive         bool
+	since         time.Time
+}
+
+func newJobStore(c *Controller) *jobStore {
+	return &jobStore{
+		c: c, fresh: newFreshest[*v1alpha1.NodeJob](),
+		gone: map[types.UID]time.Time{}, unattended: map[types.UID]attendance{},
+	}
+}
+
+// of are the jobs of one owner.
+func (s *jobStore) of(ctx context.Context, owner types.UID) ([]v1alpha1.NodeJob, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all, err := s.list(ctx)
+	if err != nil {
+		return nil, err
+	}
+	mine := all[:0]
+	for _, j := range all {
+		if j.Spec.Owner.UID == owner {
+			mine = append(mine, j)
+		}
+	}
+	return mine, nil
+}
+
+// list reads the cache and puts our own newer writes over it.
+func (s *jobStore) list(ctx context.Context) ([]v1alpha1.NodeJob, error) {
+	var cached v1alpha1.NodeJobList
+	if err := s.c.cache.List(ctx, &cached, client.InNamespace(s.c.Namespace)); err != nil {
+		return nil, fmt.Errorf("listing jobs: %w", err)
+	}
+	for uid, at := range s.gone {
+		if time.Since(at) > lagLimit {
+			delete(s.gone, uid)
+		}
+	}
+	seen := map[types.UID]bool{}
+	var out []v1alpha1.NodeJob
+	for i := range cached.Items {
+		j := s.fresh.latest(&cached.Items[i])
+		seen[j.UID] = true
+		if _, deleted := s.gone[j.UID]; !deleted && j.DeletionTimestamp.IsZero() {
+			out = append(out, *j)
+		}
+	}
+	for _, j := range s.fresh.missing(seen) {
+		if _, deleted := s.gone[j.UID]; !deleted {
+			out = append(out, *j)
+		}
+	}
+	return out, nil
+}
+
+// create makes a job, given to an agent at once if one is free. A job that
+// exists already is what it was to be: names are functions of the work.
+func (s *jobStore) create(ctx context.Context, job *v1alpha1.NodeJob) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	jobs, err := s.list(ctx)
+	if err != nil {
+		return err
+	}
+	job = job.DeepCopy()
+	job.Namespace = s.c.Namespace
+	view, err := s.view(ctx, jobs)
+	if err != nil {
+		return err
+	}
+	next := assignable(job)
+	next.Created = time.Now()
+	view.Jobs = append(view.Jobs, next)
+	changes, _ := assign.Decide(view)
+	for _, ch := range changes {
+		if ch.Job == job.Name {
+			job.Spec.NodeName = ch.Node
+		}
+	}
+	if err := s.c.client.Create(ctx, job); apierrors.IsAlreadyExists(err) {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("creating job %s: %w", job.Name, err)
+	}
+	s.fresh.wrote(job.DeepCopy(), "")
+	return nil
+}
+
+// assign gives waiting and lost jobs to agents. It returns when to do so again
+// though nothing happens.
+func (s *jobStore) assign(ctx context.Context) (time.Duration, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	jobs, err := s.list(ctx)
+	if err != nil {
+		return 0, err
+	}
+	view, err := s.view(ctx, jobs)
+	if err != nil {
+		return 0, err
+	}
+	changes, again := assign.Decide(view)
+	byName := map[string]*v1alpha1.NodeJob{}
+	for i := range jobs {
+		byName[jobs[i].Name] = &jobs[i]
+	}
+	for _, ch := range changes {
+		if err := s.give(ctx, byName[ch.Job], ch); err != nil {
+			return 0, err
+		}
+	}
+	if len(view.Jobs) > 0 {
+		again = s.nextDeath(again)
+	}
+	return again, nil
+}
+
+// give writes one decision. The node stands in the spec, which nobody else
+// writes, so what the agent writes meanwhile does not matter.
+func (s *jobStore) give(ctx context.Context, job *v1alpha1.NodeJob, d assign.Decision) error {
+	before, former := job.ResourceVersion, job.Spec.NodeName
+	patch := client.MergeFrom(job.DeepCopy())
+	job.Spec.NodeName = d.Node
+	if err := s.c.client.Patch(ctx, job, patch); apierrors.IsNotFound(err) {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("assigning job %s to node %s: %w", job.Name, d.Node, err)
+	}
+	s.fresh.wrote(job.DeepCopy(), before)
+	if former != "" {
+		s.c.Recorder.TookOver()
+		s.c.Log.Info("job goes to another agent", "job", job.Name, "from", former, "to", d.Node, "why", d.Reason)
+	}
+	return nil
+}
+
+// view is what the assignment looks at, of the unfinished jobs.
+func (s *jobStore) view(ctx context.Context, jobs []v1alpha1.NodeJob) (assign.View, error) {
+	v := assign.View{
+		Engines: map[string]string{}, TargetLimits: map[string]int{},
+		MaxPerNode: s.c.MaxJobsPerNode, ClaimTimeout: s.c.ClaimTimeout,
+	}
+	nodes := map[string]bool{}
+	for _, session := range s.c.sessions.Sessions() {
+		if session.Alive && session.Node != "" && !nodes[session.Node] {
+			nodes[session.Node] = true
+			v.Agents = append(v.Agents, assign.Agent{Node: session.Node})
+		}
+	}
+	var targets v1alpha1.BackupTargetList
+	if err := s.c.cache.List(ctx, &targets); err != nil {
+		return v, fmt.Errorf("listing targets: %w", err)
+	}
+	for i := range targets.Items {
+		v.TargetLimits[targets.Items[i].Name] = int(targets.Items[i].Spec.MaxConcurrentJobs)
+	}
+	unfinished := map[types.UID]attendance{}
+	now := time.Now()
+	for i := range jobs {
+		job := &jobs[i]
+		if plan.Finished(job) {
+			continue
+		}
+		j := assignable(job)
+		j.SessionAlive = j.Session != "" && s.c.sessions.Alive(j.Session)
+		at := attendance{node: j.Node, session: j.Session, alive: j.SessionAlive, since: now}
+		if old, known := s.unattended[job.UID]; known && old.node == at.node && old.session == at.session && old.alive == at.alive {
+			at.since = old.since
+		}
+		unfinished[job.UID] = at
+		j.Unattended = now.Sub(at.since)
+		v.Jobs = append(v.Jobs, j)
+		for _, volume := range j.Volumes {
+			v.Engines[volume] = s.engineNode(ctx, volume)
+		}
+	}
+	s.unattended = unfinished
+	return v, nil
+}
+
+// assignable is a job as the assignment sees it.
+func assignable(job *v1alpha1.NodeJob) assign.Job {
+	j := assign.Job{
+		Name: job.Name, Volumes: volumes(job), Node: job.Spec.NodeName,
+		Session: job.Status.Session, Created: job.CreationTimestamp.Time,
+	}
+	switch {
+	case job.Spec.Backup != nil:
+		j.Target = job.Spec.Backup.Target
+	case job.Spec.Restore != nil:
+		j.Target = job.Spec.Restore.Target
+	}
+	return j
+}
+
+func volumes(job *v1alpha1.NodeJob) []string {
+	switch s := job.Spec; {
+	case s.Cut != nil:
+		out := make([]string, 0, len(s.Cut.Disks))
+		for _, d := range s.Cut.Disks {
+			out = append(out, d.Volume)
+		}
+		return out
+	case s.Backup != nil:
+		return []string{s.Backup.Volume}
+	case s.Restore != nil:
+		return []string{s.Restore.Volume}
+	case s.RemoveSnapshots != nil:
+		return []string{s.RemoveSnapshots.Volume}
+	}
+	return nil
+}
+
+// engineNode is where a volume's engine runs, "" when it does not.
+func (s *jobStore) engineNode(ctx context.Context, volume string) string {
+	var v longhorn.Volume
+	if err := s.c.cache.Get(ctx, client.ObjectKey{Namespace: s.c.LonghornNamespace, Name: volume}, &v); err != nil {
+		return "" // any agent will do
+	}
+	return v.Status.CurrentNodeID
+}
+
+// nextDeath is the earlier of d and the earliest moment at which a session can
+// be found to have ended.
+func (s *jobStore) nextDeath(d time.Duration) time.Duration {
+	for _, session := range s.c.sessions.Sessions() {
+		if !session.Alive {
+			continue
+		}
+		if left := max(time.Until(session.Silent), 0) + 50*time.Millisecond; d == 0 || left < d {
+			d = left
+		}
+	}
+	return d
+}
+
+// remove deletes jobs by name.
+func (s *jobStore) remove(ctx context.Context, jobs []v1alpha1.NodeJob, names []string) error {
+	for i := range jobs {
+		for _, name := range names {
+			if jobs[i].Name != name {
+				continue
+			}
+			if err := s.c.client.Delete(ctx, &jobs[i], client.Preconditions{UID: &jobs[i].UID}); client.IgnoreNotFound(err) != nil {
+				return fmt.Errorf("deleting job %s: %w", name, err)
+			}
+			s.forget(jobs[i].UID)
+		}
+	}
+	return nil
+}
+
+// drop deletes all jobs of an owner in one request.
+func (s *jobStore) drop(ctx context.Context, label string, owner types.UID, jobs []v1alpha1.NodeJob) error {
+	background := metav1.DeletePropagationBackground
+	err := s.c.client.DeleteAllOf(ctx, &v1alpha1.NodeJob{}, client.InNamespace(s.c.Namespace),
+		client.MatchingLabels{label: string(owner)}, &client.DeleteAllOfOptions{DeleteOptions: client.DeleteOptions{PropagationPolicy: &background}})
+	if err != nil {
+		return fmt.Errorf("deleting the jobs of %s: %w", owner, err)
+	}
+	for i := range jobs {
+		s.forget(jobs[i].UID)
+	}
+	return nil
+}
+
+func (s *jobStore) forget(uid types.UID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gone[uid] = time.Now()
+	s.fresh.forget(uid)
+}

@@ -1,0 +1,172 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"hayloft.dev/pkg/api/v1alpha1"
+)
+
+// Election are the bounds of leader election.
+type Election struct {
+	// Identity of this process among the coordinators.
+	Identity               string
+	Duration, Renew, Retry time.Duration
+}
+
+// leaderLease is the Lease that the leading coordinator holds.
+const leaderLease = "coordinator"
+
+// Scheme holds the types that the coordinator works with.
+func Scheme() (*runtime.Scheme, error) {
+	s := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme, longhorn.AddToScheme} {
+		if err := add(s); err != nil {
+			return nil, fmt.Errorf("building the scheme: %w", err)
+		}
+	}
+	return s, nil
+}
+
+// ManagerOptions are for the manager that Setup is given. Jobs and Leases are
+// cached of Hayloft's namespace only, Longhorn's objects of Longhorn's only;
+// Secrets, ConfigMaps and VMs are never cached.
+func ManagerOptions(scheme *runtime.Scheme, o Options, e Election) ctrl.Options {
+	own := map[string]cache.Config{o.Namespace: {}}
+	theirs := map[string]cache.Config{o.LonghornNamespace: {}}
+	return ctrl.Options{
+		Scheme: scheme,
+		Cache: cache.Options{
+			DefaultTransform: cache.TransformStripManagedFields(),
+			ByObject: map[client.Object]cache.ByObject{
+				&v1alpha1.NodeJob{}:             {Namespaces: own},
+				&coordinationv1.Lease{}:         {Namespaces: own},
+				&longhorn.Volume{}:              {Namespaces: theirs, Transform: stripVolume},
+				&longhorn.VolumeAttachment{}:    {Namespaces: theirs, Transform: stripAttachment},
+				&corev1.PersistentVolume{}:      {Transform: stripVolumeObject},
+				&corev1.PersistentVolumeClaim{}: {},
+			},
+		},
+		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{
+			&corev1.Secret{}, &corev1.ConfigMap{}, &storagev1.StorageClass{}, &longhorn.BackingImage{}, &longhorn.Replica{},
+		}}},
+		Metrics:                metricsserver.Options{BindAddress: "0"}, // served with everything else, see Serve
+		HealthProbeBindAddress: "0",
+		// Names must be unique for controller-runtime's own metrics only; a
+		// process may run several managers one after the other.
+		Controller: config.Controller{SkipNameValidation: ptr.To(true)},
+
+		LeaderElection:                e.Duration > 0,
+		LeaderElectionID:              leaderLease,
+		LeaderElectionNamespace:       o.Namespace,
+		LeaderElectionReleaseOnCancel: true,
+		LeaseDuration:                 &e.Duration,
+		RenewDeadline:                 &e.Renew,
+		RetryPeriod:                   &e.Retry,
+	}
+}
+
+// stripVolume keeps of a Longhorn volume what plans look at.
+func stripVolume(o any) (any, error) {
+	v, ok := o.(*longhorn.Volume)
+	if !ok {
+		return o, nil
+	}
+	bare(v)
+	v.Status = longhorn.VolumeStatus{
+		State: v.Status.State, Robustness: v.Status.Robustness, CurrentNodeID: v.Status.CurrentNodeID,
+		CurrentMigrationNodeID: v.Status.CurrentMigrationNodeID, Conditions: v.Status.Conditions,
+	}
+	return v, nil
+}
+
+func stripAttachment(o any) (any, error) {
+	if a, ok := o.(*longhorn.VolumeAttachment); ok {
+		bare(a)
+		a.Status = longhorn.VolumeAttachmentStatus{}
+	}
+	return o, nil
+}
+
+func stripVolumeObject(o any) (any, error) {
+	if v, ok := o.(*corev1.PersistentVolume); ok {
+		bare(v)
+		v.Spec.NodeAffinity = nil
+	}
+	return o, nil
+}
+
+func bare(o metav1.Object) {
+	o.SetManagedFields(nil)
+	o.SetAnnotations(nil)
+}
+
+// Indexes of the caches.
+const (
+	indexUID    = "hayloft.uid"    // VMRestore by its UID
+	indexVM     = "hayloft.vm"     // VMBackup by its VM
+	indexTarget = "hayloft.target" // VMBackup by its target
+	indexPoint  = "hayloft.point"  // VMRestore by the VMBackup that it restores
+)
+
+func addIndexes(ctx context.Context, ix client.FieldIndexer) error {
+	for _, i := range []struct {
+		of    client.Object
+		name  string
+		value func(client.Object) string
+	}{
+		{&v1alpha1.VMRestore{}, indexUID, func(o client.Object) string { return string(o.GetUID()) }},
+		{&v1alpha1.VMBackup{}, indexVM, func(o client.Object) string { return o.(*v1alpha1.VMBackup).Spec.VM }},
+		{&v1alpha1.VMBackup{}, indexTarget, func(o client.Object) string { return o.(*v1alpha1.VMBackup).Spec.Target }},
+		{&v1alpha1.VMRestore{}, indexPoint, func(o client.Object) string { return o.(*v1alpha1.VMRestore).Spec.Backup }},
+	} {
+		if err := ix.IndexField(ctx, i.of, i.name, func(o client.Object) []string { return []string{i.value(o)} }); err != nil {
+			return fmt.Errorf("adding index %s: %w", i.name, err)
+		}
+	}
+	return nil
+}
+
+// NewManager makes a manager for Setup.
+func NewManager(rc *rest.Config, o Options, e Election) (ctrl.Manager, error) {
+	scheme, err := Scheme()
+	if err != nil {
+		return nil, err
+	}
+	options := ManagerOptions(scheme, o, e)
+	if options.LeaderElection {
+		// controller-runtime makes up an identity; ours is in the logs.
+		clients, err := kubernetes.NewForConfig(rc)
+		if err != nil {
+			return nil, fmt.Errorf("making a client for leader election: %w", err)
+		}
+		options.LeaderElectionResourceLockInterface = &resourcelock.LeaseLock{
+			LeaseMeta:  metav1.ObjectMeta{Namespace: o.Namespace, Name: leaderLease},
+			Client:     clients.CoordinationV1(),
+			LockConfig: resourcelock.ResourceLockConfig{Identity: e.Identity},
+		}
+	}
+	mgr, err := ctrl.NewManager(rc, options)
+	if err != nil {
+		return nil, fmt.Errorf("making the manager: %w", err)
+	}
+	return mgr, nil
+}

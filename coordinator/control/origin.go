@@ -1,0 +1,145 @@
+package control
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"hayloft.dev/coordinator/plan"
+	"hayloft.dev/coordinator/vmspec"
+	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/document"
+)
+
+// origin is what a point's document says, and, before anything is made, what
+// the cluster says about restoring it; nil until the document was read.
+func (r *restores) origin(ctx context.Context, s *v1alpha1.VMRestore, b *v1alpha1.VMBackup) (*plan.Origin, error) {
+	doc, ok := value[*document.Document](r.pool, s.UID, plan.OpReadDocument)
+	if !ok {
+		return nil, nil
+	}
+	if refusal := sameOrigin(doc, b); refusal != "" {
+		return &plan.Origin{Refusals: []string{refusal}}, nil
+	}
+	source, err := sourceOf(doc)
+	if err != nil {
+		return &plan.Origin{Refusals: []string{err.Error()}}, nil
+	}
+	o := vmspec.Options{
+		NewName: s.Spec.NewVM, Namespace: s.Namespace, KeepMACs: s.Spec.KeepMACAddresses,
+		Halt: s.Spec.HaltAfterRestore, RestoreUID: s.UID,
+	}
+	if s.Status.Phase == v1alpha1.RestoreBuilding {
+		o.Volumes, o.Sizes = map[string]string{}, map[string]int64{}
+		for _, d := range s.Status.Disks {
+			o.Volumes[d.Name], o.Sizes[d.Name] = d.Volume, d.SizeBytes
+		}
+	}
+	rebuilt, err := vmspec.Rebuild(source, o)
+	if err != nil {
+		return &plan.Origin{Refusals: []string{err.Error()}}, nil
+	}
+	out := &plan.Origin{Notes: append(rebuilt.Notes, doc.Notes...)}
+	if o.Volumes != nil {
+		out.Rebuilt = &rebuilt
+	}
+	for _, d := range doc.Disks {
+		out.Disks = append(out.Disks, plan.OriginDisk{
+			Name: d.Name, Claim: rebuilt.Claims[d.Name], SourceVolume: d.Volume, Backup: d.Backup,
+			SizeBytes: d.SizeBytes, BackingImage: d.BackingImage,
+			Replicas: d.NumberOfReplicas, AccessMode: d.VolumeAccessMode, Migratable: d.Migratable,
+			StorageClass: d.StorageClass, VolumeMode: d.VolumeMode, AccessModes: d.AccessModes,
+		})
+	}
+	switch {
+	case o.Volumes != nil:
+		err = r.fitVolumes(ctx, out)
+	case len(s.Status.Disks) == 0:
+		out.Refusals, err = r.check(ctx, s, doc, rebuilt)
+	}
+	return out, err
+}
+
+// sameOrigin refuses a document that is not the point's own.
+func sameOrigin(doc *document.Document, b *v1alpha1.VMBackup) string {
+	if doc.Point.UID != b.UID || doc.Point.Name != b.Name || doc.Point.Namespace != b.Namespace {
+		return fmt.Sprintf("the document on the target is of point %s/%s (%s), not of VMBackup %s", doc.Point.Namespace, doc.Point.Name, doc.Point.UID, b.Name)
+	}
+	return ""
+}
+
+// sourceOf is a document as vmspec takes it.
+func sourceOf(doc *document.Document) (vmspec.Source, error) {
+	vm, err := doc.VMObject()
+	if err != nil {
+		return vmspec.Source{}, err
+	}
+	claims, err := doc.PVCs()
+	if err != nil {
+		return vmspec.Source{}, err
+	}
+	source := vmspec.Source{VM: vm, PVCs: claims}
+	list := make([]corev1.PersistentVolumeClaim, 0, len(claims))
+	for name, c := range claims {
+		one := c.DeepCopy()
+		one.Name = name
+		list = append(list, *one)
+	}
+	contents, _ := vmspec.Inspect(vm, nil, list)
+	kinds := map[string]string{}
+	for _, d := range contents.Disks {
+		kinds[d.Name] = d.Kind
+	}
+	for _, d := range doc.Disks {
+		kind := kinds[d.Name]
+		if kind == "" {
+			kind = vmspec.KindDisk
+		}
+		source.Disks = append(source.Disks, vmspec.Disk{Name: d.Name, Claim: d.Claim, Kind: kind})
+	}
+	for _, o := range doc.Secrets {
+		source.Secrets = append(source.Secrets, o.Name)
+	}
+	for _, o := range doc.ConfigMaps {
+		source.ConfigMaps = append(source.ConfigMaps, o.Name)
+	}
+	return source, nil
+}
+
+// fitVolumes makes the PersistentVolumes match the claims that were rebuilt: a
+// claim is only bound to a volume of its class, mode and access modes.
+func (r *restores) fitVolumes(ctx context.Context, o *plan.Origin) error {
+	claims := map[string]*corev1.PersistentVolumeClaim{}
+	for _, c := range o.Rebuilt.PVCs {
+		claims[c.Name] = c
+	}
+	for i := range o.Disks {
+		d := &o.Disks[i]
+		c := claims[d.Claim]
+		if c == nil {
+			continue
+		}
+		d.AccessModes = c.Spec.AccessModes
+		if c.Spec.VolumeMode != nil {
+			d.VolumeMode = *c.Spec.VolumeMode
+		}
+		d.StorageClass = ""
+		if c.Spec.StorageClassName != nil {
+			d.StorageClass = *c.Spec.StorageClassName
+		}
+		if d.StorageClass == "" {
+			continue
+		}
+		var class storagev1.StorageClass
+		if err := r.live.Get(ctx, client.ObjectKey{Name: d.StorageClass}, &class); err != nil {
+			return fmt.Errorf("reading StorageClass %s: %w", d.StorageClass, err)
+		}
+		if class.ReclaimPolicy != nil {
+			d.ReclaimPolicy = *class.ReclaimPolicy
+		}
+	}
+	return nil
+}

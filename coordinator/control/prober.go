@@ -1,0 +1,144 @@
+package control
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"hayloft.dev/coordinator/plan"
+	"hayloft.dev/pkg/api/v1alpha1"
+)
+
+// prober probes targets, each one at a time, and remembers what it found.
+type prober struct {
+	c *Controller
+
+	mu    sync.Mutex
+	found map[types.UID]*probed
+}
+
+// probed is what is known of one target.
+type probed struct {
+	generation int64
+	at         time.Time // zero: nothing is known yet
+	failures   int
+	err        *plan.WorkError
+	running    bool
+	waiters    []func()
+}
+
+// badCounts is how long a bad probe counts: long enough that everybody who
+// waited for it hears of it.
+const badCounts = 10 * time.Second
+
+func newProber(c *Controller) *prober {
+	return &prober{c: c, found: map[types.UID]*probed{}}
+}
+
+func (p *prober) of(t *v1alpha1.BackupTarget) *probed {
+	e := p.found[t.UID]
+	if e == nil || e.generation < t.Generation {
+		var waiters []func()
+		running := false
+		if e != nil {
+			waiters, running = e.waiters, e.running
+		}
+		e = &probed{generation: t.Generation, waiters: waiters, running: running}
+		p.found[t.UID] = e
+	}
+	return e
+}
+
+// known is what a plan may rely on: a good probe within the floor, or a bad one
+// that has just ended.
+func (p *prober) known(t *v1alpha1.BackupTarget) plan.Probe {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e := p.of(t)
+	counts := p.c.ProbeFloor
+	if e.err != nil {
+		counts = badCounts
+	}
+	return plan.Probe{Known: !e.at.IsZero() && time.Since(e.at) < counts, Failures: e.failures, Err: e.err}
+}
+
+// last is what the last probe of this generation found, however long ago.
+func (p *prober) last(t *v1alpha1.BackupTarget) probed {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e := *p.of(t)
+	e.waiters = nil
+	return e
+}
+
+// good notes that a target was used without trouble, which is as good as a
+// probe.
+func (p *prober) good(t *v1alpha1.BackupTarget) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if e := p.of(t); e.generation == t.Generation && e.err == nil && !e.at.IsZero() {
+		e.at = time.Now()
+	}
+}
+
+// retryFloor is the shortest time between two probes of a target that failed.
+const retryFloor = time.Second
+
+// request has a target probed, after a pause when the last probe has just
+// failed, and calls wake then.
+func (p *prober) request(t *v1alpha1.BackupTarget, wake func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e := p.of(t)
+	e.waiters = append(e.waiters, wake)
+	if e.running {
+		return
+	}
+	e.running = true
+	wait := time.Duration(0)
+	if e.err != nil {
+		wait = max(0, retryFloor-time.Since(e.at))
+	}
+	target := t.DeepCopy()
+	time.AfterFunc(wait, func() {
+		p.c.pool.run(target.UID, plan.Work{Op: "Probe"}, probeDeadline, func(ctx context.Context) (any, error) {
+			err := p.c.Targets.Probe(ctx, *target)
+			p.ended(target, err)
+			return nil, err
+		}, func() {})
+	})
+}
+
+func (p *prober) ended(t *v1alpha1.BackupTarget, err error) {
+	p.mu.Lock()
+	e := p.found[t.UID]
+	if e == nil {
+		p.mu.Unlock()
+		return // the target is gone
+	}
+	e.running = false
+	waiters := e.waiters
+	e.waiters = nil
+	if e.generation == t.Generation {
+		e.at = time.Now()
+		if e.err = nil; err != nil {
+			e.err = workError(err)
+			e.failures++
+		} else {
+			e.failures = 0
+		}
+	}
+	p.mu.Unlock()
+	for _, wake := range waiters {
+		wake()
+	}
+	p.c.wake.targets.wake(types.NamespacedName{Name: t.Name})
+}
+
+func (p *prober) forget(uid types.UID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.found, uid)
+}

@@ -1,0 +1,69 @@
+package control
+
+import (
+	"context"
+	"fmt"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"hayloft.dev/coordinator/plan"
+	"hayloft.dev/coordinator/targetio/protocol"
+	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/document"
+)
+
+// start has a piece of a restore's target work done in the background.
+func (r *restores) start(_ context.Context, s *v1alpha1.VMRestore, v plan.RestoreView, o plan.Order) {
+	if v.Target == nil || v.Backup == nil {
+		return
+	}
+	target := *v.Target.DeepCopy()
+	path, digest := v.Backup.Status.Document, v.Backup.Status.DocumentDigest
+	var do func(context.Context) (any, error)
+	deadline := shortDeadline
+	switch o.Op {
+	case plan.OpReadDocument:
+		do = func(ctx context.Context) (any, error) { return r.Targets.ReadDocument(ctx, target, path, digest) }
+	case plan.OpInspectBackups:
+		deadline = inspectDeadline
+		do = func(ctx context.Context) (any, error) { return r.inspect(ctx, target, s) }
+	case plan.OpMakeSecrets:
+		if v.Origin == nil || v.Origin.Rebuilt == nil {
+			return
+		}
+		request := protocol.MakeSecretsRequest{
+			Path: path, Digest: digest, Namespace: s.Namespace,
+			Secrets: v.Origin.Rebuilt.Secrets, ConfigMaps: v.Origin.Rebuilt.ConfigMaps,
+			Labels: map[string]string{v1alpha1.LabelRestore: string(s.UID)},
+		}
+		do = func(ctx context.Context) (any, error) { return nil, r.Targets.MakeSecrets(ctx, target, request) }
+	default:
+		return
+	}
+	key := client.ObjectKeyFromObject(s)
+	r.pool.run(s.UID, o.Work, deadline, func(ctx context.Context) (any, error) {
+		out, err := do(ctx)
+		if err == nil {
+			r.probes.good(&target)
+		}
+		return out, err
+	}, func() { r.wake.restores.wake(key) })
+}
+
+// inspect tells for each disk the size that a volume must have to be restored
+// into, after the target worker found its backup whole.
+func (r *restores) inspect(ctx context.Context, t v1alpha1.BackupTarget, s *v1alpha1.VMRestore) (any, error) {
+	doc, ok := value[*document.Document](r.pool, s.UID, plan.OpReadDocument)
+	if !ok {
+		return nil, fmt.Errorf("the point's document was not read yet")
+	}
+	found, err := r.Targets.InspectBackups(ctx, t, doc.Disks)
+	if err != nil {
+		return nil, err
+	}
+	sizes := map[string]int64{}
+	for _, f := range found {
+		sizes[f.Name] = f.VolumeSizeBytes
+	}
+	return sizes, nil
+}

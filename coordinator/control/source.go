@@ -1,0 +1,131 @@
+package control
+
+import (
+	"context"
+	"fmt"
+
+	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"hayloft.dev/coordinator/plan"
+	"hayloft.dev/coordinator/vmspec"
+	"hayloft.dev/pkg/api/v1alpha1"
+)
+
+// KubeVirt's kinds, read as they are so that unknown fields survive.
+var (
+	kindVM  = schema.GroupVersionKind{Group: "kubevirt.io", Version: "v1", Kind: "VirtualMachine"}
+	kindVMI = schema.GroupVersionKind{Group: "kubevirt.io", Version: "v1", Kind: "VirtualMachineInstance"}
+)
+
+// source resolves the VM of a point; nil: there is no such VM. The VM is read
+// live, its storage from the cache.
+func (r *backups) source(ctx context.Context, b *v1alpha1.VMBackup) (*plan.Source, error) {
+	var vm, vmi *unstructured.Unstructured
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) { vm, err = r.read(gctx, kindVM, b.Namespace, b.Spec.VM); return err })
+	g.Go(func() (err error) { vmi, err = r.read(gctx, kindVMI, b.Namespace, b.Spec.VM); return err })
+	if err := g.Wait(); err != nil || vm == nil {
+		return nil, err
+	}
+	var claims corev1.PersistentVolumeClaimList
+	if err := r.cache.List(ctx, &claims, client.InNamespace(b.Namespace)); err != nil {
+		return nil, fmt.Errorf("listing the claims in namespace %s: %w", b.Namespace, err)
+	}
+	contents, refusals := vmspec.Inspect(vm, vmi, claims.Items)
+	storage, err := r.storage(ctx, b.Namespace, contents.Disks)
+	if err != nil {
+		return nil, err
+	}
+	out := plan.Resolve(vm.GetUID(), contents, refusals, storage)
+	return &out, nil
+}
+
+// read returns an object live, nil when it or its kind does not exist.
+func (c *Controller) read(ctx context.Context, kind schema.GroupVersionKind, namespace, name string) (*unstructured.Unstructured, error) {
+	u := &unstructured.Unstructured{}
+	u.SetGroupVersionKind(kind)
+	err := c.live.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, u)
+	switch {
+	case apierrors.IsNotFound(err), meta.IsNoMatchError(err):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("reading %s %s/%s: %w", kind.Kind, namespace, name, err)
+	}
+	return u, nil
+}
+
+// get reads an object from the cache, and live when the cache does not have it
+// (yet); it tells whether there is one.
+func (c *Controller) get(ctx context.Context, namespace, name string, o client.Object) (bool, error) {
+	key := client.ObjectKey{Namespace: namespace, Name: name}
+	err := c.cache.Get(ctx, key, o)
+	if apierrors.IsNotFound(err) {
+		err = c.live.Get(ctx, key, o)
+	}
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("reading %T %s: %w", o, name, err)
+	}
+	return true, nil
+}
+
+// storage follows each disk's claim to its Longhorn volume.
+func (r *backups) storage(ctx context.Context, namespace string, disks []vmspec.Disk) (plan.Storage, error) {
+	s := plan.Storage{
+		Claims: map[string]*corev1.PersistentVolumeClaim{}, Volumes: map[string]*corev1.PersistentVolume{},
+		Longhorn: map[string]*longhorn.Volume{}, Images: map[string]*longhorn.BackingImage{},
+	}
+	for _, d := range disks {
+		claim := &corev1.PersistentVolumeClaim{}
+		if ok, err := r.get(ctx, namespace, d.Claim, claim); err != nil || !ok {
+			if err != nil {
+				return s, err
+			}
+			continue
+		}
+		s.Claims[d.Claim] = claim
+		if claim.Spec.VolumeName == "" {
+			continue
+		}
+		pv := &corev1.PersistentVolume{}
+		if ok, err := r.get(ctx, "", claim.Spec.VolumeName, pv); err != nil || !ok {
+			if err != nil {
+				return s, err
+			}
+			continue
+		}
+		s.Volumes[pv.Name] = pv
+		if pv.Spec.CSI == nil || pv.Spec.CSI.Driver != plan.Driver {
+			continue
+		}
+		vol := &longhorn.Volume{}
+		if ok, err := r.get(ctx, r.LonghornNamespace, pv.Spec.CSI.VolumeHandle, vol); err != nil || !ok {
+			if err != nil {
+				return s, err
+			}
+			continue
+		}
+		s.Longhorn[vol.Name] = vol
+		if vol.Spec.BackingImage == "" {
+			continue
+		}
+		image := &longhorn.BackingImage{}
+		err := r.live.Get(ctx, client.ObjectKey{Namespace: r.LonghornNamespace, Name: vol.Spec.BackingImage}, image)
+		if client.IgnoreNotFound(err) != nil {
+			return s, fmt.Errorf("reading backing image %s: %w", vol.Spec.BackingImage, err)
+		}
+		if err == nil {
+			s.Images[image.Name] = image
+		}
+	}
+	return s, nil
+}

@@ -1,0 +1,118 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/target"
+)
+
+// targets probes BackupTargets and writes what was found into their status.
+type targets struct {
+	*Controller
+	known *known
+}
+
+func (c *Controller) addTargets(mgr ctrl.Manager) error {
+	return ctrl.NewControllerManagedBy(mgr).Named("targets").
+		// Only a changed spec wakes it: its own status writes must not.
+		For(&v1alpha1.BackupTarget{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		WatchesRawSource(c.wake.targets.source()).
+		WithOptions(controller.Options{MaxConcurrentReconciles: 4}).
+		Complete(&targets{Controller: c, known: newKnown()})
+}
+
+// Reconcile probes a target when that is due and records the last probe.
+func (r *targets) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	var t v1alpha1.BackupTarget
+	err := r.cache.Get(ctx, req.NamespacedName, &t)
+	if client.IgnoreNotFound(err) != nil {
+		return reconcile.Result{}, fmt.Errorf("reading BackupTarget %s: %w", req.Name, err)
+	}
+	if former := r.known.see(req.NamespacedName, t.UID); former != "" {
+		r.pool.forget(former)
+		r.probes.forget(former)
+	}
+	if err != nil || !t.DeletionTimestamp.IsZero() {
+		return reconcile.Result{}, nil
+	}
+	last := r.probes.last(&t)
+	due := nextProbe(last, r.ProbeEvery, r.ProbeFloor)
+	if wait := time.Until(due); !last.running && wait <= 0 {
+		r.probes.request(&t, func() {})
+	}
+	if !last.at.IsZero() {
+		if err := r.record(ctx, &t, last); apierrors.IsConflict(err) {
+			return reconcile.Result{RequeueAfter: conflictPause}, nil
+		} else if err != nil {
+			return reconcile.Result{}, err
+		}
+	}
+	return reconcile.Result{RequeueAfter: max(time.Second, time.Until(due))}, nil
+}
+
+// nextProbe is when a target is to be probed again: seldom while it is good,
+// with a growing pause up to the floor while it is not.
+func nextProbe(last probed, every, floor time.Duration) time.Time {
+	switch {
+	case last.at.IsZero():
+		return time.Time{}
+	case last.err == nil:
+		return last.at.Add(max(every, floor))
+	}
+	pause := 5 * time.Second
+	for i := 1; i < last.failures && pause < floor; i++ {
+		pause *= 2
+	}
+	return last.at.Add(min(pause, floor))
+}
+
+// record writes the last probe into the status, if that tells something new.
+func (r *targets) record(ctx context.Context, t *v1alpha1.BackupTarget, last probed) error {
+	st := t.Status.DeepCopy()
+	ready := metav1.Condition{
+		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: "Probed",
+		Message: "an object was written, read back and deleted", ObservedGeneration: t.Generation,
+	}
+	if last.err != nil {
+		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, last.err.Reason, last.err.Message
+	}
+	changed := meta.SetStatusCondition(&st.Conditions, ready)
+	st.ObservedGeneration = t.Generation
+	url, err := target.URL(t.Spec)
+	if err != nil {
+		url = ""
+	}
+	st.URL = url
+	news := changed || !equality.Semantic.DeepEqual(*st, t.Status)
+	if !news && st.LastProbeTime != nil && last.at.Sub(st.LastProbeTime.Time) < r.ProbeFloor {
+		return nil
+	}
+	at := metav1.NewTime(last.at)
+	st.LastProbeTime = &at
+	t.Status = *st
+	if err := r.client.Status().Update(ctx, t); err != nil {
+		return fmt.Errorf("writing the status of BackupTarget %s: %w", t.Name, client.IgnoreNotFound(err))
+	}
+	if changed {
+		kind, reason := "Normal", "Ready"
+		if last.err != nil {
+			kind, reason = "Warning", last.err.Reason
+		}
+		r.events.Event(t, kind, reason, shorten(ready.Message))
+	}
+	return nil
+}

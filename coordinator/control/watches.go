@@ -1,0 +1,172 @@
+package control
+
+import (
+	"context"
+	"fmt"
+
+	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+	toolscache "k8s.io/client-go/tools/cache"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"hayloft.dev/pkg/api/v1alpha1"
+)
+
+// atOnce bounds how many objects of one kind are planned at the same time.
+const atOnce = 8
+
+func (c *Controller) addBackups(mgr ctrl.Manager) error {
+	r := &backups{Controller: c, fresh: newFreshest[*v1alpha1.VMBackup](), pace: newPacer(), known: newKnown()}
+	return ctrl.NewControllerManagedBy(mgr).Named("points").
+		For(&v1alpha1.VMBackup{}).
+		Watches(&v1alpha1.NodeJob{}, jobsOf("VMBackup")).
+		Watches(&v1alpha1.VMRestore{}, handler.EnqueueRequestsFromMapFunc(readPoint)).
+		Watches(&v1alpha1.VMBackup{}, handler.EnqueueRequestsFromMapFunc(c.supersededBy), builder.WithPredicates(becameReady)).
+		Watches(&v1alpha1.BackupTarget{}, handler.EnqueueRequestsFromMapFunc(c.waitingFor), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		WatchesRawSource(c.wake.backups.source()).
+		WithOptions(controller.Options{MaxConcurrentReconciles: atOnce}).
+		Complete(r)
+}
+
+func (c *Controller) addRestores(mgr ctrl.Manager) error {
+	r := &restores{
+		Controller: c, fresh: newFreshest[*v1alpha1.VMRestore](), pace: newPacer(), known: newKnown(),
+		cleaned: newMemory[bool](), refused: newMemory[string](),
+	}
+	return ctrl.NewControllerManagedBy(mgr).Named("restores").
+		For(&v1alpha1.VMRestore{}).
+		Watches(&v1alpha1.NodeJob{}, jobsOf("VMRestore")).
+		Watches(&longhorn.Volume{}, handler.EnqueueRequestsFromMapFunc(c.restoreOf)).
+		Watches(&corev1.PersistentVolumeClaim{}, handler.EnqueueRequestsFromMapFunc(c.restoreOf)).
+		WatchesRawSource(c.wake.restores.source()).
+		WithOptions(controller.Options{MaxConcurrentReconciles: atOnce}).
+		Complete(r)
+}
+
+// jobsOf leads from a job to its owner of a kind.
+func jobsOf(kind string) handler.EventHandler {
+	return handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request {
+		owner := o.(*v1alpha1.NodeJob).Spec.Owner
+		if owner.Kind != kind {
+			return nil
+		}
+		return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: owner.Namespace, Name: owner.Name}}}
+	})
+}
+
+// readPoint leads from a restore to the point that it reads.
+func readPoint(_ context.Context, o client.Object) []reconcile.Request {
+	s := o.(*v1alpha1.VMRestore)
+	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: s.Namespace, Name: s.Spec.Backup}}}
+}
+
+// becameReady passes points that have just become Ready.
+var becameReady = predicate.Funcs{
+	CreateFunc:  func(event.CreateEvent) bool { return false },
+	DeleteFunc:  func(event.DeleteEvent) bool { return false },
+	GenericFunc: func(event.GenericEvent) bool { return false },
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		before, ok1 := e.ObjectOld.(*v1alpha1.VMBackup)
+		now, ok2 := e.ObjectNew.(*v1alpha1.VMBackup)
+		return ok1 && ok2 && before.Status.Phase != v1alpha1.BackupReady && now.Status.Phase == v1alpha1.BackupReady
+	},
+}
+
+// supersededBy leads from a point to the earlier ones of its VM, whose engine
+// snapshots are not needed any more.
+func (c *Controller) supersededBy(ctx context.Context, o client.Object) []reconcile.Request {
+	siblings, err := c.siblings(ctx, o.(*v1alpha1.VMBackup))
+	if err != nil {
+		c.Log.Error("could not find the earlier points of a VM", "vmbackup", o.GetName(), "error", err)
+		return nil
+	}
+	var out []reconcile.Request
+	for i := range siblings {
+		if siblings[i].Status.Phase == v1alpha1.BackupReady {
+			out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&siblings[i])})
+		}
+	}
+	return out
+}
+
+// waitingFor leads from a target to the points that have not ended on it.
+func (c *Controller) waitingFor(ctx context.Context, o client.Object) []reconcile.Request {
+	var list v1alpha1.VMBackupList
+	if err := c.cache.List(ctx, &list, client.MatchingFields{indexTarget: o.GetName()}); err != nil {
+		c.Log.Error("could not find the points on a target", "target", o.GetName(), "error", err)
+		return nil
+	}
+	var out []reconcile.Request
+	for i := range list.Items {
+		if b := &list.Items[i]; b.Status.Phase != v1alpha1.BackupReady || !b.DeletionTimestamp.IsZero() {
+			out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(b)})
+		}
+	}
+	return out
+}
+
+// restoreOf leads from an object that a restore made to that restore.
+func (c *Controller) restoreOf(ctx context.Context, o client.Object) []reconcile.Request {
+	uid := o.GetLabels()[v1alpha1.LabelRestore]
+	if uid == "" {
+		return nil
+	}
+	var list v1alpha1.VMRestoreList
+	if err := c.cache.List(ctx, &list, client.MatchingFields{indexUID: uid}); err != nil {
+		c.Log.Error("could not find the restore of an object", "object", o.GetName(), "error", err)
+		return nil
+	}
+	var out []reconcile.Request
+	for i := range list.Items {
+		out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+	}
+	return out
+}
+
+// watchSessions feeds the observer from the cache, in every coordinator, so
+// that a new leader knows already who lives.
+func (c *Controller) watchSessions(ctx context.Context, mgr ctrl.Manager) error {
+	informer, err := mgr.GetCache().GetInformer(ctx, &coordinationv1.Lease{}, cache.BlockUntilSynced(false))
+	if err != nil {
+		return fmt.Errorf("watching Leases: %w", err)
+	}
+	seen := func(o any) {
+		l, ok := o.(*coordinationv1.Lease)
+		if !ok || l.Labels[v1alpha1.LabelLease] != "session" {
+			return
+		}
+		before := len(c.sessions.Sessions())
+		c.sessions.Observe(l)
+		if len(c.sessions.Sessions()) != before {
+			c.wake.assigner.wake(assignKey)
+		}
+	}
+	_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+		AddFunc:    seen,
+		UpdateFunc: func(_, o any) { seen(o) },
+		DeleteFunc: func(o any) {
+			if d, ok := o.(toolscache.DeletedFinalStateUnknown); ok {
+				o = d.Obj
+			}
+			if m, err := meta.Accessor(o); err == nil {
+				c.sessions.Forget(m.GetName())
+				c.wake.assigner.wake(assignKey)
+			}
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("watching Leases: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,159 @@
+// Command coordinator turns VMBackups and VMRestores into jobs for the agents.
+// Two or more run; one leads. It serves /metrics, /healthz and /readyz.
+//
+// It reads and writes no backup target by itself: that is the part of the
+// program targetio, which it runs as a child for each operation.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	ctrl "sigs.k8s.io/controller-runtime"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"hayloft.dev/coordinator/control"
+	"hayloft.dev/coordinator/plan"
+	"hayloft.dev/coordinator/targetwork"
+	"hayloft.dev/metrics"
+	"hayloft.dev/pkg/version"
+)
+
+type flags struct {
+	kubeconfig, targetio, targetioKubeconfig string
+	listen                                   string
+	level                                    slog.Level
+	election                                 control.Election
+	control                                  control.Options
+	plan                                     plan.Config
+}
+
+func main() {
+	f, err := parse(os.Args[1:])
+	if errors.Is(err, flag.ErrHelp) {
+		return
+	}
+	if err == nil {
+		err = run(ctrl.SetupSignalHandler(), f)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "coordinator:", err)
+		os.Exit(1)
+	}
+}
+
+func parse(args []string) (flags, error) {
+	f := flags{plan: plan.DefaultConfig()}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "coordinator"
+	}
+	fs := flag.NewFlagSet("coordinator", flag.ContinueOnError)
+	fs.StringVar(&f.kubeconfig, "kubeconfig", "", "path of a kubeconfig; empty inside a cluster")
+	fs.StringVar(&f.control.Namespace, "namespace", "hayloft-system", "namespace of NodeJobs, Leases and target Secrets")
+	fs.StringVar(&f.control.LonghornNamespace, "longhorn-namespace", "longhorn-system", "namespace of Longhorn's objects")
+	fs.StringVar(&f.listen, "listen", ":9480", "address that serves /metrics, /healthz and /readyz over plain HTTP")
+	fs.StringVar(&f.targetio, "targetio", "/usr/local/bin/targetio", "path of the target worker program")
+	fs.StringVar(&f.targetioKubeconfig, "targetio-kubeconfig", "", "path of the target worker's own kubeconfig; empty inside a cluster")
+	fs.TextVar(&f.level, "log-level", slog.LevelInfo, "debug, info, warn or error")
+	fs.StringVar(&f.election.Identity, "identity", fmt.Sprintf("%s-%d", host, os.Getpid()), "name of this process among the coordinators")
+	fs.DurationVar(&f.election.Duration, "leader-lease-duration", 15*time.Second, "silence after which another coordinator leads")
+	fs.DurationVar(&f.election.Renew, "leader-lease-renew", 10*time.Second, "time within which the leader must renew or step down")
+	fs.DurationVar(&f.election.Retry, "leader-lease-retry", 2*time.Second, "time between two tries to lead or renew")
+	fs.DurationVar(&f.control.SessionDuration, "lease-duration", 15*time.Second, "silence after which an agent's session has ended; as given to the agents")
+	fs.IntVar(&f.control.MaxJobsPerNode, "max-jobs-per-node", 8, "jobs assigned to one node at once")
+	fs.DurationVar(&f.control.ClaimTimeout, "claim-timeout", 20*time.Second, "time that an agent has to claim a job before another gets it")
+	fs.DurationVar(&f.control.SweepEvery, "sweep-every", 30*time.Second, "time between two looks for what killed processes left behind")
+	fs.DurationVar(&f.control.SweepGrace, "sweep-grace", 30*time.Second, "time that something must be seen left behind before it is removed")
+	fs.DurationVar(&f.plan.TransferDeadline, "transfer-deadline", f.plan.TransferDeadline, "time that the backup or restore of one disk may take")
+	fs.DurationVar(&f.plan.PointDeadline, "point-deadline", f.plan.PointDeadline, "time that a whole backup or restore may take")
+	fs.DurationVar(&f.plan.CutWindow, "cut-window", f.plan.CutWindow, "longest time between the first and the last snapshot of a point")
+	fs.DurationVar(&f.plan.RetryAfter, "retry-after", f.plan.RetryAfter, "pause before the second attempt at a disk; each further one is four times longer")
+	fs.DurationVar(&f.plan.WorkPatience, "target-patience", f.plan.WorkPatience, "time that failing work on a target is tried again before a backup or restore fails of it")
+	if err := fs.Parse(args); err != nil {
+		return f, err
+	}
+	if fs.NArg() > 0 {
+		return f, fmt.Errorf("unexpected argument %q", fs.Arg(0))
+	}
+	if f.election.Renew >= f.election.Duration || f.election.Retry >= f.election.Renew {
+		return f, errors.New("--leader-lease-duration must be longer than --leader-lease-renew, and that longer than --leader-lease-retry")
+	}
+	if _, err := os.Stat(f.targetio); err != nil {
+		return f, fmt.Errorf("--targetio: %w", err)
+	}
+	f.control.Plan = f.plan
+	return f, nil
+}
+
+func run(ctx context.Context, f flags) error {
+	handler := slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: f.level})
+	log := slog.New(handler).With("identity", f.election.Identity)
+	ctrl.SetLogger(logr.FromSlogHandler(log.Handler()))
+	log.Info("coordinator starts", "version", version.Version)
+
+	config, err := restConfig(f.kubeconfig)
+	if err != nil {
+		return err
+	}
+	registry := prometheus.NewRegistry()
+	counts := metrics.NewCoordinator(registry)
+	f.control.Log, f.control.Recorder = log, counts
+	f.control.Targets = &targetwork.Caller{
+		Path: f.targetio, Kubeconfig: f.targetioKubeconfig, Namespace: f.control.Namespace, Observe: counts.TargetRun,
+	}
+	mgr, err := control.NewManager(config, f.control, f.election)
+	if err != nil {
+		return err
+	}
+	c, err := control.Setup(ctx, mgr, f.control)
+	if err != nil {
+		return err
+	}
+	registry.MustRegister(&metrics.StateCollector{Leading: c.Leading, Read: c.State})
+	server := &control.Server{
+		Address: f.listen, Metrics: prometheus.Gatherers{registry, ctrlmetrics.Registry}, Ready: ready(ctx, mgr), Log: log,
+	}
+	if err := mgr.Add(server); err != nil {
+		return fmt.Errorf("adding the HTTP server: %w", err)
+	}
+	if err := mgr.Start(ctx); err != nil {
+		return fmt.Errorf("running: %w", err)
+	}
+	return nil
+}
+
+func restConfig(path string) (*rest.Config, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", path)
+	if err != nil {
+		return nil, fmt.Errorf("reading the cluster's configuration: %w", err)
+	}
+	// Watches and the pools bound the load; client-go's own limit of five
+	// requests a second would only add waiting.
+	config.QPS = -1
+	config.UserAgent = "hayloft-coordinator/" + version.Version
+	return config, nil
+}
+
+// ready: the caches are filled, so that this process could lead.
+func ready(ctx context.Context, mgr ctrl.Manager) func(*http.Request) error {
+	var synced atomic.Bool
+	go func() { synced.Store(mgr.GetCache().WaitForCacheSync(ctx)) }()
+	return func(*http.Request) error {
+		if !synced.Load() {
+			return errors.New("the caches are not filled yet")
+		}
+		return nil
+	}
+}

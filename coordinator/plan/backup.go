@@ -1,0 +1,301 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/names"
+)
+
+// BackupView is what a decision about a VMBackup looks at.
+type BackupView struct {
+	Now    time.Time
+	Backup *v1alpha1.VMBackup
+	// Target is nil when there is no such BackupTarget.
+	Target *v1alpha1.BackupTarget
+	Probe  Probe
+	// Source is only looked at while nothing has been done yet; nil: there is
+	// no such VM.
+	Source *Source
+	// Jobs of this point.
+	Jobs []v1alpha1.NodeJob
+	Work Works
+	// Finalized is what OpFinalize returned.
+	Finalized *Finalized
+	// Readers are the VMRestores that read this point; looked at only when it
+	// is being deleted.
+	Readers []string
+	// Newer are the Ready points of the same VM on the same target that were
+	// cut later.
+	Newer []v1alpha1.VMBackup
+	// Gone are the Longhorn volumes of this point that do not exist any more.
+	Gone   map[string]bool
+	Config Config
+}
+
+// Probe is what is known of a target from its last probe.
+type Probe struct {
+	// Known: a probe ended lately enough to count.
+	Known bool
+	// Failures in a row.
+	Failures int
+	Err      *WorkError
+}
+
+// Finalized is what the target worker found when it inspected a whole point.
+type Finalized struct {
+	Path, Digest string
+	Disks        map[string]FinalizedDisk // disk -> result
+	Secrets      int
+}
+
+// FinalizedDisk is one disk as it is on the target.
+type FinalizedDisk struct {
+	UploadedBytes int64
+	Incremental   bool
+}
+
+// BackupIntent is what is to be done for a VMBackup.
+type BackupIntent struct {
+	Actions
+	Status v1alpha1.VMBackupStatus
+}
+
+// Backup decides about one VMBackup.
+func Backup(v BackupView) BackupIntent {
+	p := &backupPlan{v: v, st: *v.Backup.Status.DeepCopy()}
+	switch {
+	case !v.Backup.DeletionTimestamp.IsZero():
+		p.deletion()
+	case p.st.Phase == v1alpha1.BackupReady:
+		p.ready()
+	case failure(p.st.Conditions) != nil:
+		p.failing()
+	case p.overdue():
+		p.fail("", ReasonDeadline, fmt.Sprintf("the backup was not done within %s; it stood at: %s", v.Config.PointDeadline, p.standing()))
+	case p.st.StartedAt == nil:
+		p.pending()
+	case p.st.Phase == v1alpha1.BackupCutting:
+		p.cutting()
+	default:
+		p.uploading()
+	}
+	p.st.ObservedGeneration = v.Backup.Generation
+	return BackupIntent{Actions: p.a, Status: p.st}
+}
+
+type backupPlan struct {
+	v    BackupView
+	st   v1alpha1.VMBackupStatus
+	a    Actions
+	left []string // what failed attempts left on the target
+}
+
+func (p *backupPlan) owner() v1alpha1.ObjectReference {
+	b := p.v.Backup
+	return v1alpha1.ObjectReference{Kind: "VMBackup", Namespace: b.Namespace, Name: b.Name, UID: b.UID}
+}
+
+func (p *backupPlan) progressing(status metav1.ConditionStatus, reason, message string) {
+	set(&p.st.Conditions, p.v.Now, p.v.Backup.Generation, v1alpha1.ConditionProgressing, status, reason, message)
+}
+
+func (p *backupPlan) working(format string, args ...any) {
+	p.progressing(metav1.ConditionTrue, ReasonWorking, fmt.Sprintf(format, args...))
+}
+
+// waiting is said before anything was done; it may be written a little later.
+func (p *backupPlan) waiting(format string, args ...any) {
+	p.st.Phase = v1alpha1.BackupPending
+	p.a.Cosmetic = true
+	p.progressing(metav1.ConditionTrue, ReasonWaiting, fmt.Sprintf(format, args...))
+}
+
+// standing is what the point was doing last, for people.
+func (p *backupPlan) standing() string {
+	for _, c := range p.st.Conditions {
+		if c.Type == v1alpha1.ConditionProgressing && c.Message != "" {
+			return c.Message
+		}
+	}
+	return "nothing done yet"
+}
+
+func (p *backupPlan) overdue() bool {
+	began := p.v.Backup.CreationTimestamp.Time
+	if p.st.StartedAt != nil {
+		began = p.st.StartedAt.Time
+	}
+	return p.v.Now.Sub(began) > p.v.Config.PointDeadline
+}
+
+// pending refuses, or waits, or begins. Nothing outside has been touched yet.
+func (p *backupPlan) pending() {
+	spec := p.v.Backup.Spec
+	switch t := p.v.Target; {
+	case t == nil:
+		p.fail("", ReasonTargetNotFound, fmt.Sprintf("there is no BackupTarget %q (spec.target): create it, or name another in a new VMBackup", spec.Target))
+		return
+	case !t.DeletionTimestamp.IsZero():
+		p.fail("", ReasonTargetNotReady, fmt.Sprintf("BackupTarget %q is being deleted", spec.Target))
+		return
+	}
+	switch s := p.v.Source; {
+	case s == nil:
+		p.fail("", ReasonRefused, fmt.Sprintf("there is no VirtualMachine %q in namespace %s (spec.vm)", spec.VM, p.v.Backup.Namespace))
+		return
+	case len(s.Refusals) > 0:
+		p.fail("", ReasonRefused, strings.Join(s.Refusals, "; "))
+		return
+	case s.Wait != "":
+		p.waiting("waiting: %s", s.Wait)
+		p.a.again(2 * time.Second)
+		return
+	}
+	if !p.targetGood() {
+		return
+	}
+	p.begin()
+}
+
+// targetGood asks for a probe unless a fresh one is known, and fails the point
+// on a bad one.
+func (p *backupPlan) targetGood() bool {
+	pr := p.v.Probe
+	switch {
+	case !pr.Known:
+		p.a.Probe = true
+		p.waiting("checking target %s", p.v.Backup.Spec.Target)
+	case pr.Err == nil:
+		return true
+	case pr.Err.Transient && pr.Failures < p.v.Config.ProbeTries:
+		p.a.Probe = true
+		p.waiting("target %s is not ready (%s); trying again", p.v.Backup.Spec.Target, pr.Err.Message)
+	default:
+		p.fail("", ReasonTargetNotReady, fmt.Sprintf("target %s is not ready: %s: %s", p.v.Backup.Spec.Target, pr.Err.Reason, pr.Err.Message))
+	}
+	return false
+}
+
+func (p *backupPlan) begin() {
+	s := p.v.Source
+	now := metav1.NewTime(p.v.Now)
+	p.st.StartedAt = &now
+	p.st.SourceUID = s.VMUID
+	p.st.Phase = v1alpha1.BackupCutting
+	p.st.Disks = nil
+	for _, d := range s.Disks {
+		p.st.Disks = append(p.st.Disks, v1alpha1.BackupDisk{
+			Name: d.Name, Claim: d.Claim, Volume: d.Volume, SizeBytes: d.SizeBytes,
+			State: v1alpha1.DiskPending, BackingImage: d.BackingImage,
+		})
+	}
+	p.a.AddFinalizer = true
+	p.a.Labels = map[string]string{v1alpha1.LabelVM: p.v.Backup.Spec.VM}
+	p.a.tell("Started", fmt.Sprintf("backing up %d disks of VM %s to target %s", len(s.Disks), p.v.Backup.Spec.VM, p.v.Backup.Spec.Target))
+	for _, w := range s.Warnings {
+		p.a.warn("NotInBackup", w)
+	}
+	p.cutting()
+}
+
+// cutting waits for the one cut job. The VM is captured at the same time.
+func (p *backupPlan) cutting() {
+	if p.captured() == gaveUp {
+		return
+	}
+	job := find(p.v.Jobs, kindCut, p.owner(), "", 1)
+	doing := fmt.Sprintf("cutting snapshots of %d disks", len(p.st.Disks))
+	if job == nil {
+		p.a.CreateJobs = append(p.a.CreateJobs, p.cutJob())
+		p.working("%s", doing)
+		return
+	}
+	if bad := judge(job, p.v.Now, p.v.Config.JobGrace); bad != nil {
+		p.fail("", bad.reason, "the disks could not be cut: "+bad.message)
+		return
+	}
+	if job.Status.State != v1alpha1.JobSucceeded {
+		p.working("%s", waitsFor(job, doing))
+		p.a.Cosmetic = p.v.Backup.Status.Phase == v1alpha1.BackupCutting
+		return
+	}
+	if missing := p.recordCut(job.Status.Cut); missing != "" {
+		p.fail(missing, v1alpha1.ReasonInvalidJob, fmt.Sprintf("the cut job succeeded without naming a snapshot of disk %s: is an agent of another version running?", missing))
+		return
+	}
+	p.st.Phase = v1alpha1.BackupUploading
+	p.uploading()
+}
+
+func (p *backupPlan) cutJob() *v1alpha1.NodeJob {
+	j := newJob(kindCut, p.owner(), "", 1, p.v.Config.CutDeadline)
+	j.Spec.Cut = &v1alpha1.CutJob{WindowMilliseconds: p.v.Config.CutWindow.Milliseconds()}
+	for _, d := range p.st.Disks {
+		j.Spec.Cut.Disks = append(j.Spec.Cut.Disks, v1alpha1.CutDisk{Name: d.Name, Volume: d.Volume})
+	}
+	return j
+}
+
+// recordCut takes the cut's result over; it returns a disk that it lacks.
+func (p *backupPlan) recordCut(c *v1alpha1.CutStatus) (missing string) {
+	for i := range p.st.Disks {
+		d := &p.st.Disks[i]
+		if c == nil || c.Snapshots[d.Name] == "" {
+			return d.Name
+		}
+		d.Snapshot, d.State = c.Snapshots[d.Name], v1alpha1.DiskCut
+	}
+	window := (c.WindowMicroseconds + 999) / 1000
+	p.st.CutAt, p.st.CutWindowMilliseconds = c.StartedAt, &window
+	p.st.Consistency = v1alpha1.ConsistencyCrash
+	return ""
+}
+
+// captured looks at the capture of the VM; a failed one fails the point.
+func (p *backupPlan) captured() outcome {
+	o, err := p.a.work(p.v.Now, p.v.Config, p.v.Work, Order{Work: Work{Op: OpCapture}}, p.v.Config.WorkPatience)
+	if o == gaveUp {
+		p.fail("", err.Reason, "the VM's definition could not be written to the target: "+err.Message)
+	}
+	return o
+}
+
+// disk returns a disk by name.
+func (p *backupPlan) disk(name string) *v1alpha1.BackupDisk {
+	i := slices.IndexFunc(p.st.Disks, func(d v1alpha1.BackupDisk) bool { return d.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return &p.st.Disks[i]
+}
+
+// attempts are the backups that may be on the target, of every attempt.
+func (p *backupPlan) attempts() []BackupRef {
+	var out []BackupRef
+	for _, d := range p.st.Disks {
+		for n := int32(1); n <= d.Attempt; n++ {
+			out = append(out, BackupRef{Volume: d.Volume, Backup: names.Backup(p.v.Backup.UID, d.Name, n)})
+		}
+	}
+	return out
+}
+
+// fail records the cause, on which the clean-up follows.
+func (p *backupPlan) fail(disk, reason, message string) {
+	if d := p.disk(disk); d != nil {
+		d.State, d.Message = v1alpha1.DiskFailed, message
+	}
+	if reason == "" {
+		reason = "Failed"
+	}
+	set(&p.st.Conditions, p.v.Now, p.v.Backup.Generation, v1alpha1.ConditionReady, metav1.ConditionFalse, reason, message)
+	p.a = Actions{Events: append(p.a.Events, Event{Type: corev1.EventTypeWarning, Reason: "Failed", Message: message})}
+	p.failing()
+}

@@ -1,0 +1,253 @@
+package plan
+
+import (
+	"fmt"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/names"
+)
+
+// failing cleans up after a point that failed: its engine snapshots, then what
+// it uploaded. The cause stands in the condition Ready already.
+func (p *backupPlan) failing() {
+	if p.st.Phase == v1alpha1.BackupFailed && ended(p.st.Conditions) {
+		p.a.DropJobs = len(p.v.Jobs) > 0
+		p.a.DropFinalizer = true
+		return
+	}
+	now := metav1.NewTime(p.v.Now)
+	cause := failure(p.st.Conditions)
+	if p.st.CompletedAt == nil {
+		p.st.CompletedAt = &now
+	}
+	cleaned, waits := p.clean(true, p.v.Config.RemoveAttempts)
+	if cleaned {
+		p.st.Phase = v1alpha1.BackupFailed
+		if waits != "" {
+			p.progressing(metav1.ConditionFalse, ReasonCleanUpGivenUp, waits)
+		} else {
+			p.progressing(metav1.ConditionFalse, ReasonCleanedUp, "nothing of this point is left")
+		}
+		p.a.DropJobs = len(p.v.Jobs) > 0
+		p.a.DropFinalizer = true
+		return
+	}
+	p.progressing(metav1.ConditionTrue, ReasonCleaningUp, waits)
+	if left := remaining(p.v.Now, cause.LastTransitionTime.Time, p.v.Config.CleanPatience); left > 0 {
+		p.a.again(left)
+	} else {
+		p.st.Phase = v1alpha1.BackupFailed
+	}
+}
+
+// clean ends a point's jobs, then removes its engine snapshots and, if asked,
+// its uploads. The sentence says what is waited for, or was left behind.
+func (p *backupPlan) clean(reclaim bool, tries int32) (cleaned bool, waits string) {
+	if p.st.StartedAt == nil {
+		return true, ""
+	}
+	p.keepCut()
+	if running := p.endJobs(); len(running) > 0 {
+		return false, "waiting for jobs that run to end: " + strings.Join(running, ", ")
+	}
+	var texts []string
+	snapshots, text := p.removeSnapshots(tries, func(v1alpha1.BackupDisk) bool { return true })
+	if text != "" {
+		texts = append(texts, text)
+	}
+	uploads := true
+	if reclaim {
+		uploads, text = p.reclaim()
+		if text != "" {
+			texts = append(texts, text)
+		}
+	}
+	return snapshots && uploads, strings.Join(texts, "; ")
+}
+
+// keepCut takes over which snapshots a cut job may have left, since the job may
+// go before they do.
+func (p *backupPlan) keepCut() {
+	job := find(p.v.Jobs, kindCut, p.owner(), "", 1)
+	if job == nil || job.Status.Cut == nil || p.st.CutAt != nil {
+		return
+	}
+	for i := range p.st.Disks {
+		if d := &p.st.Disks[i]; d.Snapshot == "" && job.Status.Cut.Number > 0 {
+			d.Snapshot = names.Snapshot(p.v.Backup.UID, job.Status.Cut.Number, d.Name)
+		}
+	}
+}
+
+// endJobs withdraws the jobs that nobody has claimed and tells which still run.
+// A running transfer cannot be stopped, only waited for: what it wrote after
+// the reclaim would stay for ever.
+func (p *backupPlan) endJobs() (running []string) {
+	for i := range p.v.Jobs {
+		j := &p.v.Jobs[i]
+		if Finished(j) || j.Spec.RemoveSnapshots != nil {
+			continue
+		}
+		if j.Status.State == v1alpha1.JobPending || judge(j, p.v.Now, p.v.Config.JobGrace) != nil {
+			p.a.DeleteJobs = append(p.a.DeleteJobs, j.Name)
+			continue
+		}
+		running = append(running, j.Name)
+	}
+	if len(p.a.DeleteJobs) > 0 && len(running) == 0 {
+		// An agent may claim one of them at this moment: look once more.
+		running = p.a.DeleteJobs
+	}
+	return running
+}
+
+// reclaim removes the document, the draft and every attempt's backup.
+func (p *backupPlan) reclaim() (bool, string) {
+	if p.v.Target == nil {
+		return false, fmt.Sprintf("BackupTarget %q is gone, so the data on it cannot be removed: create it again, or set spec.deletionPolicy to Retain", p.v.Backup.Spec.Target)
+	}
+	o, err := p.a.work(p.v.Now, p.v.Config, p.v.Work, Order{Work: Work{Op: OpDeletePoint}, Backups: p.attempts()}, -1)
+	switch {
+	case o == done:
+		return true, ""
+	case err != nil:
+		return false, fmt.Sprintf("the data on target %s could not be removed: %s; trying again", p.v.Backup.Spec.Target, err.Message)
+	}
+	return false, "removing the data on target " + p.v.Backup.Spec.Target
+}
+
+// removeSnapshots removes the engine snapshots of the disks that want it, one
+// job per volume. A snapshot that cannot be removed is left behind and told.
+func (p *backupPlan) removeSnapshots(tries int32, want func(v1alpha1.BackupDisk) bool) (finished bool, text string) {
+	finished = true
+	var texts []string
+	for i := range p.st.Disks {
+		d := &p.st.Disks[i]
+		list := p.snapshots(d)
+		if len(list) == 0 || !want(*d) {
+			continue
+		}
+		if p.v.Gone[d.Volume] {
+			d.Snapshot = ""
+			continue
+		}
+		over, text := p.removeOne(d, list, tries)
+		finished = finished && over
+		if text != "" {
+			texts = append(texts, text)
+		}
+	}
+	return finished, strings.Join(texts, "; ")
+}
+
+func (p *backupPlan) removeOne(d *v1alpha1.BackupDisk, list []string, tries int32) (over bool, text string) {
+	n := int32(1)
+	for find(p.v.Jobs, kindRemove, p.owner(), d.Name, n+1) != nil {
+		n++
+	}
+	doing := "removing engine snapshots of disk " + d.Name
+	job := find(p.v.Jobs, kindRemove, p.owner(), d.Name, n)
+	if job == nil {
+		p.a.CreateJobs = append(p.a.CreateJobs, p.removeJob(d, list, n))
+		return false, doing
+	}
+	if job.Status.State == v1alpha1.JobSucceeded {
+		d.Snapshot = ""
+		return true, ""
+	}
+	bad := judge(job, p.v.Now, p.v.Config.JobGrace)
+	if bad == nil {
+		return false, waitsFor(job, doing)
+	}
+	if n >= tries {
+		return true, fmt.Sprintf("engine snapshots of disk %s on volume %s are left behind: %s", d.Name, d.Volume, bad.message)
+	}
+	if wait := remaining(p.v.Now, bad.at, backoff(p.v.Config.RetryAfter, p.v.Config.RetryMax, 4, int(n))); wait > 0 {
+		p.a.again(wait)
+		return false, fmt.Sprintf("%s: %s; trying again", doing, bad.message)
+	}
+	p.a.CreateJobs = append(p.a.CreateJobs, p.removeJob(d, list, n+1))
+	return false, doing
+}
+
+func (p *backupPlan) removeJob(d *v1alpha1.BackupDisk, list []string, attempt int32) *v1alpha1.NodeJob {
+	j := newJob(kindRemove, p.owner(), d.Name, attempt, p.v.Config.RemoveDeadline)
+	j.Spec.RemoveSnapshots = &v1alpha1.RemoveSnapshotsJob{Volume: d.Volume, Snapshots: list}
+	return j
+}
+
+// maxCuts bounds the cut numbers looked for; an agent makes a few per claim.
+const maxCuts = 200
+
+// snapshots are the engine snapshots that may exist of a disk: of the cut that
+// is recorded, and of those before it.
+func (p *backupPlan) snapshots(d *v1alpha1.BackupDisk) []string {
+	if d.Snapshot == "" {
+		return nil
+	}
+	var out []string
+	for n := int32(1); n <= maxCuts; n++ {
+		out = append(out, names.Snapshot(p.v.Backup.UID, n, d.Name))
+		if out[n-1] == d.Snapshot {
+			return out
+		}
+	}
+	return []string{d.Snapshot}
+}
+
+// ready looks after a point that is whole: its engine snapshots go when a newer
+// point is the base of the next incremental.
+func (p *backupPlan) ready() {
+	finished, _ := p.removeSnapshots(p.v.Config.RemoveAttempts, p.superseded)
+	if !finished {
+		return
+	}
+	for i := range p.v.Jobs {
+		j := &p.v.Jobs[i]
+		if j.Spec.RemoveSnapshots == nil || j.Status.State == v1alpha1.JobSucceeded {
+			p.a.DeleteJobs = append(p.a.DeleteJobs, j.Name)
+		}
+	}
+	if len(p.a.DeleteJobs) == len(p.v.Jobs) && len(p.v.Jobs) > 0 {
+		p.a.DeleteJobs, p.a.DropJobs = nil, true
+	}
+}
+
+// superseded: a newer point on the same target has this volume too.
+func (p *backupPlan) superseded(d v1alpha1.BackupDisk) bool {
+	for _, n := range p.v.Newer {
+		for _, other := range n.Status.Disks {
+			if other.Volume == d.Volume {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// deletion lets a VMBackup go after what it stands for is gone. With policy
+// Retain nothing on the target is touched: that is also the way out when the
+// target is gone for good.
+func (p *backupPlan) deletion() {
+	p.st.Phase = v1alpha1.BackupDeleting
+	if len(p.v.Readers) > 0 {
+		p.progressing(metav1.ConditionTrue, ReasonWaiting, "waiting: this point is being read by VMRestore "+strings.Join(p.v.Readers, ", "))
+		p.a.again(p.v.Config.WorkRetryMax)
+		return
+	}
+	keep := p.v.Backup.Spec.DeletionPolicy == v1alpha1.DeletionRetain
+	cleaned, waits := p.clean(!keep, 2*p.v.Config.RemoveAttempts)
+	if !cleaned {
+		p.progressing(metav1.ConditionTrue, ReasonCleaningUp, waits)
+		return
+	}
+	if waits != "" {
+		p.a.warn("LeftBehind", waits)
+	}
+	p.st = *p.v.Backup.Status.DeepCopy() // it goes now: nothing to write
+	p.a.DropJobs = len(p.v.Jobs) > 0
+	p.a.DropFinalizer = true
+}

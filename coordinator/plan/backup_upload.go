@@ -1,0 +1,220 @@
+package plan
+
+import (
+	"fmt"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/names"
+)
+
+// uploading moves every disk forward and, when all are transferred, has the
+// target worker look.
+func (p *backupPlan) uploading() {
+	if p.capturing() && p.captured() == gaveUp {
+		return
+	}
+	var busy []string
+	quiet := true // no disk changed its state or attempt
+	dropped := true
+	for i := range p.st.Disks {
+		d := &p.st.Disks[i]
+		before, attempt := d.State, d.Attempt
+		cause := p.upload(d)
+		if cause != nil {
+			p.fail(d.Name, cause.reason, fmt.Sprintf("disk %s: %s", d.Name, cause.message))
+			return
+		}
+		quiet = quiet && d.State == before && d.Attempt == attempt
+		if d.State != v1alpha1.DiskTransferred {
+			busy = append(busy, d.Message)
+		}
+		dropped = p.dropFormer(d) && dropped
+	}
+	p.sum()
+	if len(busy) > 0 {
+		p.st.Phase = v1alpha1.BackupUploading
+		p.working("%s", strings.Join(busy, "; "))
+		p.a.Cosmetic = quiet && p.v.Backup.Status.Phase == v1alpha1.BackupUploading
+		return
+	}
+	p.st.Phase = v1alpha1.BackupVerifying
+	p.a.Cosmetic = true // what it rests on is in the jobs
+	p.working("all disks are transferred; checking them on the target")
+	if !dropped {
+		p.working("all disks are transferred; removing what failed attempts left on the target")
+		return
+	}
+	p.verify()
+}
+
+// upload moves one disk forward; it returns the cause when the disk cannot be
+// backed up.
+func (p *backupPlan) upload(d *v1alpha1.BackupDisk) *verdict {
+	if d.Attempt == 0 {
+		p.attempt(d, 1)
+	}
+	job := find(p.v.Jobs, kindBackup, p.owner(), d.Name, d.Attempt)
+	if job == nil {
+		p.a.CreateJobs = append(p.a.CreateJobs, p.backupJob(d))
+		d.Message = "backing up disk " + d.Name
+		return nil
+	}
+	if t := job.Status.Transfer; t != nil {
+		d.Incremental = t.Incremental
+		if t.Progress != nil {
+			d.Progress = t.Progress.DeepCopy()
+		}
+	}
+	if job.Status.State == v1alpha1.JobSucceeded {
+		d.State, d.Message = v1alpha1.DiskTransferred, ""
+		return nil
+	}
+	bad := judge(job, p.v.Now, p.v.Config.JobGrace)
+	if bad == nil {
+		d.State, d.Message = v1alpha1.DiskTransferring, waitsFor(job, "backing up disk "+d.Name)
+		return nil
+	}
+	c := p.v.Config
+	if !bad.retryable || d.Attempt >= c.Attempts {
+		if d.Attempt > 1 {
+			bad.message = fmt.Sprintf("%s (attempt %d of %d)", bad.message, d.Attempt, c.Attempts)
+		}
+		return bad
+	}
+	p.drop(d, d.Attempt)
+	if wait := remaining(p.v.Now, bad.at, backoff(c.RetryAfter, c.RetryMax, 4, int(d.Attempt))); wait > 0 {
+		d.Message = fmt.Sprintf("attempt %d of disk %s failed (%s: %s); trying again", d.Attempt, d.Name, bad.reason, bad.message)
+		p.a.again(wait)
+		return nil
+	}
+	p.a.warn("Retrying", fmt.Sprintf("attempt %d of disk %s failed: %s: %s", d.Attempt, d.Name, bad.reason, bad.message))
+	p.attempt(d, d.Attempt+1)
+	p.a.CreateJobs = append(p.a.CreateJobs, p.backupJob(d))
+	d.Message = fmt.Sprintf("backing up disk %s, attempt %d", d.Name, d.Attempt)
+	return nil
+}
+
+func (p *backupPlan) attempt(d *v1alpha1.BackupDisk, n int32) {
+	d.Attempt, d.State = n, v1alpha1.DiskTransferring
+	d.Backup = names.Backup(p.v.Backup.UID, d.Name, n)
+	d.Progress, d.Incremental = nil, false
+}
+
+func (p *backupPlan) backupJob(d *v1alpha1.BackupDisk) *v1alpha1.NodeJob {
+	b := p.v.Backup
+	j := newJob(kindBackup, p.owner(), d.Name, d.Attempt, p.v.Config.TransferDeadline)
+	j.Spec.Backup = &v1alpha1.BackupJob{
+		Disk: d.Name, Volume: d.Volume, Snapshot: d.Snapshot, Backup: d.Backup, Target: b.Spec.Target,
+		BackingImage: d.BackingImage,
+		Labels:       map[string]string{v1alpha1.LabelPoint: string(b.UID), v1alpha1.LabelVM: b.Namespace + "/" + b.Spec.VM},
+	}
+	return j
+}
+
+// drop removes the in-progress cfg that a failed attempt may have left on the
+// target: one of them stops backupstore from ever freeing blocks of the volume.
+func (p *backupPlan) drop(d *v1alpha1.BackupDisk, attempt int32) bool {
+	backup := names.Backup(p.v.Backup.UID, d.Name, attempt)
+	o, err := p.a.work(p.v.Now, p.v.Config, p.v.Work, Order{
+		Work: Work{Op: OpDropAttempt, Arg: backup}, Backups: []BackupRef{{Volume: d.Volume, Backup: backup}},
+	}, p.v.Config.WorkPatience)
+	if o == gaveUp {
+		// The point's own clean-up, or its deletion, removes it with the rest.
+		p.left = append(p.left, fmt.Sprintf("attempt %d of disk %s could not be removed from the target: %s", attempt, d.Name, err.Message))
+	}
+	return o != pending
+}
+
+// dropFormer drops every attempt before the current one whose job is still
+// there to tell that it failed.
+func (p *backupPlan) dropFormer(d *v1alpha1.BackupDisk) bool {
+	all := true
+	for n := int32(1); n < d.Attempt; n++ {
+		all = p.drop(d, n) && all
+	}
+	return all
+}
+
+// capturing: this leader had the VM captured. A new leader finds the draft on
+// the target; capturing again would write down what the VM is by now, not what
+// it was when it was cut.
+func (p *backupPlan) capturing() bool {
+	_, known := p.v.Work[Work{Op: OpCapture}]
+	return known || p.v.Backup.Status.Phase == v1alpha1.BackupCutting
+}
+
+// verify has the whole point inspected and its document written.
+func (p *backupPlan) verify() {
+	captured := p.capturing()
+	if captured && p.captured() != done {
+		return
+	}
+	work := Work{Op: OpFinalize, Arg: p.finalizeArg(captured)}
+	o, err := p.a.work(p.v.Now, p.v.Config, p.v.Work, Order{Work: work}, p.v.Config.WorkPatience)
+	switch {
+	case o == gaveUp && err.Reason == reasonNotFound && !captured:
+		// The former leader was gone before it had the VM captured.
+		p.captured()
+	case o == gaveUp:
+		p.fail("", err.Reason, "the disks did not arrive whole on the target: "+err.Message)
+	case o == pending && err != nil:
+		p.working("checking the disks on the target: %s; looking again", err.Message)
+	case o == done && p.v.Finalized != nil:
+		p.finish(p.v.Finalized)
+	}
+}
+
+// reasonNotFound is the target worker's, for a draft or backup that is not on
+// the target.
+const reasonNotFound = "NotFound"
+
+// finalizeArg tells apart inspections of different attempts, and the one after
+// a capture from the one before.
+func (p *backupPlan) finalizeArg(captured bool) string {
+	parts := []string{fmt.Sprint(captured)}
+	for _, d := range p.st.Disks {
+		parts = append(parts, d.Backup)
+	}
+	return strings.Join(parts, ",")
+}
+
+func (p *backupPlan) finish(f *Finalized) {
+	now := metav1.NewTime(p.v.Now)
+	for i := range p.st.Disks {
+		d := &p.st.Disks[i]
+		d.State, d.Message = v1alpha1.DiskDone, ""
+		if r, ok := f.Disks[d.Name]; ok {
+			d.UploadedBytes, d.Incremental = &r.UploadedBytes, r.Incremental
+		}
+		if d.Progress != nil {
+			d.Progress.BytesDone = d.Progress.BytesTotal
+		}
+	}
+	p.sum()
+	p.st.ProgressText = "100%"
+	p.st.Phase, p.st.CompletedAt = v1alpha1.BackupReady, &now
+	p.st.Document, p.st.DocumentDigest = f.Path, f.Digest
+	message := "all disks and the VM's definition are on the target"
+	if f.Secrets > 0 {
+		message = fmt.Sprintf("%s; it holds %d Secrets, which are not encrypted: whoever can read the target can read them", message, f.Secrets)
+	}
+	set(&p.st.Conditions, p.v.Now, p.v.Backup.Generation, v1alpha1.ConditionReady, metav1.ConditionTrue, ReasonComplete, message)
+	p.progressing(metav1.ConditionFalse, ReasonComplete, "done")
+	p.a.Cosmetic = false
+	p.a.DropJobs = true
+	p.a.tell("Ready", message)
+	for _, text := range p.left {
+		p.a.warn("LeftOnTarget", text)
+	}
+}
+
+func (p *backupPlan) sum() {
+	var each []*v1alpha1.Progress
+	for i := range p.st.Disks {
+		each = append(each, p.st.Disks[i].Progress)
+	}
+	p.st.Progress, p.st.ProgressText = total(each)
+}

@@ -1,0 +1,54 @@
+package plan
+
+import (
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"hayloft.dev/pkg/api/v1alpha1"
+)
+
+// maxMessage is the API's limit on a condition's message.
+const maxMessage = 32768
+
+func set(conditions *[]metav1.Condition, now time.Time, generation int64, kind string, status metav1.ConditionStatus, reason, message string) {
+	if len(message) > maxMessage {
+		message = message[:maxMessage]
+	}
+	meta.SetStatusCondition(conditions, metav1.Condition{
+		Type: kind, Status: status, Reason: reason, Message: message,
+		ObservedGeneration: generation, LastTransitionTime: metav1.NewTime(now),
+	})
+}
+
+// failure is the cause for which an object failed, nil if it did not. It is
+// written before the clean-up begins.
+func failure(conditions []metav1.Condition) *metav1.Condition {
+	c := meta.FindStatusCondition(conditions, v1alpha1.ConditionReady)
+	if c == nil || c.Status != metav1.ConditionFalse {
+		return nil
+	}
+	return c
+}
+
+// ended: nothing is being done or waited for any more.
+func ended(conditions []metav1.Condition) bool {
+	return meta.IsStatusConditionFalse(conditions, v1alpha1.ConditionProgressing)
+}
+
+// total adds up the progress of disks.
+func total(each []*v1alpha1.Progress) (*v1alpha1.Progress, string) {
+	var sum v1alpha1.Progress
+	for _, p := range each {
+		if p != nil {
+			sum.BytesDone += p.BytesDone
+			sum.BytesTotal += p.BytesTotal
+		}
+	}
+	if sum.BytesTotal == 0 {
+		return nil, ""
+	}
+	return &sum, fmt.Sprintf("%d%%", sum.BytesDone*100/sum.BytesTotal)
+}

@@ -1,0 +1,333 @@
+package plan
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"hayloft.dev/coordinator/vmspec"
+	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/names"
+)
+
+// RestoreView is what a decision about a VMRestore looks at.
+type RestoreView struct {
+	Now     time.Time
+	Restore *v1alpha1.VMRestore
+	// Backup and Target are nil when there are none of that name.
+	Backup *v1alpha1.VMBackup
+	Target *v1alpha1.BackupTarget
+	// Origin is what the point's document says; nil until it was read.
+	Origin *Origin
+	// Inspected maps a disk -> the size in bytes that a volume must have to be
+	// restored into; what OpInspectBackups returned.
+	Inspected map[string]int64
+	Jobs      []v1alpha1.NodeJob
+	Work      Works
+	// Volumes are the Longhorn volumes of the current attempts that exist.
+	Volumes map[string]VolumeFact
+	// Stale are volumes of earlier attempts that still exist.
+	Stale []DeleteVolume
+	// Replicas of the volumes whose restore has ended, volume -> names of all
+	// Longhorn Replica objects, read live.
+	Replicas map[string][]string
+	// Made tells of the objects that Building makes.
+	Made Made
+	// Refused is why the API server refused an object of this restore.
+	Refused string
+	// Cleaned: a live look found nothing left of this restore.
+	Cleaned bool
+	Config  Config
+}
+
+// Origin is a point's document and what the cluster says about restoring it.
+type Origin struct {
+	Disks []OriginDisk
+	// Refusals are reasons why it cannot be restored here and now.
+	Refusals []string
+	Notes    []string
+	// Rebuilt is the new VM on the current attempts' volumes; set from phase
+	// Building on.
+	Rebuilt *vmspec.Result
+}
+
+// VolumeFact is what is known of a restore's Longhorn volume.
+type VolumeFact struct {
+	UID types.UID
+	// Owned: it carries this restore's label.
+	Owned    bool
+	Deleting bool
+	Created  time.Time
+	// Unschedulable is Longhorn's word on why replicas find no room.
+	Unschedulable string
+}
+
+// ObjectFact is what is known of an object that Building makes.
+type ObjectFact struct {
+	UID types.UID
+	// Owned: it carries this restore's label.
+	Owned bool
+	// Bound and Lost are of claims.
+	Bound, Lost bool
+}
+
+// Made are the objects of Building that exist, by name.
+type Made struct {
+	Volumes map[string]ObjectFact // PersistentVolumes
+	Claims  map[string]ObjectFact
+	VM      *ObjectFact // nil: none of that name
+}
+
+// RestoreIntent is what is to be done for a VMRestore.
+type RestoreIntent struct {
+	Actions
+	Status v1alpha1.VMRestoreStatus
+	// Create are objects to make, in this order.
+	Create []client.Object
+	// DeleteVolumes are Longhorn volumes of attempts that failed.
+	DeleteVolumes []DeleteVolume
+	// Clean asks for everything labelled with this restore to be removed.
+	Clean bool
+}
+
+// DeleteVolume names exactly one Longhorn volume.
+type DeleteVolume struct {
+	Name string
+	UID  types.UID
+}
+
+// Restore decides about one VMRestore.
+func Restore(v RestoreView) RestoreIntent {
+	p := &restorePlan{v: v, st: *v.Restore.Status.DeepCopy()}
+	switch {
+	case !v.Restore.DeletionTimestamp.IsZero():
+		p.deletion()
+	case p.st.Phase == v1alpha1.RestoreReady:
+		p.end()
+	case failure(p.st.Conditions) != nil:
+		p.failing()
+	case p.overdue():
+		p.fail("", ReasonDeadline, fmt.Sprintf("the restore was not done within %s; it stood at: %s", v.Config.PointDeadline, p.standing()))
+	case v.Refused != "":
+		p.fail("", ReasonRefused, "the cluster refused "+v.Refused)
+	case len(p.st.Disks) == 0:
+		p.pending()
+	case p.st.Phase == v1alpha1.RestoreBuilding:
+		p.building()
+	default:
+		p.restoring()
+	}
+	p.st.ObservedGeneration = v.Restore.Generation
+	p.out.Actions, p.out.Status = p.a, p.st
+	return p.out
+}
+
+type restorePlan struct {
+	v   RestoreView
+	st  v1alpha1.VMRestoreStatus
+	a   Actions
+	out RestoreIntent
+}
+
+func (p *restorePlan) owner() v1alpha1.ObjectReference {
+	r := p.v.Restore
+	return v1alpha1.ObjectReference{Kind: "VMRestore", Namespace: r.Namespace, Name: r.Name, UID: r.UID}
+}
+
+func (p *restorePlan) progressing(status metav1.ConditionStatus, reason, message string) {
+	set(&p.st.Conditions, p.v.Now, p.v.Restore.Generation, v1alpha1.ConditionProgressing, status, reason, message)
+}
+
+func (p *restorePlan) working(format string, args ...any) {
+	p.progressing(metav1.ConditionTrue, ReasonWorking, fmt.Sprintf(format, args...))
+}
+
+func (p *restorePlan) standing() string {
+	for _, c := range p.st.Conditions {
+		if c.Type == v1alpha1.ConditionProgressing && c.Message != "" {
+			return c.Message
+		}
+	}
+	return "nothing done yet"
+}
+
+func (p *restorePlan) overdue() bool {
+	began := p.v.Restore.CreationTimestamp.Time
+	if p.st.StartedAt != nil {
+		began = p.st.StartedAt.Time
+	}
+	return p.v.Now.Sub(began) > p.v.Config.PointDeadline
+}
+
+// pending refuses what cannot be made here, before any data moves. The point is
+// marked as being read first, so that it is not deleted meanwhile.
+func (p *restorePlan) pending() {
+	spec, b := p.v.Restore.Spec, p.v.Backup
+	reading := p.st.BackupUID != ""
+	switch {
+	case b == nil || (reading && b.UID != p.st.BackupUID):
+		p.fail("", ReasonBackupNotFound, fmt.Sprintf("there is no VMBackup %q in namespace %s (spec.backup)", spec.Backup, p.v.Restore.Namespace))
+		return
+	case !reading && !b.DeletionTimestamp.IsZero():
+		p.fail("", ReasonBackupDeleting, fmt.Sprintf("VMBackup %s (spec.backup) is being deleted: choose another", spec.Backup))
+		return
+	case !reading && b.Status.Phase != v1alpha1.BackupReady:
+		p.fail("", ReasonBackupNotReady, fmt.Sprintf("VMBackup %s (spec.backup) is %s, not Ready: only a whole point can be restored", spec.Backup, orPending(string(b.Status.Phase))))
+		return
+	case p.v.Target == nil:
+		p.fail("", ReasonTargetNotFound, fmt.Sprintf("BackupTarget %q of VMBackup %s does not exist: create it again", b.Spec.Target, spec.Backup))
+		return
+	}
+	if !reading {
+		now := metav1.NewTime(p.v.Now)
+		p.st.BackupUID, p.st.StartedAt, p.st.Phase = b.UID, &now, v1alpha1.RestorePending
+		p.a.AddFinalizer = true
+		p.a.tell("Started", fmt.Sprintf("restoring VMBackup %s to new VM %s", spec.Backup, spec.NewVM))
+	}
+	p.working("reading the point's document on target %s", b.Spec.Target)
+	if !p.read() {
+		return
+	}
+	if len(p.v.Origin.Refusals) > 0 {
+		p.fail("", ReasonRefused, strings.Join(p.v.Origin.Refusals, "; "))
+		return
+	}
+	p.working("checking the disks on target %s", b.Spec.Target)
+	switch o, err := p.work(OpInspectBackups); o {
+	case gaveUp:
+		p.fail("", err.Reason, "the point's disks on the target are not whole: "+err.Message)
+		return
+	case pending:
+		return
+	}
+	if p.v.Inspected == nil {
+		return
+	}
+	p.begin()
+}
+
+func (p *restorePlan) work(op Op) (outcome, *WorkError) {
+	return p.a.work(p.v.Now, p.v.Config, p.v.Work, Order{Work: Work{Op: op}}, p.v.Config.WorkPatience)
+}
+
+// read has the document read; a new leader reads it again.
+func (p *restorePlan) read() bool {
+	o, err := p.work(OpReadDocument)
+	if o == gaveUp {
+		p.fail("", err.Reason, "the point's document on the target cannot be used: "+err.Message)
+		return false
+	}
+	return o == done && p.v.Origin != nil
+}
+
+func (p *restorePlan) begin() {
+	p.st.Phase = v1alpha1.RestoreRestoring
+	p.st.Notes = p.v.Origin.Notes
+	if len(p.st.Notes) > maxNotes {
+		p.st.Notes = p.st.Notes[:maxNotes]
+	}
+	for _, d := range p.v.Origin.Disks {
+		disk := v1alpha1.RestoreDisk{
+			Name: d.Name, Claim: d.Claim, SizeBytes: d.SizeBytes,
+			SourceVolume: d.SourceVolume, Backup: d.Backup, BackingImage: d.BackingImage,
+		}
+		if size := p.v.Inspected[d.Name]; size > 0 {
+			disk.SizeBytes = size
+		}
+		p.attempt(&disk, 1)
+		p.st.Disks = append(p.st.Disks, disk)
+	}
+	p.restoring()
+}
+
+// maxNotes is the API's limit.
+const maxNotes = 64
+
+func (p *restorePlan) attempt(d *v1alpha1.RestoreDisk, n int32) {
+	d.Attempt, d.State = n, v1alpha1.DiskPending
+	d.Volume, d.VolumeUID = names.Volume(p.v.Restore.UID, d.Name, n), ""
+	d.Record, d.Progress = nil, nil
+}
+
+// fail records the cause, on which the clean-up follows.
+func (p *restorePlan) fail(disk, reason, message string) {
+	for i := range p.st.Disks {
+		if d := &p.st.Disks[i]; d.Name == disk {
+			d.State, d.Message = v1alpha1.DiskFailed, message
+		}
+	}
+	if reason == "" {
+		reason = "Failed"
+	}
+	set(&p.st.Conditions, p.v.Now, p.v.Restore.Generation, v1alpha1.ConditionReady, metav1.ConditionFalse, reason, message)
+	p.a = Actions{Events: append(p.a.Events, Event{Type: corev1.EventTypeWarning, Reason: "Failed", Message: message})}
+	p.out = RestoreIntent{}
+	p.v.Cleaned = false
+	p.failing()
+}
+
+// failing removes everything that this restore made.
+func (p *restorePlan) failing() {
+	if p.st.Phase == v1alpha1.RestoreFailed && ended(p.st.Conditions) {
+		p.end()
+		return
+	}
+	if p.st.CompletedAt == nil {
+		now := metav1.NewTime(p.v.Now)
+		p.st.CompletedAt = &now
+	}
+	if p.clean() {
+		p.st.Phase = v1alpha1.RestoreFailed
+		p.progressing(metav1.ConditionFalse, ReasonCleanedUp, "nothing of this restore is left")
+		p.a.DropFinalizer = true
+		return
+	}
+	p.progressing(metav1.ConditionTrue, ReasonCleaningUp, "removing what was made so far")
+	if remaining(p.v.Now, failure(p.st.Conditions).LastTransitionTime.Time, p.v.Config.CleanPatience) == 0 {
+		p.st.Phase = v1alpha1.RestoreFailed
+	}
+}
+
+// clean is true when nothing of the restore is left. Its jobs go first: their
+// volumes belong to nobody else, so a transfer into one may be cut off.
+func (p *restorePlan) clean() bool {
+	if p.st.StartedAt == nil || (p.v.Cleaned && len(p.v.Jobs) == 0) {
+		return true
+	}
+	p.a.DropJobs = len(p.v.Jobs) > 0
+	p.out.Clean = true
+	p.a.again(p.v.Config.WorkRetry)
+	return false
+}
+
+// deletion: a finished restore leaves its VM to its user; any other is removed.
+func (p *restorePlan) deletion() {
+	if p.st.Phase == v1alpha1.RestoreReady {
+		p.end()
+		return
+	}
+	if p.clean() {
+		p.a.DropFinalizer = true
+		return
+	}
+	p.st.Phase = v1alpha1.RestoreDeleting
+	p.progressing(metav1.ConditionTrue, ReasonCleaningUp, "removing what was made so far")
+}
+
+// end drops what a finished restore does not need any more.
+func (p *restorePlan) end() {
+	p.a.DropJobs = len(p.v.Jobs) > 0
+	p.a.DropFinalizer = true
+}
+
+func orPending(phase string) string {
+	if phase == "" {
+		return string(v1alpha1.BackupPending)
+	}
+	return phase
+}

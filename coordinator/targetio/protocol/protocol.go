@@ -1,0 +1,152 @@
+// Package protocol is what the coordinator and its target worker say to each
+// other: one Request as JSON on the worker's stdin, one Answer on its stdout.
+//
+// Neither holds a secret. The package holds types only and imports neither
+// backupstore nor an engine, so that the coordinator can use it.
+package protocol
+
+import (
+	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/document"
+
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Operation is what a worker is asked to do, once.
+type Operation string
+
+// The operations of a target worker.
+const (
+	OpProbe          Operation = "probe"
+	OpCapture        Operation = "capture"
+	OpFinalize       Operation = "finalize"
+	OpReadDocument   Operation = "readDocument"
+	OpInspectBackups Operation = "inspectBackups"
+	OpMakeSecrets    Operation = "makeSecrets"
+	OpDropAttempt    Operation = "dropAttempt"
+	OpDeletePoint    Operation = "deletePoint"
+)
+
+// Request is one operation on one target; the field of its operation is set.
+type Request struct {
+	Operation Operation `json:"operation"`
+	// TimeoutMilliseconds is how long the worker may take: it answers
+	// Timeout itself then, shortly before it would be killed.
+	TimeoutMilliseconds int64  `json:"timeoutMilliseconds"`
+	Target              Target `json:"target"`
+
+	Capture        *CaptureRequest        `json:"capture,omitempty"`
+	Finalize       *FinalizeRequest       `json:"finalize,omitempty"`
+	ReadDocument   *ReadDocumentRequest   `json:"readDocument,omitempty"`
+	InspectBackups *InspectBackupsRequest `json:"inspectBackups,omitempty"`
+	MakeSecrets    *MakeSecretsRequest    `json:"makeSecrets,omitempty"`
+	DropAttempt    *Backup                `json:"dropAttempt,omitempty"`
+	DeletePoint    *DeleteRequest         `json:"deletePoint,omitempty"`
+}
+
+// Target is the part of a BackupTarget that a worker needs. It names the
+// Secret; the worker reads it.
+type Target struct {
+	Name string                    `json:"name"`
+	Spec v1alpha1.BackupTargetSpec `json:"spec"`
+}
+
+// Answer is the outcome of one request: an error, or the result of its
+// operation where it has one.
+type Answer struct {
+	Error          *Error             `json:"error,omitempty"`
+	Finalize       *FinalizeResult    `json:"finalize,omitempty"`
+	ReadDocument   *document.Document `json:"readDocument,omitempty"`
+	InspectBackups []Inspection       `json:"inspectBackups,omitempty"`
+}
+
+// CaptureRequest asks for a draft of a point's document.
+type CaptureRequest struct {
+	Point document.Point `json:"point"`
+	// VM in the point's namespace. When VMUID is not its UID, it is another
+	// VM of the same name and nothing is captured.
+	VM    string    `json:"vm"`
+	VMUID types.UID `json:"vmUID"`
+	// Claims are those of the disks that the point is cut of. A VM whose
+	// disks are others by now is not captured.
+	Claims []string `json:"claims"`
+}
+
+// FinalizeRequest asks for a point's document, made of its draft and disks.
+type FinalizeRequest struct {
+	Point       document.Point       `json:"point"`
+	Consistency v1alpha1.Consistency `json:"consistency"`
+	Disks       []document.Disk      `json:"disks"`
+}
+
+// FinalizeResult is a document that was written and read back.
+type FinalizeResult struct {
+	Path   string       `json:"path"`
+	Digest string       `json:"digest"`
+	Disks  []Inspection `json:"disks"`
+	// Secrets is how many Secrets lie readable in the document.
+	Secrets int `json:"secrets"`
+	// Notes say what the point does not hold.
+	Notes []string `json:"notes,omitempty"`
+}
+
+// Inspection is what a target says about one disk's backup.
+type Inspection struct {
+	// Name of the disk.
+	Name string `json:"name"`
+	// SizeBytes is the data that the backup refers to, before compression.
+	SizeBytes int64 `json:"sizeBytes"`
+	// VolumeSizeBytes is what a volume must have to be restored into. It is
+	// larger than the disk was when the volume was expanded and backed up
+	// again since: Longhorn keeps one size for all backups of a volume.
+	VolumeSizeBytes int64 `json:"volumeSizeBytes"`
+	// UploadedBytes is what the backup newly wrote, compressed.
+	UploadedBytes int64 `json:"uploadedBytes"`
+	Incremental   bool  `json:"incremental,omitempty"`
+}
+
+// ReadDocumentRequest asks for a document without its secret values.
+type ReadDocumentRequest struct {
+	Path string `json:"path"`
+	// Digest that the document must have; empty: any.
+	Digest string `json:"digest,omitempty"`
+}
+
+// InspectBackupsRequest asks whether the backups of disks are there and whole.
+type InspectBackupsRequest struct {
+	Disks []document.Disk `json:"disks"`
+	// Deep also looks for every block: one request for each 2 MiB of data.
+	Deep bool `json:"deep,omitempty"`
+}
+
+// MakeSecretsRequest asks for a document's Secrets and ConfigMaps in the
+// cluster.
+type MakeSecretsRequest struct {
+	Path string `json:"path"`
+	// Digest that the document must have; empty: any.
+	Digest    string `json:"digest,omitempty"`
+	Namespace string `json:"namespace"`
+	// Secrets and ConfigMaps map a name in the document -> the name to make.
+	// What is not named is not made.
+	Secrets    map[string]string `json:"secrets,omitempty"`
+	ConfigMaps map[string]string `json:"configMaps,omitempty"`
+	// Labels of what is made, at least one. An object that is there with the
+	// same labels and content counts as made; any other is left alone and
+	// refused.
+	Labels map[string]string `json:"labels"`
+}
+
+// Backup names one Longhorn backup on a target.
+type Backup struct {
+	Volume string `json:"volume"`
+	Backup string `json:"backup"`
+}
+
+// DeleteRequest asks for everything of a point to be removed.
+type DeleteRequest struct {
+	// DocumentPath as FinalizeResult told it; empty: there is none.
+	DocumentPath string `json:"documentPath,omitempty"`
+	// DraftUID is the point's UID.
+	DraftUID types.UID `json:"draftUID,omitempty"`
+	Backups  []Backup  `json:"backups,omitempty"`
+}

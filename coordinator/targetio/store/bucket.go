@@ -1,0 +1,138 @@
+package store
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go/aws"
+	"github.com/aws/aws-sdk-go/aws/credentials"
+	"github.com/aws/aws-sdk-go/aws/session"
+	"github.com/aws/aws-sdk-go/service/s3"
+
+	"hayloft.dev/coordinator/targetio/protocol"
+	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/target"
+)
+
+const (
+	// connectTimeout bounds connecting and the TLS handshake, each.
+	connectTimeout = 5 * time.Second
+	// retries after a failure that may pass; with the SDK's back-off they
+	// take about a second when a connection is refused.
+	retries = 3
+)
+
+// bucket is a target on S3. It uses the SDK and the settings that the engine's
+// own driver uses, so that both see the same service alike.
+type bucket struct {
+	client   *s3.S3
+	name     string
+	endpoint string
+}
+
+// newBucket prepares a client from a complete set of credential variables.
+func newBucket(spec v1alpha1.S3Target, credential map[string]string) (*bucket, error) {
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		roots = x509.NewCertPool()
+	}
+	if pem := credential[target.Cert]; pem != "" && !roots.AppendCertsFromPEM([]byte(pem)) {
+		return nil, &protocol.Error{Reason: protocol.Invalid, Message: "spec.s3.caBundle holds no certificate in PEM form: correct or remove it"}
+	}
+	config := &aws.Config{
+		Region:           aws.String(spec.Region),
+		Credentials:      credentials.NewStaticCredentials(credential[target.AccessKeyID], credential[target.SecretAccessKey], ""),
+		S3ForcePathStyle: aws.Bool(credential[target.VirtualHostedStyle] != "true"),
+		MaxRetries:       aws.Int(retries),
+		HTTPClient: &http.Client{Transport: &http.Transport{
+			Proxy:               http.ProxyFromEnvironment,
+			DialContext:         (&net.Dialer{Timeout: connectTimeout}).DialContext,
+			TLSHandshakeTimeout: connectTimeout,
+			TLSClientConfig:     &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+			MaxIdleConnsPerHost: 32,
+		}},
+	}
+	endpoint := "AWS region " + spec.Region
+	if e := credential[target.Endpoints]; e != "" {
+		config.Endpoint = aws.String(e)
+		endpoint = e
+	}
+	ses, err := session.NewSession(config)
+	if err != nil {
+		return nil, &protocol.Error{Reason: protocol.Invalid, Message: fmt.Sprintf("preparing a client for %s: %v", endpoint, err)}
+	}
+	return &bucket{client: s3.New(ses), name: spec.Bucket, endpoint: endpoint}, nil
+}
+
+func (b *bucket) list(ctx context.Context, dir string) ([]string, error) {
+	prefix := strings.TrimSuffix(dir, "/")
+	if prefix != "" {
+		prefix += "/"
+	}
+	var names []string
+	add := func(s string) {
+		if s = strings.Trim(strings.TrimPrefix(s, prefix), "/"); s != "" {
+			names = append(names, s)
+		}
+	}
+	err := b.client.ListObjectsPagesWithContext(ctx, &s3.ListObjectsInput{
+		Bucket: &b.name, Prefix: &prefix, Delimiter: aws.String("/"),
+	}, func(page *s3.ListObjectsOutput, _ bool) bool {
+		for _, o := range page.Contents {
+			add(aws.StringValue(o.Key))
+		}
+		for _, p := range page.CommonPrefixes {
+			add(aws.StringValue(p.Prefix))
+		}
+		return true
+	})
+	if err != nil {
+		return nil, b.fail(ctx, "listing /"+prefix, err)
+	}
+	return names, nil
+}
+
+func (b *bucket) stat(ctx context.Context, path string) (info, error) {
+	head, err := b.client.HeadObjectWithContext(ctx, &s3.HeadObjectInput{Bucket: &b.name, Key: &path})
+	if isMissing(err) {
+		return info{}, fmt.Errorf("%s: %w", path, ErrMissing)
+	}
+	if err != nil {
+		return info{}, b.fail(ctx, "looking at "+path, err)
+	}
+	return info{size: aws.Int64Value(head.ContentLength), modified: aws.TimeValue(head.LastModified).UTC()}, nil
+}
+
+func (b *bucket) read(ctx context.Context, path string) (io.ReadCloser, error) {
+	out, err := b.client.GetObjectWithContext(ctx, &s3.GetObjectInput{Bucket: &b.name, Key: &path})
+	if isMissing(err) {
+		return nil, fmt.Errorf("%s: %w", path, ErrMissing)
+	}
+	if err != nil {
+		return nil, b.fail(ctx, "reading "+path, err)
+	}
+	return out.Body, nil
+}
+
+func (b *bucket) write(ctx context.Context, path string, r io.ReadSeeker) error {
+	_, err := b.client.PutObjectWithContext(ctx, &s3.PutObjectInput{Bucket: &b.name, Key: &path, Body: r})
+	if err != nil {
+		return b.fail(ctx, "writing "+path, err)
+	}
+	return nil
+}
+
+func (b *bucket) remove(ctx context.Context, path string) error {
+	_, err := b.client.DeleteObjectWithContext(ctx, &s3.DeleteObjectInput{Bucket: &b.name, Key: &path})
+	if err != nil && !isMissing(err) {
+		return b.fail(ctx, "removing "+path, err)
+	}
+	return nil
+}

@@ -1,0 +1,141 @@
+package store
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+
+	"github.com/aws/aws-sdk-go/aws/awserr"
+	"github.com/aws/aws-sdk-go/service/s3"
+
+	"hayloft.dev/coordinator/targetio/protocol"
+)
+
+// verdict is what an S3 error code means for a user.
+type verdict struct {
+	reason    protocol.Reason
+	transient bool
+	// advice follows the service's own words.
+	advice string
+}
+
+// verdictOf tells codes that services agree on; those of MinIO and versitygw
+// for a full disk are among them. ok is false for any other.
+func verdictOf(code string) (v verdict, ok bool) {
+	switch code {
+	case "SignatureDoesNotMatch":
+		return verdict{protocol.InvalidCredentials, false, "AWS_SECRET_ACCESS_KEY in the target's Secret does not fit its key ID: correct it"}, true
+	case "InvalidAccessKeyId", "InvalidToken", "ExpiredToken", "XAdminUserNotFound":
+		return verdict{protocol.InvalidCredentials, false, "the service does not know AWS_ACCESS_KEY_ID of the target's Secret: correct it"}, true
+	case "AccessDenied", "AllAccessDisabled", "Forbidden", "AccountProblem":
+		return verdict{protocol.AccessDenied, false, "give the key the right to list, read, write and delete in the bucket"}, true
+	case s3.ErrCodeNoSuchBucket:
+		return verdict{protocol.BucketNotFound, false, "create the bucket, or correct spec.s3.bucket"}, true
+	case "QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "InsufficientStorage", "InsufficientCapacity":
+		return verdict{protocol.NoSpace, false, "free space on the target or delete points"}, true
+	case "AuthorizationHeaderMalformed", "PermanentRedirect", "BucketRegionError", "IllegalLocationConstraintException":
+		return verdict{protocol.Invalid, false, "correct spec.s3.region and spec.s3.endpoint"}, true
+	case "InvalidBucketName":
+		return verdict{protocol.Invalid, false, "correct spec.s3.bucket"}, true
+	case "RequestTimeTooSkewed":
+		return verdict{protocol.Invalid, true, "set the clocks of the coordinator's node and of the service right"}, true
+	}
+	return verdict{}, false
+}
+
+// fail puts an error of the SDK into a sentence with its reason.
+func (b *bucket) fail(ctx context.Context, action string, err error) error {
+	where := fmt.Sprintf("bucket %s at %s", b.name, b.endpoint)
+	var coded awserr.Error
+	if !errors.As(err, &coded) {
+		return connectionError(ctx, action, where, err)
+	}
+	if v, ok := verdictOf(coded.Code()); ok {
+		return &protocol.Error{Reason: v.reason, Transient: v.transient, Message: fmt.Sprintf(
+			"%s in %s: %s: %s", action, where, said(coded), v.advice)}
+	}
+	var answer awserr.RequestFailure
+	if errors.As(err, &answer) {
+		return b.answered(action, where, answer)
+	}
+	if inner := coded.OrigErr(); inner != nil {
+		return connectionError(ctx, action, where, inner)
+	}
+	return connectionError(ctx, action, where, err)
+}
+
+// answered judges an answer by its HTTP status, when its code says nothing.
+func (b *bucket) answered(action, where string, err awserr.RequestFailure) error {
+	e := &protocol.Error{Message: fmt.Sprintf("%s in %s: HTTP status %d, %s", action, where, err.StatusCode(), said(err))}
+	switch status := err.StatusCode(); {
+	case status == http.StatusForbidden, status == http.StatusUnauthorized:
+		e.Reason = protocol.AccessDenied
+		e.Message += ": give the key the right to list, read, write and delete in the bucket"
+	case status == http.StatusInsufficientStorage:
+		e.Reason = protocol.NoSpace
+		e.Message += ": free space on the target or delete points"
+	case status >= 500, status == http.StatusTooManyRequests, status == http.StatusRequestTimeout:
+		e.Reason, e.Transient = protocol.Unreachable, true
+		e.Message += ": the service has trouble; look at its logs"
+	default:
+		e.Reason = protocol.Invalid
+		e.Message += ": does spec.s3.endpoint name an S3 service, by the right scheme?"
+	}
+	return e
+}
+
+// connectionError judges a request that got no usable answer.
+func connectionError(ctx context.Context, action, where string, err error) error {
+	e := &protocol.Error{Reason: protocol.Unreachable, Transient: true, Message: fmt.Sprintf("%s in %s: %v", action, where, err)}
+	var (
+		dns       *net.DNSError
+		timeout   net.Error
+		authority x509.UnknownAuthorityError
+		host      x509.HostnameError
+		invalid   x509.CertificateInvalidError
+		verify    *tls.CertificateVerificationError
+		record    tls.RecordHeaderError
+	)
+	switch {
+	case ctx.Err() != nil, errors.Is(err, context.DeadlineExceeded):
+		e.Reason = protocol.Timeout
+		e.Message = fmt.Sprintf("%s in %s: it gave no answer in the time allowed: is it overloaded, or something else than an S3 service?", action, where)
+	case errors.As(err, &dns):
+		e.Message += ": correct the host of spec.s3.endpoint, or the cluster's DNS"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		e.Message += ": nothing listens there: start the service, or correct spec.s3.endpoint"
+	case errors.As(err, &authority), errors.As(err, &host), errors.As(err, &invalid), errors.As(err, &verify):
+		e.Transient = false
+		e.Message += ": put the CA of the service's certificate into spec.s3.caBundle, or correct the host of spec.s3.endpoint"
+	case errors.As(err, &record), strings.Contains(err.Error(), "HTTP response to HTTPS client"):
+		e.Transient = false
+		e.Message += ": the service does not speak TLS there: use http:// in spec.s3.endpoint"
+	case errors.As(err, &timeout) && timeout.Timeout():
+		e.Reason = protocol.Timeout
+		e.Message += ": no connection in time: correct spec.s3.endpoint, or let the coordinator through to it"
+	}
+	return e
+}
+
+// said is what the service said, without the SDK's line breaks and nested
+// causes.
+func said(err awserr.Error) string {
+	if m := err.Message(); m != "" && m != err.Code() {
+		return err.Code() + ", " + m
+	}
+	return err.Code()
+}
+
+// isMissing tells the answer that one key is not there. A HEAD has no body, so
+// a missing bucket looks the same; every operation lists or reads too, which
+// tells the two apart.
+func isMissing(err error) bool {
+	var coded awserr.Error
+	return errors.As(err, &coded) && (coded.Code() == s3.ErrCodeNoSuchKey || coded.Code() == "NotFound")
+}

@@ -1,0 +1,138 @@
+// Package store is a backup target as files: it reads, writes, lists and
+// removes by path, on S3 or in a directory, and says in a protocol.Error why it
+// could not.
+//
+// It stands in for backupstore's own s3 and vfs drivers (Driver), because
+// those report a failed look-up as "absent", remove by prefix, retry a write
+// for many minutes and remove empty directories above the target. It knows
+// neither documents nor backups.
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"hayloft.dev/coordinator/targetio/protocol"
+	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/target"
+)
+
+// ErrMissing says that a path is certainly not there: the target answered so.
+var ErrMissing = errors.New("not on the target")
+
+// Store is one open target. Paths are relative to the target, with slashes.
+type Store struct {
+	backend backend
+	url     string
+}
+
+// backend is one kind of target. Its errors are ErrMissing, where a single
+// path is not there, or a *protocol.Error.
+type backend interface {
+	// list names what is directly in a directory. One that does not exist
+	// is empty.
+	list(ctx context.Context, dir string) ([]string, error)
+	stat(ctx context.Context, path string) (info, error)
+	read(ctx context.Context, path string) (io.ReadCloser, error)
+	// write replaces a file as a whole or leaves it.
+	write(ctx context.Context, path string, r io.ReadSeeker) error
+	// remove removes one file; absent is fine.
+	remove(ctx context.Context, path string) error
+}
+
+type info struct {
+	size     int64
+	modified time.Time
+}
+
+// Open prepares a target; it does not connect yet. secret holds the data of
+// the target's Secret.
+func Open(spec v1alpha1.BackupTargetSpec, secret map[string][]byte) (*Store, error) {
+	url, err := target.URL(spec)
+	if err != nil {
+		return nil, &protocol.Error{Reason: protocol.Invalid, Message: err.Error()}
+	}
+	credential, err := target.Credential(spec, secret)
+	if err != nil {
+		return nil, &protocol.Error{Reason: protocol.InvalidCredentials, Message: err.Error()}
+	}
+	s := &Store{url: url}
+	if spec.S3 == nil {
+		s.backend = directory{root: spec.Directory.Path}
+		return s, nil
+	}
+	s.backend, err = newBucket(*spec.S3, credential)
+	return s, err
+}
+
+// URL of the target in Longhorn's form, without credentials.
+func (s *Store) URL() string { return s.url }
+
+// List names what is directly in a directory; a directory that does not exist
+// is empty.
+func (s *Store) List(ctx context.Context, dir string) ([]string, error) {
+	if err := checkPath(dir); dir != "" && err != nil {
+		return nil, err
+	}
+	return s.backend.list(ctx, dir)
+}
+
+// Size of a file in bytes; ErrMissing when it is not there.
+func (s *Store) Size(ctx context.Context, path string) (int64, error) {
+	if err := checkPath(path); err != nil {
+		return 0, err
+	}
+	i, err := s.backend.stat(ctx, path)
+	return i.size, err
+}
+
+// Read returns a whole file of at most limit bytes.
+func (s *Store) Read(ctx context.Context, path string, limit int64) ([]byte, error) {
+	if err := checkPath(path); err != nil {
+		return nil, err
+	}
+	r, err := s.backend.read(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = r.Close() }()
+	data, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err != nil {
+		return nil, connectionError(ctx, "reading "+path, s.url, err)
+	}
+	if int64(len(data)) > limit {
+		return nil, &protocol.Error{Reason: protocol.Damaged, Message: fmt.Sprintf("%s is larger than the %d bytes that it may have", path, limit)}
+	}
+	return data, nil
+}
+
+// Write replaces a file as a whole.
+func (s *Store) Write(ctx context.Context, path string, data []byte) error {
+	if err := checkPath(path); err != nil {
+		return err
+	}
+	return s.backend.write(ctx, path, bytes.NewReader(data))
+}
+
+// Remove removes one file; one that is not there is fine.
+func (s *Store) Remove(ctx context.Context, path string) error {
+	if err := checkPath(path); err != nil {
+		return err
+	}
+	return s.backend.remove(ctx, path)
+}
+
+// checkPath refuses a path that could mean another place than it says.
+func checkPath(path string) error {
+	for part := range strings.SplitSeq(strings.TrimSuffix(path, "/"), "/") {
+		if part == "" || part == "." || part == ".." || strings.ContainsAny(part, "\\\x00") {
+			return &protocol.Error{Reason: protocol.Invalid, Message: fmt.Sprintf("%q is not a path on a target", path)}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"hayloft.dev/coordinator/targetio/backups"
+	"hayloft.dev/coordinator/targetio/cluster"
+	"hayloft.dev/coordinator/targetio/protocol"
+	"hayloft.dev/coordinator/targetio/store"
+	"hayloft.dev/pkg/target"
+)
+
+// worker does one operation.
+type worker struct {
+	cluster   *cluster.Client
+	namespace string
+	store     *store.Store
+	// secrets are values that no message may show.
+	secrets []string
+}
+
+func (w *worker) do(ctx context.Context, r *protocol.Request, answer *protocol.Answer) error {
+	if err := w.open(ctx, r.Target); err != nil {
+		return err
+	}
+	var err error
+	switch {
+	case r.Operation == protocol.OpProbe:
+		return w.probe(ctx)
+	case r.Operation == protocol.OpCapture && r.Capture != nil:
+		return w.capture(ctx, *r.Capture)
+	case r.Operation == protocol.OpFinalize && r.Finalize != nil:
+		answer.Finalize, err = w.finalize(ctx, *r.Finalize)
+		return err
+	case r.Operation == protocol.OpReadDocument && r.ReadDocument != nil:
+		d, err := w.readPoint(ctx, r.ReadDocument.Path, r.ReadDocument.Digest)
+		if err == nil {
+			answer.ReadDocument = d.Public()
+		}
+		return err
+	case r.Operation == protocol.OpInspectBackups && r.InspectBackups != nil:
+		answer.InspectBackups, err = w.inspect(ctx, *r.InspectBackups)
+		return err
+	case r.Operation == protocol.OpMakeSecrets && r.MakeSecrets != nil:
+		return w.makeSecrets(ctx, *r.MakeSecrets)
+	case r.Operation == protocol.OpDropAttempt && r.DropAttempt != nil:
+		return backups.Drop(ctx, w.store, *r.DropAttempt)
+	case r.Operation == protocol.OpDeletePoint && r.DeletePoint != nil:
+		return w.deletePoint(ctx, *r.DeletePoint)
+	}
+	return refuse("operation %q is not known, or what it needs is missing", r.Operation)
+}
+
+// open reads the target's Secret and prepares the target.
+func (w *worker) open(ctx context.Context, t protocol.Target) error {
+	var data map[string][]byte
+	if name := t.Spec.CredentialSecret; name != "" {
+		secret, err := w.cluster.Secret(ctx, w.namespace, name)
+		if cluster.IsNotFound(err) {
+			return &protocol.Error{Reason: protocol.InvalidCredentials, Message: fmt.Sprintf(
+				"target %s names Secret %s, which does not exist in namespace %s: create it with %s and %s",
+				t.Name, name, w.namespace, target.AccessKeyID, target.SecretAccessKey)}
+		}
+		if err != nil {
+			return err
+		}
+		data = secret.Data
+	}
+	if s := string(data[target.SecretAccessKey]); s != "" {
+		w.secrets = append(w.secrets, s)
+	}
+	var err error
+	w.store, err = store.Open(t.Spec, data)
+	return err
+}
+
+// inspect looks at one disk after another, to say which one is not whole.
+func (w *worker) inspect(ctx context.Context, r protocol.InspectBackupsRequest) ([]protocol.Inspection, error) {
+	if len(r.Disks) == 0 {
+		return nil, refuse("there are no disks to inspect")
+	}
+	out := make([]protocol.Inspection, 0, len(r.Disks))
+	for _, disk := range r.Disks {
+		var found protocol.Inspection
+		var err error
+		if r.Deep {
+			found, err = backups.Blocks(ctx, w.store, disk)
+		} else {
+			found, err = backups.Inspect(ctx, w.store, disk, false)
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, found)
+	}
+	return out, nil
+}
+
+func refuse(format string, args ...any) *protocol.Error {
+	return &protocol.Error{Reason: protocol.Invalid, Message: fmt.Sprintf(format, args...)}
+}
+
+// asError keeps an error's reason; one without a reason is Internal.
+func asError(err error) protocol.Error {
+	var e *protocol.Error
+	if !errors.As(err, &e) {
+		return protocol.Error{Reason: protocol.Internal, Message: err.Error()}
+	}
+	return *e
+}

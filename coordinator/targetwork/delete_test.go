@@ -1,0 +1,200 @@
+package targetwork_test
+
+import (
+	"context"
+	"net/http"
+	"os"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"hayloft.dev/coordinator/targetio/protocol"
+	"hayloft.dev/coordinator/targetwork"
+	"hayloft.dev/test/enginetest"
+)
+
+// A transfer whose process was killed leaves a configuration in progress, a
+// lock and blocks. All of it goes, and another point's data stays.
+func TestKilledTransferLeavesNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s3 := enginetest.StartS3(t)
+	target := w.s3(t, s3.Target)
+	volume := enginetest.Start(t, enginetest.Options{SizeBytes: 256 << 20})
+	device := volume.Device()
+	device.WriteBlocks(1, 0, 4)
+	kept, killed := w.makeVM(t, "kept", volume), w.makeVM(t, "killed", volume)
+	kept.backUp(t, s3.Target, volume)
+	require.NoError(t, w.Capture(within(t, limit), target, kept.capture()))
+	_, err := w.Finalize(within(t, limit), target, kept.finalize())
+	require.NoError(t, err)
+
+	device.WriteBlocks(2, 0, 128)
+	disk := killed.disks[0]
+	snapshot(t, volume, disk.Snapshot)
+	startBackup(t, volume, s3.Target, disk.Snapshot, disk.Backup)
+	enginetest.Eventually(t, limit, "some blocks are there", func() bool { return len(s3.BlockFiles(volume.Name)) > 8 })
+	require.NoError(t, syscall.Kill(volume.Replicas[0].Process.Child(), syscall.SIGKILL))
+	b, found := s3.Backup(volume.Name, disk.Backup)
+	require.True(t, found && b.CreatedTime == "", "the transfer was too fast to be killed")
+	require.Len(t, locks(t, s3.Target, volume.Name), 1)
+
+	// Only what is in progress is dropped.
+	failed(t, w.DropAttempt(within(t, limit), target, volume.Name, kept.disks[0].Backup), protocol.Mismatch, "is complete")
+	require.NoError(t, w.DropAttempt(within(t, limit), target, volume.Name, disk.Backup))
+	require.NoError(t, w.DropAttempt(within(t, limit), target, volume.Name, disk.Backup), "dropping can be repeated")
+	_, found = s3.Backup(volume.Name, disk.Backup)
+	require.False(t, found)
+
+	err = w.DeletePoint(within(t, limit), target, killed.deletion())
+	failed(t, err, protocol.Locked, "is locked")
+	require.True(t, targetwork.IsTransient(err))
+	require.Len(t, locks(t, s3.Target, volume.Name), 1, "the refused deletion left its own lock")
+
+	// Instead of waiting 150 s: the lock's age is its file's on the server.
+	old := time.Now().Add(-10 * time.Minute)
+	require.NoError(t, os.Chtimes(locks(t, s3.Target, volume.Name)[0], old, old))
+	require.NoError(t, w.DeletePoint(within(t, limit), target, killed.deletion()))
+	require.Len(t, s3.BlockFiles(volume.Name), 4, "blocks of the killed transfer are left, or the other point's are gone")
+	_, err = w.InspectBlocks(within(t, limit), target, kept.disks)
+	require.NoError(t, err)
+
+	require.NoError(t, w.DeletePoint(within(t, limit), target, kept.deletion()))
+	require.Empty(t, s3.BlockFiles(volume.Name))
+}
+
+// backedUp is a volume with one backup of four blocks.
+func backedUp(t *testing.T, w *world, target *enginetest.Target) (*vm, *enginetest.Volume) {
+	t.Helper()
+	volume := enginetest.Start(t, enginetest.Options{})
+	volume.Device().WriteBlocks(1, 0, 4)
+	v := w.makeVM(t, "vm", volume)
+	v.backUp(t, target, volume)
+	return v, volume
+}
+
+// backupstore takes a failed listing of backups for an empty one and would then
+// free every block. Here another backup, that is to stay, uses them all.
+func TestFailedListingFreesNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s3 := enginetest.StartS3(t)
+	v, volume := backedUp(t, w, s3.Target)
+	snapshot(t, volume, "later")
+	backUp(t, volume, s3.Target, "later", "to-stay")
+	require.Len(t, s3.BlockFiles(volume.Name), 4)
+	var listings atomic.Int64
+	behind := s3.Behind(func(r *http.Request) bool {
+		// The worker's own listing passes, backupstore's do not.
+		return r.Method == http.MethodGet && strings.HasSuffix(r.URL.Query().Get("prefix"), "/backups/") && listings.Add(1) > 1
+	})
+	err := w.DeletePoint(within(t, limit), w.s3(t, behind), v.deletion())
+	failed(t, err, protocol.AccessDenied, "listing")
+	require.Greater(t, listings.Load(), int64(1))
+	require.Len(t, s3.BlockFiles(volume.Name), 4, "blocks in use were freed")
+	require.NoError(t, w.DeletePoint(within(t, limit), w.s3(t, s3.Target), v.deletion()))
+	require.Len(t, s3.BlockFiles(volume.Name), 4)
+}
+
+// A deletion that was interrupted after the backup's configuration was gone
+// frees the blocks when it is repeated.
+func TestRepeatedDeletionFreesBlocks(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	dir := enginetest.Directory(t)
+	v, volume := backedUp(t, w, dir)
+	require.NoError(t, os.Remove(onTarget(t, dir, volume.Name, "backups", "*.cfg")[0]))
+	require.Len(t, dir.BlockFiles(volume.Name), 4)
+	require.NoError(t, w.DeletePoint(within(t, limit), directory(dir.Dir), v.deletion()))
+	require.Empty(t, dir.BlockFiles(volume.Name))
+	require.Empty(t, locks(t, dir, volume.Name))
+}
+
+// A deletion that hangs ends in time and gives its lock back: a lock that
+// stayed would keep backups of the volume away for 150 s.
+func TestHungDeletionGivesItsLockBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s3 := enginetest.StartS3(t)
+	v, volume := backedUp(t, w, s3.Target)
+	var hung atomic.Int64
+	done := make(chan struct{})
+	behind := s3.Behind(func(r *http.Request) bool {
+		if r.Method == http.MethodDelete && strings.Contains(r.URL.Path, "/blocks/") {
+			hung.Add(1)
+			select {
+			case <-done:
+			case <-r.Context().Done():
+			}
+		}
+		return false
+	})
+	t.Cleanup(func() { close(done) })
+	err := w.DeletePoint(within(t, 12*time.Second), w.s3(t, behind), v.deletion())
+	failed(t, err, protocol.Timeout, "")
+	require.Positive(t, hung.Load())
+	require.Empty(t, locks(t, s3.Target, volume.Name))
+	require.NoError(t, w.DeletePoint(within(t, limit), w.s3(t, s3.Target), v.deletion()))
+	require.Empty(t, s3.BlockFiles(volume.Name))
+}
+
+// A deletion that is told to end while backupstore waits with its lock on the
+// target (it always waits two seconds) takes the lock away.
+func TestCancelledDeletionGivesItsLockBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	dir := enginetest.Directory(t)
+	v, volume := backedUp(t, w, dir)
+	ctx, cancel := context.WithCancel(within(t, limit))
+	go func() {
+		defer cancel()
+		enginetest.Eventually(t, limit, "the deletion has made its lock", func() bool { return len(locks(t, dir, volume.Name)) > 0 })
+	}()
+	require.ErrorIs(t, w.DeletePoint(ctx, directory(dir.Dir), v.deletion()), context.Canceled)
+	require.Empty(t, locks(t, dir, volume.Name))
+	require.Len(t, dir.BlockFiles(volume.Name), 4)
+	require.NoError(t, w.DeletePoint(within(t, limit), directory(dir.Dir), v.deletion()))
+}
+
+// Unreadable configurations of a point must not keep it from being deleted.
+func TestDamagedBackupIsDeleted(t *testing.T) {
+	t.Parallel()
+	for _, file := range [][]string{{"backups", "*.cfg"}, {"volume.cfg"}} {
+		t.Run(file[0], func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			dir := enginetest.Directory(t)
+			v, volume := backedUp(t, w, dir)
+			require.NoError(t, os.WriteFile(onTarget(t, dir, volume.Name, file...)[0], []byte("{"), 0o600))
+			if file[0] == "backups" {
+				failed(t, w.DropAttempt(within(t, limit), directory(dir.Dir), volume.Name, v.disks[0].Backup), protocol.Damaged, "cannot be read")
+			}
+			require.NoError(t, w.DeletePoint(within(t, limit), directory(dir.Dir), v.deletion()))
+			require.Empty(t, onTarget(t, dir, volume.Name, "backups", "*.cfg"))
+			if file[0] == "backups" {
+				require.Empty(t, dir.BlockFiles(volume.Name))
+			}
+		})
+	}
+}
+
+func TestDeleteRefusesNamesThatAreNone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	target := directory(t.TempDir())
+	for says, r := range map[string]targetwork.DeleteRequest{
+		"not the path of a point's document": {DocumentPath: "backupstore/volumes/aa/bb/v/volume.cfg"},
+		"not the UID of a point":             {DraftUID: "../../x"},
+		"not a name of a volume":             {Backups: []targetwork.Backup{{Volume: "../v", Backup: "b1"}}},
+		"not a name of a backup":             {Backups: []targetwork.Backup{{Volume: "v1", Backup: "b&volume=x"}}},
+	} {
+		failed(t, w.DeletePoint(within(t, limit), target, r), protocol.Invalid, says)
+	}
+	require.NoError(t, w.DeletePoint(within(t, limit), target, targetwork.DeleteRequest{Backups: []targetwork.Backup{{Volume: "absent", Backup: "absent"}}}))
+	failed(t, w.DeletePoint(within(t, limit), directory("/nonexistent"), targetwork.DeleteRequest{Backups: []targetwork.Backup{{Volume: "absent", Backup: "absent"}}}),
+		protocol.NotFound, "does not exist here")
+}

@@ -1,0 +1,223 @@
+package targetwork_test
+
+import (
+	"encoding/pem"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"hayloft.dev/coordinator/targetio/protocol"
+	"hayloft.dev/coordinator/targetwork"
+	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/test/enginetest"
+)
+
+func TestProbe(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s3 := enginetest.StartS3(t)
+	t.Run("S3", func(t *testing.T) {
+		require.NoError(t, w.Probe(within(t, limit), w.s3(t, s3.Target)))
+		requireNoFiles(t, s3.Dir)
+	})
+	t.Run("directory", func(t *testing.T) {
+		dir := filepath.Join(t.TempDir(), "target %41?x#y") // as URL it would be another place
+		require.NoError(t, os.Mkdir(dir, 0o755))
+		require.NoError(t, w.Probe(within(t, limit), directory(dir)))
+		requireNoFiles(t, dir)
+		require.DirExists(t, dir, "removing the last file removed the target itself")
+	})
+}
+
+// requireNoFiles asserts that there is no file below dir.
+func requireNoFiles(t *testing.T, dir string) {
+	t.Helper()
+	require.NoError(t, filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
+		if err == nil && !e.IsDir() {
+			t.Errorf("%s is left", path)
+		}
+		return err
+	}))
+}
+
+// Every cause is a real one: what a user would have done wrong or what would
+// be broken.
+func TestProbeTellsTheCause(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s3 := enginetest.StartS3(t)
+	change := func(f func(*v1alpha1.BackupTargetSpec)) func(*testing.T) v1alpha1.BackupTarget {
+		return func(t *testing.T) v1alpha1.BackupTarget {
+			bt := w.s3(t, s3.Target)
+			f(&bt.Spec)
+			return bt
+		}
+	}
+	endpoint := func(url string) func(*testing.T) v1alpha1.BackupTarget {
+		return change(func(s *v1alpha1.BackupTargetSpec) { s.S3.Endpoint = url })
+	}
+	closed := httptest.NewServer(nil)
+	closed.Close()
+	web := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(web.Close)
+	secure := httptest.NewUnstartedServer(http.NotFoundHandler())
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
+	secure.StartTLS()
+	t.Cleanup(secure.Close)
+	broken := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusServiceUnavailable) }))
+	t.Cleanup(broken.Close)
+
+	empty := w.credential(t, "", "")
+	for _, c := range []struct {
+		name   string
+		target func(*testing.T) v1alpha1.BackupTarget
+		reason targetwork.Reason
+		says   string
+		passes bool
+	}{
+		{"wrong key", change(func(s *v1alpha1.BackupTargetSpec) { s.CredentialSecret = w.credential(t, "enginetest", "wrong") }), protocol.InvalidCredentials, "SignatureDoesNotMatch", false},
+		{"unknown key ID", change(func(s *v1alpha1.BackupTargetSpec) { s.CredentialSecret = w.credential(t, "nobody", canary) }), protocol.InvalidCredentials, "does not know AWS_ACCESS_KEY_ID", false},
+		{"missing Secret", change(func(s *v1alpha1.BackupTargetSpec) { s.CredentialSecret = "absent" }), protocol.InvalidCredentials, "names Secret absent, which does not exist", false},
+		{"empty Secret", change(func(s *v1alpha1.BackupTargetSpec) { s.CredentialSecret = empty }), protocol.InvalidCredentials, "AWS_ACCESS_KEY_ID", false},
+		{"missing bucket", change(func(s *v1alpha1.BackupTargetSpec) { s.S3.Bucket = "absent" }), protocol.BucketNotFound, "create the bucket", false},
+		{"bad CA bundle", change(func(s *v1alpha1.BackupTargetSpec) { s.S3.CABundle = "rubbish" }), protocol.Invalid, "spec.s3.caBundle", false},
+		{"nothing listens", endpoint(closed.URL), protocol.Unreachable, "nothing listens there", true},
+		{"unknown host", endpoint("http://no-such-host.invalid:9000"), protocol.Unreachable, "correct the host of spec.s3.endpoint", true},
+		{"unknown certificate", endpoint(secure.URL), protocol.Unreachable, "spec.s3.caBundle", false},
+		{"no TLS", endpoint("https://" + s3.Endpoint[len("http://"):]), protocol.Unreachable, "does not speak TLS", false},
+		{"TLS wanted", endpoint("http://" + secure.URL[len("https://"):]), protocol.Invalid, "by the right scheme", false},
+		{"not S3", endpoint(web.URL), protocol.Invalid, "does spec.s3.endpoint name an S3 service", false},
+		{"server trouble", endpoint(broken.URL), protocol.Unreachable, "HTTP status 503", true},
+		{"may not write", func(t *testing.T) v1alpha1.BackupTarget {
+			return w.s3(t, s3.Behind(func(r *http.Request) bool { return r.Method == http.MethodPut }))
+		}, protocol.AccessDenied, "give the key the right", false},
+		{"may not delete", func(t *testing.T) v1alpha1.BackupTarget {
+			return w.s3(t, s3.Behind(func(r *http.Request) bool { return r.Method == http.MethodDelete }))
+		}, protocol.AccessDenied, "removing", false},
+		{"missing directory", func(*testing.T) v1alpha1.BackupTarget { return directory("/nonexistent/target") }, protocol.NotFound, "does not exist here", false},
+		{"file as directory", func(*testing.T) v1alpha1.BackupTarget { return directory("/proc/version") }, protocol.NotFound, "not a directory", false},
+		{"read-only directory", func(t *testing.T) v1alpha1.BackupTarget { return directory(tmpfs(t, "ro")) }, protocol.AccessDenied, "mount the target so that it can be written", false},
+		{"full directory", func(t *testing.T) v1alpha1.BackupTarget { return directory(full(t)) }, protocol.NoSpace, "free space", false},
+		{"full S3 server", func(t *testing.T) v1alpha1.BackupTarget { return w.s3(t, fullS3(t)) }, protocol.NoSpace, "free space", false},
+		{"no target at all", func(*testing.T) v1alpha1.BackupTarget { return v1alpha1.BackupTarget{} }, protocol.Invalid, "neither", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			began := time.Now()
+			err := w.Probe(within(t, limit), c.target(t))
+			failed(t, err, c.reason, c.says)
+			require.Equal(t, c.passes, targetwork.IsTransient(err))
+			require.Less(t, time.Since(began), 20*time.Second, "the cause came late")
+			t.Log(err)
+		})
+	}
+}
+
+// An endpoint that accepts and never answers costs one worker its deadline.
+func TestProbeOfSilentEndpoint(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	bt := w.s3(t, &enginetest.Target{Credential: map[string]string{
+		"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": canary, "AWS_ENDPOINTS": silent(t),
+	}})
+	began := time.Now()
+	err := w.Probe(within(t, 6*time.Second), bt)
+	failed(t, err, protocol.Timeout, "no answer in the time allowed")
+	require.True(t, targetwork.IsTransient(err))
+	require.Less(t, time.Since(began), 8*time.Second)
+}
+
+// The CA bundle of a target is trusted, and only then.
+func TestProbeOverTLS(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s3 := enginetest.StartS3(t)
+	behind, err := url.Parse(s3.Endpoint)
+	require.NoError(t, err)
+	front := httptest.NewUnstartedServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(behind)
+		r.Out.Host = r.In.Host
+	}})
+	front.Config.ErrorLog = log.New(io.Discard, "", 0)
+	front.StartTLS()
+	t.Cleanup(front.Close)
+	bt := w.s3(t, s3.Target)
+	bt.Spec.S3.Endpoint = front.URL
+	failed(t, w.Probe(within(t, limit), bt), protocol.Unreachable, "caBundle")
+	bt.Spec.S3.CABundle = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: front.Certificate().Raw}))
+	require.NoError(t, w.Probe(within(t, limit), bt))
+}
+
+// tmpfs is a small file system of its own.
+func tmpfs(t *testing.T, option string) string {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("mounting a file system takes root")
+	}
+	dir := t.TempDir()
+	require.NoError(t, syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"))
+	t.Cleanup(func() { require.NoError(t, syscall.Unmount(dir, syscall.MNT_DETACH)) })
+	if option == "ro" {
+		require.NoError(t, syscall.Mount("", dir, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""))
+	}
+	return dir
+}
+
+// full is a directory on a file system without a free byte.
+func full(t *testing.T) string {
+	t.Helper()
+	dir := tmpfs(t, "rw")
+	fill(t, dir)
+	return dir
+}
+
+func fill(t *testing.T, dir string) {
+	t.Helper()
+	f, err := os.Create(filepath.Join(dir, "filler"))
+	require.NoError(t, err)
+	defer func() { _ = f.Close() }()
+	for chunk := make([]byte, 4096); ; {
+		if _, err := f.Write(chunk); err != nil {
+			require.ErrorIs(t, err, syscall.ENOSPC)
+			return
+		}
+	}
+}
+
+// fullS3 is an S3 server whose disk is full.
+func fullS3(t *testing.T) *enginetest.Target {
+	t.Helper()
+	dir := tmpfs(t, "rw")
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "backups"), 0o755))
+	addr := enginetest.FreeAddr(t, 1, 1)
+	cmd := exec.Command(enginetest.Program(t, "versitygw"), "--port", addr, "posix", dir)
+	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY=k", "ROOT_SECRET_KEY="+canary)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	enginetest.Eventually(t, limit, "the S3 server answers", func() bool {
+		resp, err := http.Get("http://" + addr)
+		if err != nil {
+			return false
+		}
+		return resp.Body.Close() == nil
+	})
+	fill(t, dir)
+	return &enginetest.Target{Credential: map[string]string{
+		"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": canary, "AWS_ENDPOINTS": "http://" + addr,
+	}}
+}

@@ -1,0 +1,5 @@
+//go:build !race
+
+package targetwork_test
+
+const raceDetector = false

@@ -1,0 +1,180 @@
+package guest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"hayloft.dev/deploy/local/disk"
+	"hayloft.dev/deploy/local/guest/ring"
+)
+
+// probeInterval is how often a guest that writes nothing looks whether its disks are still there.
+const probeInterval = 500 * time.Millisecond
+
+// Disk is a disk of the VM: the volume behind it is attached to this machine.
+type Disk struct {
+	Name, Volume string
+	Size         int64 // bytes
+}
+
+// Options of a guest.
+type Options struct {
+	VM       string        // UID of the VirtualMachine
+	Disks    []Disk        // in the order in which each round writes them
+	Interval time.Duration // between two rounds; 0: the guest starts quiet and stays so
+	Control  string        // path of the control socket
+	Log      *slog.Logger
+}
+
+// openDisk is a disk in use.
+type openDisk struct {
+	Disk
+	device *disk.Device
+	ring   ring.Ring
+}
+
+// guest is the state that the writer and the control socket share.
+type guest struct {
+	options  Options
+	disks    []openDisk
+	shutdown context.CancelFunc
+
+	mu       sync.Mutex // held during a round, so that who holds it knows that nothing is half written
+	sequence uint64     // of the last finished round
+	isQuiet  bool
+}
+
+// Run is the life of a guest. It ends without an error when ctx ends or the guest is told to shut down, and with one
+// when a disk fails: an operating system whose disk is gone does not go on either.
+func Run(ctx context.Context, o Options) (err error) {
+	ctx, shutdown := context.WithCancel(ctx)
+	defer shutdown()
+	g := &guest{options: o, shutdown: shutdown, isQuiet: o.Interval == 0}
+	defer g.close()
+	if err := g.open(ctx); err != nil {
+		return err
+	}
+	listener, err := listen(o.Control)
+	if err != nil {
+		return err
+	}
+	o.Log.Info("guest is up", "disks", len(g.disks), "sequence", g.sequence, "interval", o.Interval)
+
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return g.write(ctx) })
+	group.Go(func() error { return g.serve(ctx, listener) })
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	o.Log.Info("guest is down", "sequence", g.sequence)
+	return nil
+}
+
+// open connects the disks and goes on behind the last record on them.
+func (g *guest) open(ctx context.Context) error {
+	var last []uint64
+	for _, d := range g.options.Disks {
+		place, err := ring.On(d.Size)
+		if err != nil {
+			return fmt.Errorf("disk %s: %w", d.Name, err)
+		}
+		device, err := disk.Open(ctx, d.Volume, d.Size)
+		if err != nil {
+			return fmt.Errorf("disk %s: %w", d.Name, err)
+		}
+		g.disks = append(g.disks, openDisk{Disk: d, device: device, ring: place})
+		state, err := place.Read(device)
+		if err != nil {
+			return fmt.Errorf("disk %s: %w", d.Name, err)
+		}
+		if state.Last == nil {
+			last = append(last, 0)
+		} else {
+			last = append(last, state.Last.Sequence)
+		}
+	}
+	g.sequence = continueAt(last)
+	return nil
+}
+
+// continueAt is the last finished round, from each disk's last record. A guest that was cut off in the middle of a
+// round left one round more on its first disks: that round is done again. Disks that are further apart were not one
+// guest's until now (one was added, or an older state of one was brought back): all go on behind the highest.
+func continueAt(last []uint64) uint64 {
+	if len(last) == 0 {
+		return 0
+	}
+	low, high := last[0], last[0]
+	for _, sequence := range last[1:] {
+		low, high = min(low, sequence), max(high, sequence)
+	}
+	if high-low <= 1 {
+		return low
+	}
+	return high
+}
+
+// write runs the rounds until ctx ends or a disk fails.
+func (g *guest) write(ctx context.Context) error {
+	interval := g.options.Interval
+	if interval <= 0 {
+		interval = probeInterval
+	}
+	rounds, probes := time.NewTicker(interval), time.NewTicker(probeInterval)
+	defer rounds.Stop()
+	defer probes.Stop()
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-rounds.C:
+			err = g.round()
+		case <-probes.C:
+			err = g.probe()
+		}
+		if err != nil {
+			return fmt.Errorf("disk failed: %w", err)
+		}
+	}
+}
+
+// round writes one record to each disk, each only when the one before is on all replicas.
+func (g *guest) round() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.isQuiet {
+		return nil
+	}
+	record := ring.Record{Sequence: g.sequence + 1, Time: time.Now(), VM: g.options.VM}
+	for _, d := range g.disks {
+		record.Disk = d.Name
+		if err := d.ring.Write(d.device, record); err != nil {
+			return err
+		}
+	}
+	g.sequence = record.Sequence
+	return nil
+}
+
+// probe reads a block of each disk: a quiet guest would else not see that its engine is gone.
+func (g *guest) probe() error {
+	var errs []error
+	for _, d := range g.disks {
+		_, err := d.device.ReadAt(make([]byte, ring.RecordSize), 0)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+func (g *guest) close() {
+	for _, d := range g.disks {
+		d.device.Close()
+	}
+}

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/rest"
+	"k8s.io/kubernetes/cmd/kube-apiserver/app"
+	"k8s.io/kubernetes/cmd/kube-apiserver/app/options"
+
+	"hayloft.dev/deploy/local/crds"
+)
+
+type apiserverOptions struct {
+	dir        string
+	port       int
+	kubeconfig string
+	crds       []string
+	ephemeral  bool
+	withParent bool
+}
+
+func apiserverCommand() *cobra.Command {
+	var o apiserverOptions
+	cmd := &cobra.Command{
+		Use:   "apiserver --dir DIR [flags] [-- FLAGS OF kube-apiserver]",
+		Short: "kube-apiserver with etcd in the same process; writes the admin kubeconfig when it is ready",
+		RunE: func(cmd *cobra.Command, extra []string) error {
+			ctx := cmd.Context()
+			if o.withParent {
+				ctx = untilStdinCloses(ctx)
+			}
+			return runAPIServer(ctx, o, extra)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.dir, "dir", "", "folder for etcd's data and the keys; one that was used before is continued")
+	f.IntVar(&o.port, "port", 0, "port on 127.0.0.1; 0 takes a free one")
+	f.StringVar(&o.kubeconfig, "kubeconfig", "", "where to write the admin kubeconfig (default DIR/kubeconfig)")
+	f.StringSliceVar(&o.crds, "crds", nil, "files or folders of CustomResourceDefinitions to install before it counts as ready")
+	f.BoolVar(&o.ephemeral, "ephemeral", false, "remove DIR at the end, unless it ends with an error")
+	f.BoolVar(&o.withParent, "with-parent", false, "end when standard input is closed")
+	_ = cmd.MarkFlagRequired("dir") // fails only for a flag that does not exist
+	return cmd
+}
+
+// runAPIServer serves until ctx ends. A server that was asked to end is no error.
+func runAPIServer(ctx context.Context, o apiserverOptions, extra []string) (err error) {
+	if o.dir, err = filepath.Abs(o.dir); err != nil {
+		return err
+	}
+	if o.kubeconfig == "" {
+		o.kubeconfig = filepath.Join(o.dir, "kubeconfig")
+	}
+	if o.ephemeral {
+		defer func() {
+			if err == nil { // what failed stays to be looked at
+				err = os.RemoveAll(o.dir)
+			}
+		}()
+	}
+	keys := pki{dir: filepath.Join(o.dir, "pki")}
+	if err := keys.ensure(); err != nil {
+		return fmt.Errorf("making keys: %w", err)
+	}
+	etcd, etcdAddress, err := startEtcd(ctx, o.dir)
+	if err != nil {
+		return err
+	}
+	defer etcd.Close()
+
+	// The port is bound before anybody is told of it, so that nobody else can have taken it meanwhile.
+	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(o.port)))
+	if err != nil {
+		return fmt.Errorf("listening: %w", err)
+	}
+	server := "https://" + listener.Addr().String()
+	opts, err := serverOptions(keys, etcdAddress, extra)
+	if err != nil {
+		return err
+	}
+	opts.SecureServing.Listener = listener
+	opts.SecureServing.BindPort = listener.Addr().(*net.TCPAddr).Port
+
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return serve(ctx, opts) })
+	group.Go(func() error {
+		if err := prepare(ctx, server, keys, o.crds); err != nil {
+			if ctx.Err() != nil {
+				return nil // asked to end while starting
+			}
+			return err
+		}
+		if err := writeKubeconfig(filepath.Join(o.dir, controllersKubeconfig), server,
+			keys.caCert(), keys.controllersCert(), keys.controllersKey()); err != nil {
+			return err
+		}
+		return writeKubeconfig(o.kubeconfig, server, keys.caCert(), keys.adminCert(), keys.adminKey())
+	})
+	group.Go(func() error {
+		select {
+		case err := <-etcd.Err():
+			return fmt.Errorf("etcd: %w", err)
+		case <-ctx.Done():
+			return nil
+		}
+	})
+	return group.Wait()
+}
+
+// prepare waits for the server and installs the definitions.
+func prepare(ctx context.Context, server string, keys pki, paths []string) error {
+	admin := &rest.Config{Host: server, TLSClientConfig: rest.TLSClientConfig{
+		CAFile: keys.caCert(), CertFile: keys.adminCert(), KeyFile: keys.adminKey(),
+	}}
+	definitions, err := crds.Load(paths...) // before waiting: a wrong path is told at once
+	if err != nil {
+		return err
+	}
+	if err := waitReady(ctx, admin); err != nil {
+		return err
+	}
+	if len(definitions) == 0 {
+		return nil
+	}
+	return crds.Install(ctx, admin, definitions)
+}
+
+// serverOptions are the flags of kube-apiserver; extra, its own flags as a user wrote them, comes last and wins.
+func serverOptions(keys pki, etcdAddress string, extra []string) (*options.ServerRunOptions, error) {
+	opts := options.NewServerRunOptions()
+	flags := pflag.NewFlagSet("kube-apiserver", pflag.ContinueOnError)
+	for _, set := range opts.Flags().FlagSets {
+		flags.AddFlagSet(set)
+	}
+	args := append([]string{
+		"--etcd-servers=" + etcdAddress,
+		"--advertise-address=127.0.0.1",
+		"--endpoint-reconciler-type=none", // loopback addresses are refused in Endpoints, and no Pod will use them
+		"--service-cluster-ip-range=10.96.0.0/16",
+		"--tls-cert-file=" + keys.serverCert(),
+		"--tls-private-key-file=" + keys.serverKey(),
+		"--client-ca-file=" + keys.caCert(),
+		"--authorization-mode=RBAC",
+		"--service-account-issuer=https://kubernetes.default.svc",
+		"--service-account-key-file=" + keys.serviceAccountPub(),
+		"--service-account-signing-key-file=" + keys.serviceAccountKey(),
+	}, extra...)
+	if err := flags.Parse(args); err != nil {
+		return nil, fmt.Errorf("flags of kube-apiserver: %w", err)
+	}
+	return opts, nil
+}
+
+func serve(ctx context.Context, opts *options.ServerRunOptions) error {
+	if err := opts.GenericServerRunOptions.ComponentGlobalsRegistry.Set(); err != nil {
+		return fmt.Errorf("kube-apiserver: %w", err)
+	}
+	rest.SetDefaultWarningHandler(rest.NoWarnings{}) // its loopback client would warn about its own requests
+	completed, err := opts.Complete(ctx)
+	if err != nil {
+		return fmt.Errorf("kube-apiserver: %w", err)
+	}
+	if errs := completed.Validate(); len(errs) > 0 {
+		return fmt.Errorf("kube-apiserver: %w", errors.Join(errs...))
+	}
+	if err := app.Run(ctx, completed); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("kube-apiserver: %w", err)
+	}
+	return nil
+}

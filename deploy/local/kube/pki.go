@@ -1,0 +1,155 @@
+package main
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// certificateLife is how long the certificates are good for. A stack is thrown away long before.
+const certificateLife = 365 * 24 * time.Hour
+
+// pki is the folder with the stack's keys: the authority, the server's certificate, the clients' certificates and
+// the key that signs service-account tokens.
+type pki struct{ dir string }
+
+func (p pki) path(name string) string { return filepath.Join(p.dir, name) }
+
+func (p pki) caCert() string            { return p.path("ca.crt") }
+func (p pki) caKey() string             { return p.path("ca.key") }
+func (p pki) serverCert() string        { return p.path("apiserver.crt") }
+func (p pki) serverKey() string         { return p.path("apiserver.key") }
+func (p pki) adminCert() string         { return p.path("admin.crt") }
+func (p pki) adminKey() string          { return p.path("admin.key") }
+func (p pki) controllersCert() string   { return p.path("controller-manager.crt") }
+func (p pki) controllersKey() string    { return p.path("controller-manager.key") }
+func (p pki) serviceAccountKey() string { return p.path("service-account.key") }
+func (p pki) serviceAccountPub() string { return p.path("service-account.pub") }
+
+// ensure makes the whole set unless the folder already has one.
+func (p pki) ensure() error {
+	switch _, err := os.Stat(p.serviceAccountPub()); { // written last: its presence means that all are there
+	case err == nil:
+		return nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	if err := os.MkdirAll(p.dir, 0o700); err != nil {
+		return err
+	}
+	ca, err := p.makeAuthority()
+	if err != nil {
+		return fmt.Errorf("making the authority: %w", err)
+	}
+	server := x509.Certificate{
+		Subject:     pkix.Name{CommonName: "kube-apiserver"},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		DNSNames:    []string{"localhost", "kubernetes.default.svc"},
+	}
+	if err := ca.issue(server, p.serverCert(), p.serverKey()); err != nil {
+		return fmt.Errorf("issuing the server's certificate: %w", err)
+	}
+	// Both clients are in system:masters: the first is the human with the kubeconfig, the second stands for a dozen
+	// controllers whose separate accounts would say nothing about Hayloft.
+	for _, c := range []struct{ user, cert, key string }{
+		{"admin", p.adminCert(), p.adminKey()},
+		{"system:kube-controller-manager", p.controllersCert(), p.controllersKey()},
+	} {
+		client := x509.Certificate{
+			Subject:     pkix.Name{CommonName: c.user, Organization: []string{"system:masters"}},
+			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		}
+		if err := ca.issue(client, c.cert, c.key); err != nil {
+			return fmt.Errorf("issuing the certificate of %s: %w", c.user, err)
+		}
+	}
+	return p.makeServiceAccountKey()
+}
+
+type authority struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+func (p pki) makeAuthority() (*authority, error) {
+	key, err := writeKey(p.caKey())
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	cert := &x509.Certificate{
+		SerialNumber:          big.NewInt(1),
+		Subject:               pkix.Name{CommonName: "local-ca"},
+		NotBefore:             now.Add(-time.Minute), // a clock that steps back a little must not lock everybody out
+		NotAfter:              now.Add(certificateLife),
+		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+		BasicConstraintsValid: true,
+		IsCA:                  true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, cert, cert, key.Public(), key)
+	if err != nil {
+		return nil, err
+	}
+	if cert, err = x509.ParseCertificate(der); err != nil {
+		return nil, err
+	}
+	return &authority{cert: cert, key: key}, writePEM(p.caCert(), "CERTIFICATE", der, 0o644)
+}
+
+// issue completes the template, signs it and writes certificate and key.
+func (a *authority) issue(template x509.Certificate, certPath, keyPath string) error {
+	key, err := writeKey(keyPath)
+	if err != nil {
+		return err
+	}
+	if template.SerialNumber, err = rand.Int(rand.Reader, big.NewInt(1<<62)); err != nil {
+		return err
+	}
+	template.NotBefore, template.NotAfter = a.cert.NotBefore, a.cert.NotAfter
+	template.KeyUsage = x509.KeyUsageDigitalSignature
+	der, err := x509.CreateCertificate(rand.Reader, &template, a.cert, key.Public(), a.key)
+	if err != nil {
+		return err
+	}
+	return writePEM(certPath, "CERTIFICATE", der, 0o644)
+}
+
+func (p pki) makeServiceAccountKey() error {
+	key, err := writeKey(p.serviceAccountKey())
+	if err != nil {
+		return fmt.Errorf("making the service-account key: %w", err)
+	}
+	der, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		return fmt.Errorf("making the service-account key: %w", err)
+	}
+	return writePEM(p.serviceAccountPub(), "PUBLIC KEY", der, 0o644)
+}
+
+func writeKey(path string) (*ecdsa.PrivateKey, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	der, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		return nil, err
+	}
+	return key, writePEM(path, "EC PRIVATE KEY", der, 0o600)
+}
+
+func writePEM(path, kind string, der []byte, mode fs.FileMode) error {
+	return os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), mode)
+}

@@ -1,0 +1,166 @@
+package kubevirt
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	virt "kubevirt.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+
+	"hayloft.dev/deploy/local/guest"
+	"hayloft.dev/deploy/local/proc"
+)
+
+const (
+	// stopGrace is how long a guest may take to end. It finishes a round; a stuck disk lets it wait 30 s for its requests.
+	stopGrace = 5 * time.Second
+	// answerTimeout is how long a guest may take to answer that it is up.
+	answerTimeout = 2 * time.Second
+)
+
+// errLost says that a guest ran under a former run of this program.
+var errLost = errors.New("the guest is not there: it ended with the program that had started it")
+
+type guestState int
+
+const (
+	guestStarting guestState = iota // its process runs and does not answer yet
+	guestUp
+	guestGone
+)
+
+// guests are the processes of the instances that run.
+type guests struct {
+	procs *proc.Table
+	self  string
+	dir   string
+	// ended carries the instances whose guests ended, for the reconciler.
+	ended chan event.GenericEvent
+
+	mu      sync.Mutex
+	running map[types.UID]*proc.Process // UID of the instance -> its guest, until the instance has gone
+}
+
+func newGuests(o Options) *guests {
+	return &guests{
+		procs: o.Procs, self: o.Self, dir: o.Dir,
+		ended:   make(chan event.GenericEvent, 64),
+		running: map[types.UID]*proc.Process{},
+	}
+}
+
+// sizer tells a volume's size in bytes.
+type sizer func(ctx context.Context, volume string) (int64, error)
+
+// start starts the guest on volumes that are attached.
+func (g *guests) start(ctx context.Context, vmi *virt.VirtualMachineInstance, disks []attachedDisk, size sizer) error {
+	if g.get(vmi) != nil {
+		return nil // started by a step whose outcome could not be written
+	}
+	interval, err := writeInterval(vmi.Annotations)
+	if err != nil {
+		return err
+	}
+	o := guest.Options{VM: ownerUID(vmi), Interval: interval, Control: g.control(vmi)}
+	for _, d := range disks {
+		bytes, err := size(ctx, d.Volume)
+		if err != nil {
+			return err
+		}
+		o.Disks = append(o.Disks, guest.Disk{Name: d.Name, Volume: d.Volume, Size: bytes})
+	}
+	p, err := g.procs.Start(proc.Spec{
+		Kind: "guest", Name: vmi.Namespace + "-" + vmi.Name, Path: g.self, Args: guest.Args(o),
+		Labels: map[string]string{"namespace": vmi.Namespace, "vm": vmi.Name},
+	})
+	if err != nil {
+		return err
+	}
+	g.mu.Lock()
+	g.running[vmi.UID] = p
+	g.mu.Unlock()
+	object := vmi.DeepCopy()
+	go func() {
+		<-p.Done()
+		select {
+		case g.ended <- event.GenericEvent{Object: object}:
+		case <-time.After(answerTimeout): // nobody reads any more
+		}
+	}()
+	return nil
+}
+
+// look tells how a guest is; for one that is gone the error is what it ended with.
+func (g *guests) look(ctx context.Context, vmi *virt.VirtualMachineInstance) (guestState, error) {
+	p := g.get(vmi)
+	if p == nil {
+		return guestGone, errLost
+	}
+	select {
+	case <-p.Done():
+		return guestGone, p.Err()
+	default:
+	}
+	if vmi.IsRunning() {
+		return guestUp, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	if _, err := guest.Call(ctx, g.control(vmi), guest.Request{Op: guest.OpStatus}); err != nil {
+		return guestStarting, nil // it is asked again
+	}
+	return guestUp, nil
+}
+
+// stop ends the guest, if it has not ended, and forgets it. One that never ran has ended well.
+func (g *guests) stop(vmi *virt.VirtualMachineInstance) error {
+	p := g.get(vmi)
+	if p == nil {
+		return nil
+	}
+	p.Stop(stopGrace)
+	g.mu.Lock()
+	delete(g.running, vmi.UID)
+	g.mu.Unlock()
+	return p.Err()
+}
+
+func (g *guests) get(vmi *virt.VirtualMachineInstance) *proc.Process {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.running[vmi.UID]
+}
+
+// stopAll ends all guests at once.
+func (g *guests) stopAll() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var group sync.WaitGroup
+	for _, p := range g.running {
+		group.Go(func() { p.Stop(stopGrace) })
+	}
+	group.Wait()
+}
+
+// control is the guest's control socket.
+func (g *guests) control(vmi *virt.VirtualMachineInstance) string {
+	dir, err := filepath.Abs(g.dir)
+	if err != nil { // the working folder is gone: what was given has to do
+		dir = g.dir
+	}
+	return guest.ControlPath(dir, vmi.Namespace, vmi.Name)
+}
+
+// ownerUID is the UID of the VM, or of an instance that has none.
+func ownerUID(vmi *virt.VirtualMachineInstance) string {
+	for _, owner := range vmi.OwnerReferences {
+		if owner.Kind == virt.VirtualMachineGroupVersionKind.Kind {
+			return string(owner.UID)
+		}
+	}
+	return string(vmi.UID)
+}

@@ -1,0 +1,282 @@
+package longhorn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	lh "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"hayloft.dev/deploy/local/longhorn/admission"
+	"hayloft.dev/deploy/local/longhorn/instance"
+	"hayloft.dev/deploy/local/longhorn/tickets"
+)
+
+const (
+	// maxSteps bounds one reconciliation. From attached over a dead engine to attached again are six.
+	maxSteps = 16
+	// waitInterval is how often a volume that waits for something outside of it is looked at.
+	waitInterval = time.Second
+	workers      = 16
+	// A volume that cannot be attached is tried again soon, and then never later than every few seconds.
+	firstRetry, lastRetry = 50 * time.Millisecond, 5 * time.Second
+	events                = 1024 // of ended processes and polls, waiting to be taken; more would wait in their goroutines
+)
+
+// errWaiting ends a step that cannot go on yet.
+var errWaiting = errors.New("waiting")
+
+// volumes takes care of Volume objects. One volume is taken care of by one goroutine at a time.
+type volumes struct {
+	client    client.Client
+	namespace string
+	dir       string
+	nodes     []Node
+	diskBytes int64
+	log       *slog.Logger
+
+	instances *instance.Set
+	wake      chan event.TypedGenericEvent[types.NamespacedName]
+	ended     chan struct{} // closed at the end, so that nobody waits to wake anybody
+
+	mu       sync.Mutex
+	attended map[string]*attendance // volume -> what runs beside its processes while it is attached
+}
+
+// volume is a volume with everything that belongs to it, as the API server has it.
+type volume struct {
+	*lh.Volume
+	attachment *lh.VolumeAttachment
+	engine     *lh.Engine
+	replicas   []*lh.Replica // by name
+}
+
+func newVolumes(c client.Client, o Options) *volumes {
+	v := &volumes{
+		client: c, namespace: o.Namespace, dir: o.Dir, nodes: o.Nodes, diskBytes: o.DiskBytes, log: o.Log,
+		wake:     make(chan event.TypedGenericEvent[types.NamespacedName], events),
+		ended:    make(chan struct{}),
+		attended: map[string]*attendance{},
+	}
+	v.instances = instance.NewSet(starter(o.Procs, o.EngineBinary), func(volume, name string) {
+		v.log.Info("process ended by itself", "volume", volume, "instance", name)
+		v.lookAt(volume)
+	})
+	return v
+}
+
+func (v *volumes) setup(mgr ctrl.Manager) error {
+	changed := builder.WithPredicates(predicate.GenerationChangedPredicate{}) // statuses are written here and nowhere else
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("volume").
+		For(&lh.Volume{}, changed).
+		Watches(&lh.VolumeAttachment{}, handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request {
+			return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: o.GetNamespace(), Name: o.GetName()}}}
+		}), changed).
+		WatchesRawSource(source.TypedChannel(v.wake, handler.TypedEnqueueRequestsFromMapFunc(
+			func(_ context.Context, name types.NamespacedName) []reconcile.Request {
+				return []reconcile.Request{{NamespacedName: name}}
+			}))).
+		WithOptions(controller.Options{
+			MaxConcurrentReconciles: workers,
+			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry),
+		}).
+		Complete(v)
+}
+
+// lookAt has a volume taken care of soon. It may be called from anywhere.
+func (v *volumes) lookAt(volume string) {
+	wakeUp := event.TypedGenericEvent[types.NamespacedName]{Object: types.NamespacedName{Namespace: v.namespace, Name: volume}}
+	select {
+	case v.wake <- wakeUp:
+	case <-v.ended:
+	}
+}
+
+// end stops everything that runs.
+func (v *volumes) end() {
+	close(v.ended)
+	v.mu.Lock()
+	names := make([]string, 0, len(v.attended))
+	for name := range v.attended {
+		names = append(names, name)
+	}
+	v.mu.Unlock()
+	for _, name := range names {
+		v.leave(name)
+	}
+	v.instances.StopAll()
+	for _, name := range names {
+		if err := instance.RemoveSocket(name); err != nil {
+			v.log.Warn("ending", "volume", name, "error", err)
+		}
+	}
+}
+
+// Reconcile brings a volume one or more steps nearer to what its objects say.
+func (v *volumes) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	for range maxSteps {
+		vol, err := v.load(ctx, req.Name)
+		switch {
+		case apierrors.IsNotFound(err):
+			return ctrl.Result{}, v.forget(ctx, req.Name)
+		case err != nil:
+			return ctrl.Result{}, fmt.Errorf("reading volume %s: %w", req.Name, err)
+		}
+		again, err := v.step(ctx, vol)
+		switch {
+		case apierrors.IsConflict(err) || apierrors.IsNotFound(err):
+			continue // somebody else wrote: look again
+		case errors.Is(err, errWaiting):
+			return ctrl.Result{RequeueAfter: waitInterval}, nil
+		case err != nil:
+			return ctrl.Result{}, fmt.Errorf("volume %s: %w", req.Name, err)
+		case !again:
+			return ctrl.Result{}, nil
+		}
+	}
+	return ctrl.Result{RequeueAfter: waitInterval}, nil
+}
+
+// load reads a volume and what belongs to it.
+func (v *volumes) load(ctx context.Context, name string) (*volume, error) {
+	vol := &volume{Volume: &lh.Volume{}}
+	if err := v.client.Get(ctx, v.key(name), vol.Volume); err != nil {
+		return nil, err
+	}
+	attachment := &lh.VolumeAttachment{}
+	switch err := v.client.Get(ctx, v.key(name), attachment); {
+	case err == nil:
+		vol.attachment = attachment
+	case !apierrors.IsNotFound(err):
+		return nil, fmt.Errorf("reading its attachment: %w", err)
+	}
+	var engines lh.EngineList
+	if err := v.client.List(ctx, &engines, v.of(name)...); err != nil {
+		return nil, fmt.Errorf("reading its engine: %w", err)
+	}
+	if len(engines.Items) > 0 {
+		vol.engine = &engines.Items[0]
+	}
+	var replicas lh.ReplicaList
+	if err := v.client.List(ctx, &replicas, v.of(name)...); err != nil {
+		return nil, fmt.Errorf("reading its replicas: %w", err)
+	}
+	for i := range replicas.Items {
+		vol.replicas = append(vol.replicas, &replicas.Items[i])
+	}
+	slices.SortFunc(vol.replicas, func(a, b *lh.Replica) int { return strings.Compare(a.Name, b.Name) })
+	return vol, nil
+}
+
+// step does what is next. again says that there may be more to do at once.
+func (v *volumes) step(ctx context.Context, vol *volume) (again bool, err error) {
+	if vol.DeletionTimestamp != nil {
+		return false, v.remove(ctx, vol)
+	}
+	if made, err := v.makeObjects(ctx, vol); made || err != nil {
+		return made, err
+	}
+	if vol.Spec.DataEngine == lh.DataEngineTypeV2 {
+		return false, v.refuseV2(ctx, vol)
+	}
+	if err := v.applyTickets(ctx, vol); err != nil {
+		return false, fmt.Errorf("applying tickets: %w", err)
+	}
+	if err := v.mirror(ctx, vol); err != nil {
+		return false, fmt.Errorf("mirroring the engine: %w", err)
+	}
+	act := next(v.facts(vol))
+	if act != nothing {
+		v.log.Debug("volume", "name", vol.Name, "do", act.String(), "node", vol.Spec.NodeID, "state", vol.Status.State)
+	}
+	switch act {
+	case settle:
+		err = v.settle(ctx, vol)
+	case open:
+		err = v.open(ctx, vol)
+	case closing:
+		err = v.close(ctx, vol)
+	case fault:
+		err = v.fault(ctx, vol)
+	case recovery:
+		err = v.recover(ctx, vol)
+	}
+	return act != nothing, errors.Join(err, v.showTickets(ctx, vol))
+}
+
+func (v *volumes) facts(vol *volume) facts {
+	f := facts{
+		State:      vol.Status.State,
+		Robustness: vol.Status.Robustness,
+		Wanted:     vol.Spec.NodeID,
+		Current:    vol.Status.CurrentNodeID,
+		Engine:     v.instances.Get(vol.engine.Name).State,
+		AllFailed:  true,
+		Stray:      len(v.instances.Of(vol.Name)) > 0,
+	}
+	for _, r := range vol.replicas {
+		f.Schedulable = f.Schedulable || r.Spec.NodeID != ""
+		f.AllFailed = f.AllFailed && (r.Spec.FailedAt != "" || r.Spec.NodeID == "")
+	}
+	return f
+}
+
+// applyTickets writes into the volume's spec what its tickets want.
+func (v *volumes) applyTickets(ctx context.Context, vol *volume) error {
+	want := tickets.Decide(vol.attachment, vol.Volume)
+	if want == (tickets.Wanted{NodeID: vol.Spec.NodeID, DisableFrontend: vol.Spec.DisableFrontend, LastAttachedBy: vol.Spec.LastAttachedBy}) {
+		return nil
+	}
+	if want.NodeID != "" && !slices.ContainsFunc(v.nodes, func(n Node) bool { return n.Name == want.NodeID }) {
+		v.log.Warn("a ticket wants a node that is not there", "volume", vol.Name, "node", want.NodeID)
+		return nil
+	}
+	vol.Spec.NodeID, vol.Spec.DisableFrontend, vol.Spec.LastAttachedBy = want.NodeID, want.DisableFrontend, want.LastAttachedBy
+	return v.client.Update(ctx, vol.Volume)
+}
+
+func (v *volumes) key(name string) client.ObjectKey {
+	return client.ObjectKey{Namespace: v.namespace, Name: name}
+}
+
+// of selects what belongs to a volume.
+func (v *volumes) of(volume string) []client.ListOption {
+	return []client.ListOption{client.InNamespace(v.namespace), client.MatchingLabels{admission.VolumeLabel: volume}}
+}
+
+func (v *volumes) meta(vol *lh.Volume, name string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{
+		Namespace:       v.namespace,
+		Name:            name,
+		Labels:          map[string]string{admission.VolumeLabel: vol.Name},
+		OwnerReferences: admission.OwnerReferences(vol),
+	}
+}
+
+func (v *volumes) ip(node string) string {
+	for _, n := range v.nodes {
+		if n.Name == node {
+			return n.IP
+		}
+	}
+	return ""
+}

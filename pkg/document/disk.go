@@ -1,0 +1,108 @@
+package document
+
+import (
+	"fmt"
+	"regexp"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+const (
+	// maxDisks is the CRD's limit of a VMBackup's disks.
+	maxDisks = 256
+	// maxReplicas is far above Longhorn's own limit of 20.
+	maxReplicas = 100
+)
+
+// engineName is a name on Longhorn's engines and targets, where it becomes
+// part of a path: a letter or digit first and no separator.
+var engineName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,219}$`)
+
+// hexDigits is a checksum; Longhorn's are sha512.
+var hexDigits = regexp.MustCompile(`^[0-9a-f]{1,128}$`)
+
+// CheckEngineName refuses what is not a name of a volume, snapshot or backup.
+func CheckEngineName(kind, name string) error {
+	if !engineName.MatchString(name) {
+		return fmt.Errorf("%s is not a name of a %s", shown(name), kind)
+	}
+	return nil
+}
+
+func (d *Document) checkDisks() error {
+	if len(d.Disks) == 0 || len(d.Disks) > maxDisks {
+		return fmt.Errorf("it has %d disks; 1 to %d are allowed", len(d.Disks), maxDisks)
+	}
+	claims := map[string]bool{}
+	for _, c := range d.Claims {
+		claims[c.Name] = true
+	}
+	names, used, volumes := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	for i := range d.Disks {
+		disk := &d.Disks[i]
+		if err := disk.Check(); err != nil {
+			return err
+		}
+		if names[disk.Name] || used[disk.Claim] || volumes[disk.Volume] {
+			return fmt.Errorf("its disk %s is there twice, by name, claim or volume", disk.Name)
+		}
+		names[disk.Name], used[disk.Claim], volumes[disk.Volume] = true, true, true
+		if !claims[disk.Claim] {
+			return fmt.Errorf("its disk %s is on claim %s, which it does not hold", disk.Name, disk.Claim)
+		}
+	}
+	return nil
+}
+
+// Check refuses a disk whose fields are not what they are meant to be.
+func (d *Disk) Check() error {
+	if len(validation.IsDNS1123Label(d.Name)) > 0 {
+		return fmt.Errorf("%s is not a name of a disk", shown(d.Name))
+	}
+	for _, n := range [][2]string{{"volume", d.Volume}, {"snapshot", d.Snapshot}, {"backup", d.Backup}} {
+		if err := CheckEngineName(n[0], n[1]); err != nil {
+			return fmt.Errorf("disk %s: %w", d.Name, err)
+		}
+	}
+	if err := dnsName("claim", d.Claim); err != nil {
+		return fmt.Errorf("disk %s: %w", d.Name, err)
+	}
+	if d.SizeBytes <= 0 {
+		return fmt.Errorf("disk %s: its size is %d bytes", d.Name, d.SizeBytes)
+	}
+	if d.StorageClass != "" {
+		if err := dnsName("storage class", d.StorageClass); err != nil {
+			return fmt.Errorf("disk %s: %w", d.Name, err)
+		}
+	}
+	if b := d.BackingImage; b != nil {
+		if err := dnsName("backing image", b.Name); err != nil {
+			return fmt.Errorf("disk %s: %w", d.Name, err)
+		}
+		if !hexDigits.MatchString(b.Checksum) {
+			return fmt.Errorf("disk %s: %s is not a checksum of a backing image", d.Name, shown(b.Checksum))
+		}
+	}
+	if d.NumberOfReplicas < 0 || d.NumberOfReplicas > maxReplicas {
+		return fmt.Errorf("disk %s: it has %d replicas", d.Name, d.NumberOfReplicas)
+	}
+	switch d.VolumeMode {
+	case "", corev1.PersistentVolumeBlock, corev1.PersistentVolumeFilesystem:
+	default:
+		return fmt.Errorf("disk %s: %s is not a volume mode", d.Name, shown(d.VolumeMode))
+	}
+	for _, m := range d.AccessModes {
+		switch m {
+		case corev1.ReadWriteOnce, corev1.ReadOnlyMany, corev1.ReadWriteMany, corev1.ReadWriteOncePod:
+		default:
+			return fmt.Errorf("disk %s: %s is not an access mode", d.Name, shown(m))
+		}
+	}
+	switch d.VolumeAccessMode {
+	case "", "rwo", "rwop", "rwx":
+	default:
+		return fmt.Errorf("disk %s: %s is not an access mode of Longhorn", d.Name, shown(d.VolumeAccessMode))
+	}
+	return nil
+}

@@ -1,0 +1,113 @@
+// Package document is the metadata document of a point: everything besides the
+// disks' data that is needed to make a VM again, in one JSON file on the
+// target. Its presence at PointPath means a whole backup.
+//
+// What comes from a target is hostile until Parse accepted it: Parse bounds
+// size, depth and counts, refuses names that are not names, and checks the
+// document's own digest. The digest finds damage; it proves no authorship,
+// which is why a point's status records it too.
+//
+// The package reads and writes no target and no cluster, and does not encrypt:
+// the Secrets in a document are as readable as the target is.
+package document
+
+import (
+	"encoding/json"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"hayloft.dev/pkg/api/v1alpha1"
+)
+
+// FormatVersion is the only format that this package writes and reads.
+const FormatVersion = 1
+
+// Document is one point as it lies on a target. A draft is the same without
+// disks: what was read from the cluster when the point was taken.
+type Document struct {
+	FormatVersion int `json:"formatVersion"`
+	// Digest is "sha256:<hex>" over the canonical JSON of the document
+	// without this field.
+	Digest      string               `json:"digest,omitempty"`
+	Origin      Origin               `json:"origin"`
+	Point       Point                `json:"point"`
+	Consistency v1alpha1.Consistency `json:"consistency,omitempty"`
+	// SecretsEncrypted is false in format 1.
+	SecretsEncrypted bool `json:"secretsEncrypted"`
+	// VM is the VirtualMachine as the API server gave it, without status and
+	// managedFields.
+	VM         json.RawMessage `json:"vm"`
+	Claims     []Claim         `json:"claims,omitempty"`
+	Secrets    []Secret        `json:"secrets,omitempty"`
+	ConfigMaps []ConfigMap     `json:"configMaps,omitempty"`
+	Disks      []Disk          `json:"disks,omitempty"`
+	// Notes are sentences about what the point does not hold.
+	Notes []string `json:"notes,omitempty"`
+}
+
+// Origin is where a point comes from.
+type Origin struct {
+	// ClusterUID is the UID of the namespace kube-system, which is a
+	// cluster's identity by convention.
+	ClusterUID types.UID `json:"clusterUID"`
+	Namespace  string    `json:"namespace"`
+	VM         string    `json:"vm"`
+	VMUID      types.UID `json:"vmUID"`
+}
+
+// Point is the VMBackup that a document belongs to.
+type Point struct {
+	UID       types.UID `json:"uid"`
+	Name      string    `json:"name"`
+	Namespace string    `json:"namespace"`
+	// CutAt is the moment that the disks stand for; a draft may lack it.
+	CutAt time.Time `json:"cutAt,omitzero"`
+	// CreatedAt is the VMBackup's creation.
+	CreatedAt time.Time `json:"createdAt,omitzero"`
+}
+
+// Claim is one PersistentVolumeClaim of the VM.
+type Claim struct {
+	Name string `json:"name"`
+	// Object is the claim without status and managedFields.
+	Object json.RawMessage `json:"object"`
+}
+
+// Secret is one Secret that the VM refers to.
+type Secret struct {
+	Name string            `json:"name"`
+	Type corev1.SecretType `json:"type,omitempty"`
+	Data map[string][]byte `json:"data,omitempty"`
+}
+
+// ConfigMap is one ConfigMap that the VM refers to.
+type ConfigMap struct {
+	Name       string            `json:"name"`
+	Data       map[string]string `json:"data,omitempty"`
+	BinaryData map[string][]byte `json:"binaryData,omitempty"`
+}
+
+// Disk is one disk of the VM and the Longhorn backup that holds its data.
+type Disk struct {
+	// Name of the volume in the VM's spec.
+	Name string `json:"name"`
+	// Claim is one of the document's claims.
+	Claim string `json:"claim"`
+	// Volume is the Longhorn volume that was backed up.
+	Volume   string `json:"volume"`
+	Snapshot string `json:"snapshot"`
+	Backup   string `json:"backup"`
+	// SizeBytes is the volume's nominal size when it was cut.
+	SizeBytes    int64                               `json:"sizeBytes"`
+	BackingImage *v1alpha1.BackingImage              `json:"backingImage,omitempty"`
+	StorageClass string                              `json:"storageClass,omitempty"`
+	VolumeMode   corev1.PersistentVolumeMode         `json:"volumeMode,omitempty"`
+	AccessModes  []corev1.PersistentVolumeAccessMode `json:"accessModes,omitempty"`
+	// NumberOfReplicas that the source volume had.
+	NumberOfReplicas int `json:"numberOfReplicas,omitempty"`
+	// Migratable and Longhorn's access mode ("rwo", "rwx") of the source.
+	Migratable       bool   `json:"migratable,omitempty"`
+	VolumeAccessMode string `json:"volumeAccessMode,omitempty"`
+}

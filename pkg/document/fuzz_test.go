@@ -1,0 +1,56 @@
+package document_test
+
+import (
+	"bytes"
+	"path"
+	"strings"
+	"testing"
+
+	"hayloft.dev/pkg/document"
+)
+
+// FuzzParse looks for bytes that make Parse panic, that it takes without being
+// able to write them again, or whose names could lead out of their folders.
+func FuzzParse(f *testing.F) {
+	data := encoded(f, whole(2))
+	f.Add(data)
+	f.Add(bytes.ReplaceAll(data, []byte("web-disk-0"), []byte("../../evil")))
+	f.Add(bytes.ReplaceAll(data, []byte("prod"), []byte("..")))
+	f.Add([]byte(`{"formatVersion":1,"digest":"sha256:00"}`))
+	f.Add([]byte(`{"formatVersion":1e0,"vm":{}}`))
+	f.Add([]byte(strings.Repeat("[", 10000)))
+	f.Add([]byte(`{"a":{"a":1,"a":2}}`))
+	f.Add([]byte("{} {}"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		// With the digest made right, the rules behind it are reached.
+		for _, data := range [][]byte{data, document.Resign(data)} {
+			d, err := document.Parse(data)
+			if err != nil {
+				continue
+			}
+			again, sum, err := document.Encode(d)
+			if err != nil || sum != d.Digest {
+				t.Fatalf("accepted, but not written again: %v, %s", err, sum)
+			}
+			if _, err := document.Parse(again); err != nil {
+				t.Fatalf("written, but not read again: %v", err)
+			}
+			p, err := document.PointPath(d.Point.Namespace, d.Point.Name, d.Point.UID)
+			if err != nil || path.Clean(p) != p || !strings.HasPrefix(p, "hayloft/points/"+d.Point.Namespace+"/") || document.CheckPath(p) != nil {
+				t.Fatalf("accepted a point that lies at %q: %v", p, err)
+			}
+			for _, disk := range d.Disks {
+				for _, name := range []string{disk.Name, disk.Claim, disk.Volume, disk.Snapshot, disk.Backup} {
+					if strings.ContainsAny(name, "/\\?&=%\x00") || strings.HasPrefix(name, ".") || name == "" {
+						t.Fatalf("accepted the name %q", name)
+					}
+				}
+			}
+			for _, s := range d.Secrets {
+				if strings.ContainsAny(s.Name, "/\\\x00") || s.Name == "" {
+					t.Fatalf("accepted the Secret %q", s.Name)
+				}
+			}
+		}
+	})
+}

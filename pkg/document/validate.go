@@ -1,0 +1,189 @@
+package document
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/types"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+// Limits of a document, beside MaxBytes and maxDisks.
+const (
+	maxObjects = 256
+	maxNotes   = 64
+	maxNote    = 1024
+)
+
+func (d *Document) validate(draft bool) error {
+	if d.FormatVersion != FormatVersion {
+		return fmt.Errorf("%w %d: this Hayloft writes version %d", ErrVersion, d.FormatVersion, FormatVersion)
+	}
+	if d.SecretsEncrypted {
+		return fmt.Errorf("format %d has no encrypted secrets", FormatVersion)
+	}
+	if err := d.checkOrigin(); err != nil {
+		return err
+	}
+	if err := d.checkClaims(); err != nil {
+		return err
+	}
+	if err := d.checkConfig(); err != nil {
+		return err
+	}
+	if len(d.Notes) > maxNotes {
+		return fmt.Errorf("it has %d notes, more than %d", len(d.Notes), maxNotes)
+	}
+	for _, n := range d.Notes {
+		if len(n) > maxNote {
+			return fmt.Errorf("a note is longer than %d bytes", maxNote)
+		}
+	}
+	if draft {
+		if len(d.Disks) > 0 || d.Consistency != "" {
+			return errors.New("a draft has no disks and no consistency")
+		}
+		return nil
+	}
+	if d.Consistency == "" || len(validation.IsDNS1123Label(strings.ToLower(string(d.Consistency)))) > 0 {
+		return fmt.Errorf("%s is not a consistency", shown(d.Consistency))
+	}
+	if d.Point.CutAt.IsZero() {
+		return errors.New("it does not say when it was cut")
+	}
+	return d.checkDisks()
+}
+
+func (d *Document) checkOrigin() error {
+	if err := checkPoint(d.Point.Namespace, d.Point.Name, d.Point.UID); err != nil {
+		return err
+	}
+	if d.Origin.Namespace != d.Point.Namespace {
+		return fmt.Errorf("its VM is of namespace %s and its point of %s", shown(d.Origin.Namespace), shown(d.Point.Namespace))
+	}
+	if !uidPattern.MatchString(string(d.Origin.ClusterUID)) {
+		return fmt.Errorf("%s is not the UID of a cluster", shown(d.Origin.ClusterUID))
+	}
+	if !uidPattern.MatchString(string(d.Origin.VMUID)) {
+		return fmt.Errorf("%s is not the UID of a VM", shown(d.Origin.VMUID))
+	}
+	if err := dnsName("VM", d.Origin.VM); err != nil {
+		return err
+	}
+	head, err := readHead(d.VM)
+	if err != nil {
+		return fmt.Errorf("its VM: %w", err)
+	}
+	if head.Kind != "VirtualMachine" || !strings.HasPrefix(head.APIVersion, "kubevirt.io/") {
+		return fmt.Errorf("its VM is a %s %s", shown(head.APIVersion), shown(head.Kind))
+	}
+	if head.Metadata.Name != d.Origin.VM || head.Metadata.Namespace != d.Origin.Namespace || head.Metadata.UID != d.Origin.VMUID {
+		return errors.New("its VM is not the one that its origin names")
+	}
+	return nil
+}
+
+func (d *Document) checkClaims() error {
+	if len(d.Claims) > maxObjects {
+		return fmt.Errorf("it has %d claims, more than %d", len(d.Claims), maxObjects)
+	}
+	seen := map[string]bool{}
+	for _, c := range d.Claims {
+		if err := once(seen, "claim", c.Name); err != nil {
+			return err
+		}
+		head, err := readHead(c.Object)
+		if err != nil {
+			return fmt.Errorf("its claim %s: %w", c.Name, err)
+		}
+		if head.Kind != "PersistentVolumeClaim" || head.APIVersion != "v1" {
+			return fmt.Errorf("its claim %s is a %s %s", c.Name, shown(head.APIVersion), shown(head.Kind))
+		}
+		if head.Metadata.Name != c.Name || head.Metadata.Namespace != d.Origin.Namespace {
+			return fmt.Errorf("its claim %s holds another object", c.Name)
+		}
+	}
+	return nil
+}
+
+func (d *Document) checkConfig() error {
+	if len(d.Secrets) > maxObjects || len(d.ConfigMaps) > maxObjects {
+		return fmt.Errorf("it has %d Secrets and %d ConfigMaps; of each, %d are allowed", len(d.Secrets), len(d.ConfigMaps), maxObjects)
+	}
+	seen := map[string]bool{}
+	for _, s := range d.Secrets {
+		if err := once(seen, "Secret", s.Name); err != nil {
+			return err
+		}
+		if len(s.Type) > validation.DNS1123SubdomainMaxLength {
+			return fmt.Errorf("its Secret %s has a type that is too long", s.Name)
+		}
+		if err := checkKeys("Secret "+s.Name, s.Data); err != nil {
+			return err
+		}
+	}
+	seen = map[string]bool{}
+	for _, c := range d.ConfigMaps {
+		if err := once(seen, "ConfigMap", c.Name); err != nil {
+			return err
+		}
+		if err := checkKeys("ConfigMap "+c.Name, c.Data); err != nil {
+			return err
+		}
+		if err := checkKeys("ConfigMap "+c.Name, c.BinaryData); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// head is what every Kubernetes object begins with.
+type head struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	Metadata   struct {
+		Name      string    `json:"name"`
+		Namespace string    `json:"namespace"`
+		UID       types.UID `json:"uid"`
+	} `json:"metadata"`
+}
+
+func readHead(raw json.RawMessage) (head, error) {
+	var h head
+	if err := utiljson.Unmarshal(raw, &h); err != nil {
+		return h, fmt.Errorf("it is not an object: %w", err)
+	}
+	return h, nil
+}
+
+func dnsName(kind, name string) error {
+	if len(validation.IsDNS1123Subdomain(name)) > 0 {
+		return fmt.Errorf("%s is not a name of a %s", shown(name), kind)
+	}
+	return nil
+}
+
+// once checks a name and that it was not there before.
+func once(seen map[string]bool, kind, name string) error {
+	if err := dnsName(kind, name); err != nil {
+		return err
+	}
+	if seen[name] {
+		return fmt.Errorf("its %s %s is there twice", kind, name)
+	}
+	seen[name] = true
+	return nil
+}
+
+// checkKeys holds keys to Kubernetes' own rule: they become file names.
+func checkKeys[V any](of string, data map[string]V) error {
+	for key := range data {
+		if len(validation.IsConfigMapKey(key)) > 0 {
+			return fmt.Errorf("its %s has the key %s, which is not one", of, shown(key))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,82 @@
+package harness
+
+import (
+	"net"
+	"path/filepath"
+	"testing"
+)
+
+// ProgramOptions say how to start an agent or a coordinator.
+type ProgramOptions struct {
+	Kubeconfig string   // "" is the program's own account; a Proxy's, to watch or to interrupt it
+	Args       []string // after the usual ones, such as --lease-duration=2s
+	Env        []string // NAME=value, added to this process's
+}
+
+// StartAgent starts an agent for a node. It is killed at the end of the test, if it still runs.
+func (s *Stack) StartAgent(t testing.TB, node string, o ProgramOptions) *Program {
+	t.Helper()
+	address := freeAddress(t)
+	return s.start(t, "agent", node, address, o, []string{"--node", node, "--metrics-address", address})
+}
+
+// StartAgents starts one for every node.
+func (s *Stack) StartAgents(t testing.TB, o ProgramOptions) []*Program {
+	t.Helper()
+	var all []*Program
+	for _, node := range s.Nodes {
+		all = append(all, s.StartAgent(t, node.Name, o))
+	}
+	return all
+}
+
+// StartCoordinator starts a coordinator. It is killed at the end of the test, if it still runs.
+func (s *Stack) StartCoordinator(t testing.TB, identity string, o ProgramOptions) *Program {
+	t.Helper()
+	address := freeAddress(t)
+	return s.start(t, "coordinator", identity, address, o, []string{
+		"--identity", identity, "--listen", address,
+		"--targetio", testedBinary(t, "targetio"), "--targetio-kubeconfig", s.Kubeconfigs["targetio"],
+	})
+}
+
+func (s *Stack) start(t testing.TB, kind, name, address string, o ProgramOptions, args []string) *Program {
+	t.Helper()
+	kubeconfig := o.Kubeconfig
+	if kubeconfig == "" {
+		kubeconfig = s.Kubeconfigs[kind]
+	}
+	args = append(args, "--kubeconfig", kubeconfig, "--log-level", s.logLevel,
+		"--namespace", HayloftNamespace, "--longhorn-namespace", LonghornNamespace)
+	log := filepath.Join(s.Logs, kind+"-"+name+".log")
+	p, err := startProgram(kind, name, "http://"+address, log, testedBinary(t, kind), append(args, o.Args...), o.Env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.end)
+	return p
+}
+
+// testedBinary is a program of Hayloft's, with the race detector if this test has it.
+func testedBinary(t testing.TB, name string) string {
+	t.Helper()
+	if raceDetector {
+		name = filepath.Join("race", name)
+	}
+	path, err := findBinary(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// freeAddress is an address on loopback whose port was free a moment ago.
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().String()
+}
