@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
@@ -101,6 +102,7 @@ func run(ctx context.Context, f flags) error {
 	handler := slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: f.level})
 	log := slog.New(handler).With("identity", f.election.Identity)
 	ctrl.SetLogger(logr.FromSlogHandler(log.Handler()))
+	klog.SetLogger(logr.FromSlogHandler(log.Handler())) // client-go's
 	log.Info("coordinator starts", "version", version.Version)
 
 	config, err := restConfig(f.kubeconfig)

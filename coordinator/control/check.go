@@ -31,8 +31,9 @@ var (
 const instancetypeGroup = "instancetype.kubevirt.io"
 
 // check looks, before any data moves, for what would keep the new VM from being
-// made or from starting. Each refusal is a sentence.
-func (r *restores) check(ctx context.Context, s *v1alpha1.VMRestore, doc *document.Document, rebuilt vmspec.Result) ([]string, error) {
+// made or from starting. Each refusal is a sentence; so is each note, on what
+// could not be looked for.
+func (r *restores) check(ctx context.Context, s *v1alpha1.VMRestore, doc *document.Document, rebuilt vmspec.Result) (refusals, notes []string, err error) {
 	k := &checker{restores: r, ctx: ctx, restore: s}
 	k.free(kindVM, s.Spec.NewVM, "choose another name in spec.newVM")
 	for _, name := range sorted(rebuilt.Claims) {
@@ -65,7 +66,7 @@ func (r *restores) check(ctx context.Context, s *v1alpha1.VMRestore, doc *docume
 	if s.Spec.KeepMACAddresses {
 		k.sourceGone(doc.Origin)
 	}
-	return k.refusals, k.err
+	return k.refusals, k.notes, k.err
 }
 
 func sorted(renames map[string]string) []string {
@@ -83,6 +84,7 @@ type checker struct {
 	ctx      context.Context
 	restore  *v1alpha1.VMRestore
 	refusals []string
+	notes    []string
 	err      error
 }
 
@@ -118,14 +120,18 @@ func (k *checker) free(kind schema.GroupVersionKind, name, advice string) {
 }
 
 // there refuses when something is missing. A kind that the cluster does not
-// have is passed over: what serves it may be installed later.
+// have is only noted: what serves it may be installed later.
 func (k *checker) there(kind schema.GroupVersionKind, namespace, name string) {
 	o, known := k.metadata(kind, namespace, name)
-	if o != nil || !known || k.err != nil {
+	if o != nil || k.err != nil {
 		return
 	}
 	if namespace != "" {
 		name = namespace + "/" + name
+	}
+	if !known {
+		k.notes = append(k.notes, fmt.Sprintf("the VM needs %s %s, but this cluster has no objects of that kind: install what serves it before the VM starts", kind.Kind, name))
+		return
 	}
 	k.refuse("%s %s, which the VM needs, does not exist here: create it first", kind.Kind, name)
 }

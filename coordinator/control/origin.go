@@ -58,7 +58,9 @@ func (r *restores) origin(ctx context.Context, s *v1alpha1.VMRestore, b *v1alpha
 	case o.Volumes != nil:
 		err = r.fitVolumes(ctx, out)
 	case len(s.Status.Disks) == 0:
-		out.Refusals, err = r.check(ctx, s, doc, rebuilt)
+		var notes []string
+		out.Refusals, notes, err = r.check(ctx, s, doc, rebuilt)
+		out.Notes = append(out.Notes, notes...)
 	}
 	return out, err
 }

@@ -17,17 +17,17 @@ func (p *backupPlan) uploading() {
 		return
 	}
 	var busy []string
-	quiet := true // no disk changed its state or attempt
+	quiet := true // no new attempt; everything else stands in the jobs too
 	dropped := true
 	for i := range p.st.Disks {
 		d := &p.st.Disks[i]
-		before, attempt := d.State, d.Attempt
+		attempt := d.Attempt
 		cause := p.upload(d)
 		if cause != nil {
 			p.fail(d.Name, cause.reason, fmt.Sprintf("disk %s: %s", d.Name, cause.message))
 			return
 		}
-		quiet = quiet && d.State == before && d.Attempt == attempt
+		quiet = quiet && d.Attempt == attempt
 		if d.State != v1alpha1.DiskTransferred {
 			busy = append(busy, d.Message)
 		}

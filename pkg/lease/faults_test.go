@@ -251,3 +251,14 @@ func TestSecondWriterCausesConflictsOnly(t *testing.T) {
 	assert.EqualValues(t, 2, epoch)
 	assert.Equal(t, "xxxxxx", b.lease(names.VolumeLease("v")).Labels["writer"], "and nothing of theirs overwritten")
 }
+
+func TestVolumeLeaseDeletedByAThirdParty(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	s, _ := b.open(lease.Options{Duration: time.Minute})
+	h := b.acquire(s, "v")
+	require.NoError(t, b.c.Delete(b.ctx, b.lease(names.VolumeLease("v"))))
+	assert.ErrorIs(t, h.Check(b.ctx), lease.ErrLost)
+	require.NoError(t, h.Release(b.ctx))
+	assert.Nil(t, b.lease(names.VolumeLease("v")), "a release does not make it again")
+}

@@ -115,14 +115,18 @@ func (s *Session) fence(why error) {
 func (s *Session) claim() string { return strconv.FormatInt(s.claims.Add(1), 10) }
 
 // Close ends the session and deletes its Lease, so that others take over at
-// once what it still holds: all work under its leases must have ended. It is
-// right for a fenced session too. On an error the Lease may be left behind;
-// others then wait for its duration.
+// once what it still holds: all work under its leases must have ended. On an
+// error the Lease may be left behind; others then wait for its duration.
+//
+// A fenced session's Lease is left behind without an error: the wait for it is
+// what protects the work that was under way when the session was fenced.
 func (s *Session) Close(ctx context.Context) error {
 	s.mu.Lock()
 	s.closing = true
 	s.mu.Unlock()
-	s.end(ErrClosed)
+	if s.err() == nil {
+		s.end(ErrClosed)
+	}
 	s.fuse.Stop()
 	idle := make(chan struct{})
 	go func() {
@@ -136,6 +140,9 @@ func (s *Session) Close(ctx context.Context) error {
 		return fmt.Errorf("closing session %s: a request of it does not end: %w", s.id, context.Cause(ctx))
 	}
 
+	if errors.Is(s.err(), ErrFenced) {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, s.farewell())
 	defer cancel()
 	uid := s.beats.lease.UID

@@ -176,14 +176,21 @@ func TestClose(t *testing.T) {
 		assert.Nil(t, m.lease(names.SessionLease(s.ID())))
 		require.NoError(t, s.Close(t.Context()), "closing twice is harmless")
 
-		// A fenced session leaves nothing behind either, once it can be reached.
+		// What a fenced session had under way is protected by its Lease.
 		s = open(t, c, Options{})
 		c.set(unreachable)
 		endsAfter(t, s)
-		assert.Error(t, s.Close(t.Context()))
 		c.set(nil)
 		require.NoError(t, s.Close(t.Context()))
 		assert.ErrorIs(t, context.Cause(s.Context()), ErrFenced, "the first cause stands")
+		assert.NotNil(t, m.lease(names.SessionLease(s.ID())))
+
+		// An unreachable server is an error, and closing can be tried again.
+		s = open(t, c, Options{})
+		c.set(unreachable)
+		assert.Error(t, s.Close(t.Context()))
+		c.set(nil)
+		require.NoError(t, s.Close(t.Context()))
 		assert.Nil(t, m.lease(names.SessionLease(s.ID())))
 
 		// What somebody else made in its place is not deleted.

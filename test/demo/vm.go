@@ -39,6 +39,14 @@ func (d *demo) makeVM(ctx context.Context) error {
 		if err := d.client.Create(ctx, claim(source+"-"+disk, size)); err != nil {
 			return fmt.Errorf("making the claim of disk %s: %w", disk, err)
 		}
+		err := until(ctx, "claim "+source+"-"+disk+" to be bound", func() (bool, error) {
+			c := claim(source+"-"+disk, size)
+			err := d.client.Get(ctx, client.ObjectKeyFromObject(c), c)
+			return c.Status.Phase == corev1.ClaimBound, err
+		})
+		if err != nil {
+			return err
+		}
 	}
 	if _, err := d.disk(ctx, "import", source+"-root", "--file", d.tree); err != nil {
 		return err

@@ -92,7 +92,7 @@ func (w *world) startCoordinator(identity string, o harness.ProgramOptions) *har
 	w.t.Helper()
 	o.Args = append([]string{
 		"--lease-duration", leaseDuration.String(), "--claim-timeout", "5s",
-		"--leader-lease-duration", "4s", "--leader-renew-deadline", "3s", "--leader-retry-period", "500ms",
+		"--leader-lease-duration", "4s", "--leader-lease-renew", "3s", "--leader-lease-retry", "500ms",
 	}, o.Args...)
 	p := w.StartCoordinator(w.t, identity, o)
 	w.coordinators = append(w.coordinators, p)

@@ -5,6 +5,7 @@ package crds
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -78,15 +79,15 @@ func loadFile(name string) ([]*apiextensionsv1.CustomResourceDefinition, error) 
 
 // parse returns nil for a document that holds nothing but comments.
 func parse(document []byte) (*apiextensionsv1.CustomResourceDefinition, error) {
-	var content map[string]any
-	if err := yaml.Unmarshal(document, &content); err != nil {
+	data, err := yaml.YAMLToJSON(document) // once: KubeVirt's schemas are a megabyte
+	if err != nil {
 		return nil, err
 	}
-	if len(content) == 0 {
+	if bytes.Equal(data, []byte("null")) {
 		return nil, nil
 	}
 	crd := &apiextensionsv1.CustomResourceDefinition{}
-	if err := yaml.Unmarshal(document, crd); err != nil {
+	if err := json.Unmarshal(data, crd); err != nil {
 		return nil, err
 	}
 	if crd.Kind != "CustomResourceDefinition" || crd.Name == "" {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	lh "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
+	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -162,23 +163,25 @@ func (v *volumes) load(ctx context.Context, name string) (*volume, error) {
 	if err := v.client.Get(ctx, v.key(name), vol.Volume); err != nil {
 		return nil, err
 	}
-	attachment := &lh.VolumeAttachment{}
-	switch err := v.client.Get(ctx, v.key(name), attachment); {
-	case err == nil:
-		vol.attachment = attachment
-	case !apierrors.IsNotFound(err):
-		return nil, fmt.Errorf("reading its attachment: %w", err)
-	}
 	var engines lh.EngineList
-	if err := v.client.List(ctx, &engines, v.of(name)...); err != nil {
-		return nil, fmt.Errorf("reading its engine: %w", err)
+	var replicas lh.ReplicaList
+	// Side by side: somebody is waiting for the volume.
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		attachment := &lh.VolumeAttachment{}
+		err := v.client.Get(ctx, v.key(name), attachment)
+		if err == nil {
+			vol.attachment = attachment
+		}
+		return client.IgnoreNotFound(err)
+	})
+	group.Go(func() error { return v.client.List(ctx, &engines, v.of(name)...) })
+	group.Go(func() error { return v.client.List(ctx, &replicas, v.of(name)...) })
+	if err := group.Wait(); err != nil {
+		return nil, fmt.Errorf("reading what belongs to it: %w", err)
 	}
 	if len(engines.Items) > 0 {
 		vol.engine = &engines.Items[0]
-	}
-	var replicas lh.ReplicaList
-	if err := v.client.List(ctx, &replicas, v.of(name)...); err != nil {
-		return nil, fmt.Errorf("reading its replicas: %w", err)
 	}
 	for i := range replicas.Items {
 		vol.replicas = append(vol.replicas, &replicas.Items[i])

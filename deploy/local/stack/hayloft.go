@@ -91,14 +91,14 @@ func waitAnswers(ctx context.Context, programs []program, path string) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, p := range programs {
 		group.Go(func() error {
-			last := errors.New("never asked")
 			for {
-				if last = answers(ctx, p.url+path); last == nil {
+				err := answers(ctx, p.url+path)
+				if err == nil {
 					return nil
 				}
 				select {
 				case <-ctx.Done():
-					return fmt.Errorf("%s %s is not ready, see its log: %w", p.spec.Kind, p.spec.Name, last)
+					return fmt.Errorf("%s %s is not ready, see its log: %w", p.spec.Kind, p.spec.Name, err)
 				case <-time.After(hayloftPoll):
 				}
 			}

@@ -1,0 +1,141 @@
+package control_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"hayloft.dev/coordinator/targetio/protocol"
+	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/document"
+)
+
+// fakeTargets is target work that remembers what it was asked and fails where
+// it is told to.
+type fakeTargets struct {
+	mu    sync.Mutex
+	calls []string
+	fails map[string]error // operation -> its error
+	docs  map[string]*document.Document
+	vm    *unstructured.Unstructured
+	claim func(name string) []byte
+	draft bool // Finalize needs a capture first
+}
+
+// missingDraft has Finalize fail until the VM is captured.
+func (f *fakeTargets) missingDraft(missing bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.draft = missing
+}
+
+func newFakeTargets() *fakeTargets {
+	return &fakeTargets{fails: map[string]error{}, docs: map[string]*document.Document{}}
+}
+
+func (f *fakeTargets) do(op, arg string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls = append(f.calls, op+" "+arg)
+	return f.fails[op]
+}
+
+// fail has an operation fail from now on; nil heals it.
+func (f *fakeTargets) fail(op string, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fails[op] = err
+}
+
+func (f *fakeTargets) called(op string) (args []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, c := range f.calls {
+		if len(c) > len(op) && c[:len(op)+1] == op+" " {
+			args = append(args, c[len(op)+1:])
+		}
+	}
+	return args
+}
+
+func (f *fakeTargets) Probe(_ context.Context, t v1alpha1.BackupTarget) error {
+	return f.do("probe", t.Name)
+}
+
+func (f *fakeTargets) Capture(_ context.Context, _ v1alpha1.BackupTarget, r protocol.CaptureRequest) error {
+	slices.Sort(r.Claims)
+	f.missingDraft(false)
+	return f.do("capture", fmt.Sprint(r.VM, r.Claims))
+}
+
+func (f *fakeTargets) Finalize(_ context.Context, _ v1alpha1.BackupTarget, r protocol.FinalizeRequest) (protocol.FinalizeResult, error) {
+	if err := f.do("finalize", string(r.Point.UID)); err != nil {
+		return protocol.FinalizeResult{}, err
+	}
+	f.mu.Lock()
+	missing := f.draft
+	f.mu.Unlock()
+	if missing {
+		return protocol.FinalizeResult{}, &protocol.Error{Reason: protocol.NotFound, Message: "the draft is not on the target"}
+	}
+	path, err := document.PointPath(r.Point.Namespace, r.Point.Name, r.Point.UID)
+	if err != nil {
+		return protocol.FinalizeResult{}, err
+	}
+	out := protocol.FinalizeResult{Path: path, Digest: "sha256:00"}
+	for _, d := range r.Disks {
+		out.Disks = append(out.Disks, protocol.Inspection{Name: d.Name, SizeBytes: d.SizeBytes, VolumeSizeBytes: d.SizeBytes, UploadedBytes: 1000})
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.docs[path] = &document.Document{FormatVersion: 1, Digest: out.Digest, Point: r.Point, Disks: r.Disks, Origin: document.Origin{Namespace: r.Point.Namespace}}
+	return out, nil
+}
+
+func (f *fakeTargets) ReadDocument(_ context.Context, _ v1alpha1.BackupTarget, path, _ string) (*document.Document, error) {
+	if err := f.do("readDocument", path); err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	d := f.docs[path]
+	if d == nil {
+		return nil, &protocol.Error{Reason: protocol.NotFound, Message: path + " is not on the target"}
+	}
+	c := *d
+	vm, err := f.vm.MarshalJSON()
+	if err != nil {
+		return nil, err
+	}
+	c.VM, c.Claims, c.Origin.VM = vm, nil, f.vm.GetName()
+	for _, disk := range c.Disks {
+		c.Claims = append(c.Claims, document.Claim{Name: disk.Claim, Object: f.claim(disk.Claim)})
+	}
+	return &c, nil
+}
+
+func (f *fakeTargets) InspectBackups(_ context.Context, _ v1alpha1.BackupTarget, disks []document.Disk) ([]protocol.Inspection, error) {
+	if err := f.do("inspectBackups", fmt.Sprint(len(disks))); err != nil {
+		return nil, err
+	}
+	var out []protocol.Inspection
+	for _, d := range disks {
+		out = append(out, protocol.Inspection{Name: d.Name, SizeBytes: d.SizeBytes, VolumeSizeBytes: d.SizeBytes})
+	}
+	return out, nil
+}
+
+func (f *fakeTargets) MakeSecrets(_ context.Context, _ v1alpha1.BackupTarget, r protocol.MakeSecretsRequest) error {
+	return f.do("makeSecrets", r.Namespace)
+}
+
+func (f *fakeTargets) DropAttempt(_ context.Context, _ v1alpha1.BackupTarget, _, backup string) error {
+	return f.do("dropAttempt", backup)
+}
+
+func (f *fakeTargets) DeletePoint(_ context.Context, _ v1alpha1.BackupTarget, r protocol.DeleteRequest) error {
+	return f.do("deletePoint", fmt.Sprintf("%s %d", r.DraftUID, len(r.Backups)))
+}

@@ -1,0 +1,177 @@
+package plan
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/names"
+)
+
+// reclaimed: the uploads are gone from the target.
+var reclaimed = work(OpDeletePoint, "", WorkState{Tries: 1, Ended: now})
+
+func TestBackupEnd(t *testing.T) {
+	retain := func(v *BackupView) { v.Backup.Spec.DeletionPolicy = v1alpha1.DeletionRetain }
+	later := func(volumes ...string) func(*BackupView) {
+		return func(v *BackupView) {
+			n := v1alpha1.VMBackup{ObjectMeta: metav1.ObjectMeta{Name: "p2", UID: "later"}}
+			for _, volume := range volumes {
+				n.Status.Disks = append(n.Status.Disks, v1alpha1.BackupDisk{Name: volume, Volume: volume})
+			}
+			v.Newer = append(v.Newer, n)
+		}
+	}
+	for name, c := range map[string]struct {
+		view        BackupView
+		phase       v1alpha1.BackupPhase
+		progressing string
+		says        string
+		do          []string
+	}{
+		"failing: a running transfer is waited for": {
+			view:  look(isFailing, job(kindBackup, "data", 1, running)),
+			phase: "Uploading", progressing: "True CleaningUp", says: "waiting for jobs that run to end",
+		},
+		"failing: shown as Failed after a while, the clean-up goes on": {
+			view: look(isFailing, job(kindBackup, "data", 1, running), func(v *BackupView) {
+				v.Now = now.Add(31 * time.Second)
+			}),
+			phase: "Failed", progressing: "True CleaningUp",
+		},
+		"failing: jobs ended": {
+			view:  look(isFailing),
+			phase: "Uploading", progressing: "True CleaningUp",
+			do: []string{"create remove-data-1", "create remove-root-1", "start DeletePoint 2"},
+		},
+		"failing: snapshots gone, uploads not": {
+			view:  look(isFailing, job(kindRemove, "root", 1, succeeded), job(kindRemove, "data", 1, succeeded), work(OpDeletePoint, "", bad(false, time.Hour))),
+			phase: "Uploading", progressing: "True CleaningUp", says: "connection refused; trying again",
+		},
+		"failing: uploads gone, a snapshot not": {
+			view:  look(isFailing, job(kindRemove, "root", 1, succeeded), job(kindRemove, "data", 1, running), reclaimed),
+			phase: "Uploading", progressing: "True CleaningUp", says: "removing engine snapshots of disk data",
+		},
+		"failing: removal tried again": {
+			view:  look(isFailing, job(kindRemove, "root", 1, succeeded), job(kindRemove, "data", 1, failedJob("EngineUnavailable", true, time.Minute)), reclaimed),
+			phase: "Uploading", progressing: "True CleaningUp", do: []string{"create remove-data-2"},
+		},
+		"failing: removal given up": {
+			view: look(isFailing, job(kindRemove, "root", 1, succeeded), job(kindRemove, "data", 1, failedJob("x", true, 0)),
+				job(kindRemove, "data", 2, failedJob("x", true, 0)), job(kindRemove, "data", 3, failedJob("x", true, 0)), reclaimed),
+			phase: "Failed", progressing: "False CleanUpGivenUp", says: "left behind", do: []string{"drop jobs", "let go"},
+		},
+		"failing: all gone": {
+			view:  look(isFailing, job(kindRemove, "root", 1, succeeded), job(kindRemove, "data", 1, succeeded), reclaimed),
+			phase: "Failed", progressing: "False CleanedUp", do: []string{"drop jobs", "let go"},
+		},
+		"failing: its volumes are gone": {
+			view:  look(isFailing, reclaimed, func(v *BackupView) { v.Gone["v-root"], v.Gone["v-data"] = true, true }),
+			phase: "Failed", progressing: "False CleanedUp", do: []string{"drop jobs", "let go"},
+		},
+		"failing: its target is gone": {
+			view:  look(isFailing, job(kindRemove, "root", 1, succeeded), job(kindRemove, "data", 1, succeeded), func(v *BackupView) { v.Target = nil }),
+			phase: "Uploading", progressing: "True CleaningUp", says: "set spec.deletionPolicy to Retain",
+		},
+		"failed: done with it": {
+			view: look(isFailing, job(kindRemove, "root", 1, succeeded), job(kindRemove, "data", 1, succeeded), reclaimed, func(v *BackupView) {
+				v.Backup.Status = Backup(*v).Status
+				v.Jobs, v.Work = nil, Works{}
+			}),
+			phase: "Failed", progressing: "False CleanedUp", do: []string{"let go"},
+		},
+
+		"ready: nothing to do": {view: look(isReady), phase: "Ready", progressing: "False Complete"},
+		"ready: leftover jobs of a former leader": {
+			view: look(isReady, job(kindBackup, "root", 1, succeeded)), phase: "Ready", progressing: "False Complete", do: []string{"drop jobs"},
+		},
+		"ready: a newer point has one of its volumes": {
+			view: look(isReady, later("v-root")), phase: "Ready", progressing: "False Complete", do: []string{"create remove-root-1"},
+		},
+		"ready: a newer point of other volumes": {view: look(isReady, later("v-x")), phase: "Ready", progressing: "False Complete"},
+		"ready: superseded, removed": {
+			view:  look(isReady, later("v-root", "v-data"), job(kindRemove, "root", 1, succeeded), job(kindRemove, "data", 1, succeeded)),
+			phase: "Ready", progressing: "False Complete", do: []string{"drop jobs"},
+		},
+		"ready: superseded, one removal runs": {
+			view:  look(isReady, later("v-root", "v-data"), job(kindRemove, "root", 1, succeeded), job(kindRemove, "data", 1, running)),
+			phase: "Ready", progressing: "False Complete",
+		},
+
+		"deleted before anything was done": {view: look(deleting), phase: "", do: []string{"let go"}},
+		"deleted while being read": {
+			view:  look(isReady, deleting, func(v *BackupView) { v.Readers = []string{"r1"} }),
+			phase: "Deleting", progressing: "True Waiting", says: "VMRestore r1",
+		},
+		"deleted while a job runs": {
+			view:  look(cut, deleting, job(kindBackup, "root", 1, running), job(kindBackup, "data", 1, unclaimed)),
+			phase: "Deleting", progressing: "True CleaningUp", says: "waiting for jobs", do: []string{"delete backup-data-1"},
+		},
+		"deleted": {
+			view:  look(isReady, deleting),
+			phase: "Deleting", progressing: "True CleaningUp", do: []string{"create remove-data-1", "create remove-root-1", "start DeletePoint 2"},
+		},
+		"deleted, retained": {
+			view:  look(isReady, deleting, retain),
+			phase: "Deleting", progressing: "True CleaningUp", do: []string{"create remove-data-1", "create remove-root-1"},
+		},
+		"deleted, retained, no target any more": {
+			view:  look(isReady, deleting, retain, func(v *BackupView) { v.Target = nil }, job(kindRemove, "root", 1, succeeded), job(kindRemove, "data", 1, succeeded)),
+			phase: "Ready", progressing: "False Complete", do: []string{"drop jobs", "let go"},
+		},
+		"deleted, no target any more": {
+			view:  look(isReady, deleting, func(v *BackupView) { v.Target = nil }, job(kindRemove, "root", 1, succeeded), job(kindRemove, "data", 1, succeeded)),
+			phase: "Deleting", progressing: "True CleaningUp", says: "is gone, so the data on it cannot be removed",
+		},
+		"deleted, all gone": {
+			view:  look(isReady, deleting, job(kindRemove, "root", 1, succeeded), job(kindRemove, "data", 1, succeeded), reclaimed),
+			phase: "Ready", progressing: "False Complete", do: []string{"drop jobs", "let go"},
+		},
+		"deleted while cutting: what was cut goes too": {
+			view: look(wasStarted, deleting, job(kindCut, "", 1, func(s *v1alpha1.NodeJobStatus) {
+				failedJob("EngineError", true, 0)(s)
+				s.Cut = &v1alpha1.CutStatus{Number: 1}
+			})),
+			phase: "Deleting", progressing: "True CleaningUp", do: []string{"create remove-data-1", "create remove-root-1", "start DeletePoint 0"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := Backup(c.view)
+			require.Equal(t, c.phase, got.Status.Phase)
+			require.Equal(t, c.progressing, reason(got.Status.Conditions, v1alpha1.ConditionProgressing))
+			require.Contains(t, message(got.Status.Conditions, v1alpha1.ConditionProgressing), c.says)
+			require.Equal(t, c.do, told(got.Actions))
+			require.Equal(t, got, Backup(c.view), "the same view gives the same intent")
+		})
+	}
+}
+
+func TestEveryCutIsRemoved(t *testing.T) {
+	in := Backup(look(isReady, deleting))
+	require.Equal(t, []string{names.Snapshot(uid, 1, "root"), names.Snapshot(uid, 2, "root")}, in.CreateJobs[0].Spec.RemoveSnapshots.Snapshots)
+}
+
+func TestEveryAttemptIsReclaimed(t *testing.T) {
+	v := look(isReady, deleting)
+	v.Backup.Status.Disks[0].Attempt = 3
+	for _, o := range Backup(v).Start {
+		if o.Op == OpDeletePoint {
+			require.Equal(t, []BackupRef{
+				{"v-root", names.Backup(uid, "root", 1)},
+				{"v-root", names.Backup(uid, "root", 2)},
+				{"v-root", names.Backup(uid, "root", 3)},
+				{"v-data", names.Backup(uid, "data", 1)},
+			}, o.Backups)
+			return
+		}
+	}
+	t.Fatal("no DeletePoint")
+}
+
+func TestCauseStaysTheFirst(t *testing.T) {
+	v := look(isFailing, job(kindRemove, "root", 1, failedJob("EngineError", false, 0)), work(OpDeletePoint, "", bad(false, 0)))
+	require.Equal(t, "disk root: words of the agent", message(Backup(v).Status.Conditions, v1alpha1.ConditionReady))
+}

@@ -1,0 +1,372 @@
+package plan
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+
+	"hayloft.dev/coordinator/vmspec"
+	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/names"
+)
+
+// want is a view of a fresh VMRestore of a Ready point with disks root and
+// data, with which nothing is wrong.
+func want(changes ...func(*RestoreView)) RestoreView {
+	v := RestoreView{
+		Now: now, Config: testConfig(), Work: Works{}, Volumes: map[string]VolumeFact{}, Replicas: map[string][]string{},
+		Made: Made{Volumes: map[string]ObjectFact{}, Claims: map[string]ObjectFact{}},
+		Restore: &v1alpha1.VMRestore{
+			ObjectMeta: metav1.ObjectMeta{Name: "r1", Namespace: "ns", UID: uid, CreationTimestamp: *ago(time.Second)},
+			Spec:       v1alpha1.VMRestoreSpec{Backup: "p1", NewVM: "web2"},
+		},
+		Backup: &v1alpha1.VMBackup{
+			ObjectMeta: metav1.ObjectMeta{Name: "p1", Namespace: "ns", UID: "point"},
+			Spec:       v1alpha1.VMBackupSpec{Target: "s3"}, Status: v1alpha1.VMBackupStatus{Phase: v1alpha1.BackupReady},
+		},
+		Target: &v1alpha1.BackupTarget{ObjectMeta: metav1.ObjectMeta{Name: "s3"}},
+	}
+	for _, change := range changes {
+		change(&v)
+	}
+	return v
+}
+
+func ok(v *RestoreView, op Op) { v.Work[Work{Op: op}] = WorkState{Tries: 1, Ended: now} }
+
+func hasRead(v *RestoreView) {
+	v.Restore.Status = Restore(want()).Status
+	v.Restore.Finalizers = []string{v1alpha1.FinalizerRestore}
+	ok(v, OpReadDocument)
+	v.Origin = &Origin{Notes: []string{"a note"}, Disks: []OriginDisk{
+		{Name: "root", Claim: "web2-root", SourceVolume: "v-root", Backup: "b-root", SizeBytes: 100, Replicas: 2, AccessMode: "rwx", Migratable: true},
+		{Name: "data", Claim: "web2-data", SourceVolume: "v-data", Backup: "b-data", SizeBytes: 200, BackingImage: &v1alpha1.BackingImage{Name: "img", Checksum: "c"}},
+	}}
+}
+
+func inspected(v *RestoreView) {
+	hasRead(v)
+	ok(v, OpInspectBackups)
+	v.Inspected = map[string]int64{"root": 100, "data": 300}
+}
+
+// restoringNow has volumes of the first attempts and jobs that run.
+func restoringNow(v *RestoreView) {
+	inspected(v)
+	v.Restore.Status = Restore(*v).Status
+	for _, d := range v.Restore.Status.Disks {
+		v.Volumes[d.Volume] = VolumeFact{UID: types.UID("uid-of-" + d.Volume), Owned: true, Created: now.Add(-time.Second)}
+	}
+	v.Restore.Status = Restore(*v).Status
+	v.Jobs = nil
+	rjob("root", 1, running)(v)
+	rjob("data", 1, running)(v)
+}
+
+func rjob(disk string, attempt int32, change func(*v1alpha1.NodeJobStatus)) func(*RestoreView) {
+	return func(v *RestoreView) {
+		owner := v1alpha1.ObjectReference{Kind: "VMRestore", Namespace: "ns", Name: "r1", UID: uid}
+		j := newJob(kindRestore, owner, disk, attempt, time.Minute)
+		j.Spec.NodeName = "n1"
+		change(&j.Status)
+		for i := range v.Jobs {
+			if v.Jobs[i].Name == j.Name {
+				v.Jobs[i] = *j
+				return
+			}
+		}
+		v.Jobs = append(v.Jobs, *j)
+	}
+}
+
+// whole ends a disk's restore with a record that is right, but for change.
+func whole(disk string, change func(*v1alpha1.RestoreRecord)) func(*RestoreView) {
+	return func(v *RestoreView) {
+		volume := names.Volume(uid, disk, 1)
+		v.Replicas[volume] = []string{"r1", "r0"}
+		rec := &v1alpha1.RestoreRecord{
+			Attempt: 1, VolumeUID: types.UID("uid-of-" + volume), Backup: "b-" + disk,
+			Replicas: []v1alpha1.ReplicaRecord{{Name: "r0", LastRestored: "b-" + disk}, {Name: "r1", LastRestored: "b-" + disk}},
+		}
+		change(rec)
+		rjob(disk, 1, func(s *v1alpha1.NodeJobStatus) { succeeded(s); s.Record = rec })(v)
+	}
+}
+
+func right(*v1alpha1.RestoreRecord) {}
+
+// built has every disk restored.
+func built(v *RestoreView) {
+	restoringNow(v)
+	whole("root", right)(v)
+	whole("data", right)(v)
+	v.Origin.Rebuilt = &vmspec.Result{
+		VM:   &unstructured.Unstructured{Object: map[string]any{"kind": "VirtualMachine", "metadata": map[string]any{"name": "web2"}}},
+		PVCs: []*corev1.PersistentVolumeClaim{{ObjectMeta: metav1.ObjectMeta{Name: "web2-root"}}, {ObjectMeta: metav1.ObjectMeta{Name: "web2-data"}}},
+	}
+	v.Restore.Status = Restore(*v).Status
+}
+
+func bound(v *RestoreView) {
+	built(v)
+	for _, d := range v.Restore.Status.Disks {
+		v.Made.Volumes[d.Volume] = ObjectFact{Owned: true}
+		v.Made.Claims[d.Claim] = ObjectFact{Owned: true, Bound: true}
+	}
+}
+
+func withSecrets(v *RestoreView) { v.Origin.Rebuilt.Secrets = map[string]string{"s": "web2-s"} }
+
+func badRestore(v *RestoreView) {
+	restoringNow(v)
+	rjob("root", 1, failedJob("TargetError", false, 0))(v)
+	v.Restore.Status = Restore(*v).Status
+}
+
+func toldRestore(in RestoreIntent) []string {
+	out := told(in.Actions)
+	for _, o := range in.Create {
+		kind := o.GetObjectKind().GroupVersionKind().Kind
+		switch o.(type) {
+		case *corev1.PersistentVolume:
+			kind = "PersistentVolume"
+		case *corev1.PersistentVolumeClaim:
+			kind = "Claim"
+		}
+		out = append(out, "make "+kind)
+	}
+	for range in.DeleteVolumes {
+		out = append(out, "delete volume")
+	}
+	if in.Clean {
+		out = append(out, "clean")
+	}
+	return out
+}
+
+func TestRestore(t *testing.T) {
+	rootVolume := names.Volume(uid, "root", 1)
+	for name, c := range map[string]struct {
+		view        RestoreView
+		phase       v1alpha1.RestorePhase
+		ready, says string
+		do          []string
+	}{
+		"no backup":       {view: want(func(v *RestoreView) { v.Backup = nil }), phase: "Failed", ready: "False BackupNotFound", says: `"p1" in namespace ns`, do: []string{"let go"}},
+		"backup deleting": {view: want(func(v *RestoreView) { v.Backup.DeletionTimestamp = ago(0) }), phase: "Failed", ready: "False BackupDeleting", do: []string{"let go"}},
+		"backup not ready": {
+			view:  want(func(v *RestoreView) { v.Backup.Status.Phase = "Uploading" }),
+			phase: "Failed", ready: "False BackupNotReady", says: "is Uploading, not Ready", do: []string{"let go"},
+		},
+		"no target": {view: want(func(v *RestoreView) { v.Target = nil }), phase: "Failed", ready: "False TargetNotFound", do: []string{"let go"}},
+		"begins":    {view: want(), phase: "Pending", do: []string{"hold", "start ReadDocument"}},
+		"backup being deleted after it was marked as read": {
+			view: want(hasRead, func(v *RestoreView) { v.Backup.DeletionTimestamp = ago(0) }), phase: "Pending", do: []string{"start InspectBackups"},
+		},
+		"backup made anew under its name": {
+			view: want(hasRead, func(v *RestoreView) { v.Backup.UID = "another" }), phase: "Pending", ready: "False BackupNotFound", do: []string{"clean"},
+		},
+		"document damaged": {
+			view: want(hasRead, func(v *RestoreView) {
+				v.Work[Work{Op: OpReadDocument}] = WorkState{Ended: now, FirstFailed: now, Err: &WorkError{Reason: "Damaged", Message: "digest"}}
+			}),
+			phase: "Pending", ready: "False Damaged", says: "digest", do: []string{"clean"},
+		},
+		"cannot be made here": {
+			view:  want(hasRead, func(v *RestoreView) { v.Origin.Refusals = []string{"VM web2 exists", "no class x"} }),
+			phase: "Pending", ready: "False Refused", says: "VM web2 exists; no class x", do: []string{"clean"},
+		},
+		"read": {view: want(hasRead), phase: "Pending", do: []string{"start InspectBackups"}},
+		"disks not whole": {
+			view: want(inspected, func(v *RestoreView) {
+				v.Work[Work{Op: OpInspectBackups}] = WorkState{Ended: now, FirstFailed: now, Err: &WorkError{Reason: "NotFound", Message: "b-root is gone"}}
+			}),
+			phase: "Pending", ready: "False NotFound", says: "b-root is gone", do: []string{"clean"},
+		},
+		"checked": {view: want(inspected), phase: "Restoring", do: []string{"make Volume", "make Volume"}},
+		"volumes are there": {
+			view:  want(restoringNow, func(v *RestoreView) { v.Jobs = nil }),
+			phase: "Restoring", do: []string{"create restore-data-1", "create restore-root-1"},
+		},
+		"volume of somebody else": {
+			view: want(restoringNow, func(v *RestoreView) {
+				v.Volumes[rootVolume] = VolumeFact{UID: "x"}
+			}),
+			phase: "Restoring", ready: "False NameTaken", do: []string{"drop jobs", "clean"},
+		},
+		"restoring": {view: want(restoringNow), phase: "Restoring"},
+		"new leader reads again": {
+			view: want(restoringNow, func(v *RestoreView) { v.Work, v.Origin = Works{}, nil }), phase: "Restoring", do: []string{"start ReadDocument"},
+		},
+		"no room": {
+			view: want(restoringNow, func(v *RestoreView) {
+				v.Volumes[rootVolume] = VolumeFact{UID: v.Volumes[rootVolume].UID, Owned: true, Unschedulable: "insufficient storage", Created: now.Add(-time.Minute)}
+			}),
+			phase: "Restoring", ready: "False NoSpace", says: "insufficient storage", do: []string{"drop jobs", "clean"},
+		},
+		"no room yet": {
+			view: want(restoringNow, func(v *RestoreView) {
+				v.Volumes[rootVolume] = VolumeFact{UID: v.Volumes[rootVolume].UID, Owned: true, Unschedulable: "insufficient storage", Created: now}
+			}),
+			phase: "Restoring",
+		},
+		"volume vanished": {
+			view: want(restoringNow, func(v *RestoreView) { delete(v.Volumes, rootVolume) }), phase: "Restoring", do: []string{"make Volume"},
+		},
+		"attempt failed, pausing": {
+			view:  want(restoringNow, rjob("root", 1, failedJob("TransferLost", true, time.Second))),
+			phase: "Restoring", do: []string{"delete volume"},
+		},
+		"attempt failed, next one": {
+			view:  want(restoringNow, rjob("root", 1, failedJob("TransferLost", true, time.Minute))),
+			phase: "Restoring", do: []string{"make Volume", "delete volume"},
+		},
+		"attempt failed for good": {
+			view:  want(restoringNow, rjob("root", 1, failedJob("TargetError", false, 0))),
+			phase: "Restoring", ready: "False TargetError", says: "disk root: words of the agent", do: []string{"drop jobs", "clean"},
+		},
+		"one disk restored": {view: want(restoringNow, whole("root", right)), phase: "Restoring"},
+		"no record":         {view: want(restoringNow, rjob("root", 1, succeeded), func(v *RestoreView) { v.Replicas[rootVolume] = []string{"r0"} }), phase: "Restoring", do: []string{"make Volume", "delete volume"}},
+		"replicas not read yet": {
+			view: want(restoringNow, whole("root", right), func(v *RestoreView) { delete(v.Replicas, rootVolume) }), phase: "Restoring",
+		},
+		"replica not in the record": {
+			view:  want(restoringNow, whole("root", func(r *v1alpha1.RestoreRecord) { r.Replicas = r.Replicas[:1] })),
+			phase: "Restoring", do: []string{"make Volume", "delete volume"},
+		},
+		"replica that Longhorn does not have": {
+			view:  want(restoringNow, whole("root", right), func(v *RestoreView) { v.Replicas[rootVolume] = []string{"r0"} }),
+			phase: "Restoring", do: []string{"make Volume", "delete volume"},
+		},
+		"replica with another backup": {
+			view:  want(restoringNow, whole("root", func(r *v1alpha1.RestoreRecord) { r.Replicas[1].LastRestored = "old" })),
+			phase: "Restoring", do: []string{"make Volume", "delete volume"},
+		},
+		"record of another attempt": {
+			view:  want(restoringNow, whole("root", func(r *v1alpha1.RestoreRecord) { r.Attempt = 2 })),
+			phase: "Restoring", do: []string{"make Volume", "delete volume"},
+		},
+		"record of another volume": {
+			view:  want(restoringNow, whole("root", func(r *v1alpha1.RestoreRecord) { r.VolumeUID = "x" })),
+			phase: "Restoring", do: []string{"make Volume", "delete volume"},
+		},
+		"record of another backup": {
+			view:  want(restoringNow, whole("root", func(r *v1alpha1.RestoreRecord) { r.Backup = "x" })),
+			phase: "Restoring", do: []string{"make Volume", "delete volume"},
+		},
+		"every disk restored": {
+			view: want(built), phase: "Building", do: []string{"make PersistentVolume", "make Claim", "make PersistentVolume", "make Claim"},
+		},
+		"volume changed before it was given away": {
+			view: want(built, func(v *RestoreView) { v.Volumes[rootVolume] = VolumeFact{UID: "x", Owned: true} }),
+			// It would hold something else than what was recorded.
+			phase: "Building", ready: "False VolumeChanged", do: []string{"drop jobs", "clean"},
+		},
+		"claim of somebody else": {
+			view:  want(bound, func(v *RestoreView) { v.Made.Claims["web2-root"] = ObjectFact{Bound: true} }),
+			phase: "Building", ready: "False NameTaken", says: "web2-root exists already", do: []string{"drop jobs", "clean"},
+		},
+		"claim not bound yet": {view: want(bound, func(v *RestoreView) { v.Made.Claims["web2-root"] = ObjectFact{Owned: true} }), phase: "Building"},
+		"secrets first":       {view: want(bound, withSecrets), phase: "Building", do: []string{"start MakeSecrets"}},
+		"secrets cannot be made": {
+			view: want(bound, withSecrets, func(v *RestoreView) {
+				v.Work[Work{Op: OpMakeSecrets}] = WorkState{Ended: now, FirstFailed: now, Err: &WorkError{Reason: "Mismatch", Message: "taken"}}
+			}),
+			phase: "Building", ready: "False Mismatch", do: []string{"drop jobs", "clean"},
+		},
+		"volumes of failed attempts go before the VM comes": {
+			view: want(bound, func(v *RestoreView) { v.Stale = []DeleteVolume{{Name: "old", UID: "x"}} }), phase: "Building", do: []string{"delete volume"},
+		},
+		"VM last": {view: want(bound), phase: "Building", do: []string{"make VirtualMachine"}},
+		"the cluster refuses the VM": {
+			view:  want(bound, func(v *RestoreView) { v.Refused = "VirtualMachine web2: exceeded quota" }),
+			phase: "Building", ready: "False Refused", says: "exceeded quota", do: []string{"drop jobs", "clean"},
+		},
+		"VM of somebody else": {
+			view: want(bound, func(v *RestoreView) { v.Made.VM = &ObjectFact{UID: "x"} }), phase: "Building", ready: "False NameTaken", do: []string{"drop jobs", "clean"},
+		},
+		"VM is there": {
+			view: want(bound, func(v *RestoreView) { v.Made.VM = &ObjectFact{UID: "x", Owned: true} }), phase: "Ready", ready: "True Complete", do: []string{"drop jobs", "let go"},
+		},
+		"takes too long": {
+			view: want(restoringNow, func(v *RestoreView) { v.Now = now.Add(25 * time.Hour) }), phase: "Restoring", ready: "False DeadlineExceeded", do: []string{"drop jobs", "clean"},
+		},
+		"failing": {view: want(badRestore), phase: "Restoring", ready: "False TargetError", do: []string{"drop jobs", "clean"}},
+		"failing, shown as Failed after a while": {
+			view: want(badRestore, func(v *RestoreView) { v.Now = now.Add(time.Minute) }), phase: "Failed", ready: "False TargetError", do: []string{"drop jobs", "clean"},
+		},
+		"failed, all gone": {
+			view: want(badRestore, func(v *RestoreView) { v.Jobs, v.Cleaned = nil, true }), phase: "Failed", ready: "False TargetError", do: []string{"let go"},
+		},
+		"deleted before anything was done": {view: want(func(v *RestoreView) { v.Restore.DeletionTimestamp = ago(0) }), do: []string{"let go"}},
+		"deleted while restoring": {
+			view: want(restoringNow, func(v *RestoreView) { v.Restore.DeletionTimestamp = ago(0) }), phase: "Deleting", do: []string{"drop jobs", "clean"},
+		},
+		"deleted, all gone": {
+			view: want(restoringNow, func(v *RestoreView) { v.Restore.DeletionTimestamp = ago(0); v.Jobs, v.Cleaned = nil, true }), phase: "Restoring", do: []string{"let go"},
+		},
+		"deleted when Ready, the VM stays": {
+			view: want(bound, func(v *RestoreView) {
+				v.Made.VM = &ObjectFact{UID: "x", Owned: true}
+				v.Restore.Status = Restore(*v).Status
+				v.Restore.DeletionTimestamp, v.Jobs = ago(0), nil
+			}),
+			phase: "Ready", ready: "True Complete", do: []string{"let go"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := c.view.Restore.DeepCopy()
+			got := Restore(c.view)
+			require.Equal(t, c.phase, got.Status.Phase)
+			require.Equal(t, c.ready, reason(got.Status.Conditions, v1alpha1.ConditionReady))
+			require.Contains(t, message(got.Status.Conditions, v1alpha1.ConditionReady), c.says)
+			require.Equal(t, c.do, toldRestore(got))
+			require.Equal(t, before, c.view.Restore, "the view is left alone")
+			require.Equal(t, got, Restore(c.view), "the same view gives the same intent")
+		})
+	}
+}
+
+func TestFreshVolume(t *testing.T) {
+	in := Restore(want(inspected))
+	root, data := in.Create[0].(*unstructured.Unstructured), in.Create[1].(*unstructured.Unstructured)
+	require.Equal(t, names.Volume(uid, "root", 1), root.GetName())
+	require.Equal(t, map[string]string{v1alpha1.LabelRestore: string(uid)}, root.GetLabels())
+	require.Equal(t, map[string]any{
+		"size": "100", "frontend": "blockdev", "numberOfReplicas": int64(2), "accessMode": "rwx", "migratable": true,
+		"dataEngine": "v1", "staleReplicaTimeout": int64(30),
+	}, root.Object["spec"])
+	require.Equal(t, "300", data.Object["spec"].(map[string]any)["size"], "what the backup needs, not what the disk had")
+	require.Equal(t, "img", data.Object["spec"].(map[string]any)["backingImage"])
+	require.Equal(t, []string{"a note"}, in.Status.Notes)
+}
+
+func TestNextAttemptIsInAFreshVolume(t *testing.T) {
+	in := Restore(want(restoringNow, rjob("root", 1, failedJob("TransferLost", true, time.Hour))))
+	require.EqualValues(t, 2, in.Status.Disks[0].Attempt)
+	require.Equal(t, names.Volume(uid, "root", 2), in.Status.Disks[0].Volume)
+	require.Empty(t, in.Status.Disks[0].VolumeUID)
+	require.Equal(t, names.Volume(uid, "root", 1), in.DeleteVolumes[0].Name)
+	require.EqualValues(t, "uid-of-"+names.Volume(uid, "root", 1), in.DeleteVolumes[0].UID)
+}
+
+func TestPersistentVolume(t *testing.T) {
+	v := want(built)
+	v.Origin.Disks[0].StorageClass = "longhorn"
+	v.Origin.Disks[0].ReclaimPolicy = corev1.PersistentVolumeReclaimRetain
+	v.Origin.Disks[0].VolumeMode = corev1.PersistentVolumeBlock
+	pv := Restore(v).Create[0].(*corev1.PersistentVolume)
+	require.Equal(t, names.Volume(uid, "root", 1), pv.Spec.CSI.VolumeHandle)
+	require.Equal(t, "longhorn", pv.Spec.StorageClassName)
+	require.Equal(t, corev1.PersistentVolumeReclaimRetain, pv.Spec.PersistentVolumeReclaimPolicy)
+	require.Equal(t, "web2-root", pv.Spec.ClaimRef.Name)
+	require.Equal(t, "ns", pv.Spec.ClaimRef.Namespace)
+	require.Empty(t, pv.Spec.CSI.FSType, "a raw block volume has no filesystem")
+	require.Equal(t, map[string]string{provisionedBy: Driver}, pv.Annotations)
+	require.Equal(t, "true", pv.Spec.CSI.VolumeAttributes["migratable"])
+}

@@ -1,0 +1,258 @@
+package e2e
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/test/harness"
+)
+
+// TestCoordinatorKilledAtEachStep kills the only coordinator at its k-th write,
+// for every k of a backup, of a restore and of a deletion: at odd ones before
+// the API server hears of it, at even ones after it has done it. The next
+// process finishes what was begun, once and whole.
+func TestCoordinatorKilledAtEachStep(t *testing.T) {
+	w := newStepWalk(t)
+	w.runningVM("vm", 16*mib)
+	w.quietHashes("vm", "root")
+	sums := map[string]string{} // point -> hash of the disk when it was cut
+	var points []string
+	point := func(name string, k int) {
+		sums[name] = w.change("vm", "root", int64(k%3)*2*mib, mib, k)
+		w.backup(name, "vm")
+	}
+
+	w.walk(steps{
+		what: "backup",
+		begin: func(k int) {
+			points = append(points, fmt.Sprintf("point-%d", k))
+			point(points[k-1], k)
+		},
+		done:  func(k int) (bool, string) { return w.backupReady(points[k-1]) },
+		check: func(k int) { w.requireWholeOnce(w.awaitBackup(points[k-1], v1alpha1.BackupReady)) },
+	})
+
+	copyOf := func(k int) (restore, point string) { return fmt.Sprintf("restore-%d", k), points[k%len(points)] }
+	w.walk(steps{
+		what: "restore",
+		begin: func(k int) {
+			restore, point := copyOf(k)
+			w.restore(restore, point, fmt.Sprintf("copy-%d", k))
+		},
+		done: func(k int) (bool, string) { name, _ := copyOf(k); return w.restoreReady(name) },
+		check: func(k int) {
+			restore, point := copyOf(k)
+			r := w.awaitRestore(restore, v1alpha1.RestoreReady)
+			w.requireMadeOnce(r)
+			w.sameDisks(r, map[string]string{"root": sums[point]})
+		},
+	})
+
+	// The newest point has an engine snapshot to be removed, so each deletion
+	// gets a point of its own.
+	victim := func(k int) string { return fmt.Sprintf("victim-%d", k) }
+	w.walk(steps{
+		what: "deletion",
+		prepare: func(k int) {
+			point(victim(k), k)
+			w.awaitBackup(victim(k), v1alpha1.BackupReady)
+		},
+		begin: func(k int) { w.deletePoints(victim(k)) },
+		done:  func(k int) (bool, string) { return w.pointGone(victim(k)) },
+	})
+
+	w.deletePoints(points...)
+	w.awaitGone(points...)
+	w.nothingLeft()
+	w.requireEmptyTarget()
+	require.NotContains(t, w.victim.Log(t), "DATA RACE")
+}
+
+// TestLeaderKilledStandbyTakesOver: the leader dies in the middle of a backup's
+// transfer, and the next one in the middle of a restore's. Each time the standby
+// finishes it: nothing is moved twice, and there is one document.
+func TestLeaderKilledStandbyTakesOver(t *testing.T) {
+	w := newWorld(t, newStack(t))
+	w.runningVM("vm", 128*mib)
+	sums := w.quietHashes("vm", "root")
+
+	first := w.awaitLeader()
+	w.backup("point", "vm")
+	w.awaitTransfer("backup")
+	first.Kill(t)
+	second := w.awaitLeader()
+	require.NotEqual(t, first.Name, second.Name)
+	w.requireWholeOnce(w.awaitBackup("point", v1alpha1.BackupReady))
+	require.Equal(t, second, w.leader(), "it led to the end")
+
+	w.startCoordinator("coordinator-3", harness.ProgramOptions{})
+	w.restore("r", "point", "copy")
+	w.awaitTransfer("restore")
+	second.Kill(t)
+	require.Equal(t, "coordinator-3", w.awaitLeader().Name)
+	r := w.awaitRestore("r", v1alpha1.RestoreReady)
+	w.requireMadeOnce(r)
+	w.sameDisks(r, sums)
+	w.nothingLeft()
+}
+
+// stepWalk is a world with one coordinator, which is killed and started again.
+type stepWalk struct {
+	*world
+	proxy      *harness.Proxy
+	kubeconfig string
+	victim     *harness.Program
+}
+
+func newStepWalk(t testing.TB) *stepWalk {
+	t.Helper()
+	w := &stepWalk{world: bare(t, newStack(t))}
+	for _, n := range w.Nodes {
+		w.startAgent(n.Name, harness.ProgramOptions{})
+	}
+	w.proxy = harness.NewProxy(t, w.Config)
+	w.kubeconfig = w.proxy.Kubeconfig(t, w.Kubeconfigs["coordinator"])
+	w.start()
+	return w
+}
+
+// start starts the next process. It has its predecessor's identity, as a
+// container that is started again has, and so leads at once.
+func (w *stepWalk) start() {
+	w.t.Helper()
+	w.victim = w.startCoordinator("coordinator-1", harness.ProgramOptions{Kubeconfig: w.kubeconfig, Args: quickSweeps})
+}
+
+// steps are a plan to be walked: what is done k times, each time with another
+// write as the last one of a process.
+type steps struct {
+	what           string
+	prepare, check func(k int) // may be nil
+	begin          func(k int)
+	done           func(k int) (bool, string)
+}
+
+// walk goes on until a run has no k-th write, so that every write of the plan
+// was a process's last one.
+func (w *stepWalk) walk(s steps) {
+	w.t.Helper()
+	began := time.Now()
+	for k := 1; k <= mostSteps; k++ {
+		if s.prepare != nil {
+			s.prepare(k)
+			w.settle(s.what, func() (bool, string) { return true, "" })
+		}
+		killedAt := w.run(k, s)
+		if s.check != nil {
+			s.check(k)
+		}
+		if killedAt == "" {
+			w.t.Logf("%s: killed at each of %d steps in %s; undisturbed it writes: %s",
+				s.what, k-1, time.Since(began).Round(time.Second), strings.Join(w.written(), ", "))
+			return
+		}
+		w.t.Logf("%s: killed at step %d: %s", s.what, k, killedAt)
+	}
+	require.Failf(w.t, "no end", "a %s takes more than %d writes", s.what, mostSteps)
+}
+
+// mostSteps bounds a walk: a plan that takes so many writes is broken.
+const mostSteps = 60
+
+// run does it once; it returns at which write the process was killed, "" if the
+// plan had no k-th one.
+func (w *stepWalk) run(k int, s steps) (killedAt string) {
+	w.t.Helper()
+	moment := harness.BeforeWrite
+	if k%2 == 0 {
+		moment = harness.AfterWrite
+	}
+	w.proxy.Reset()
+	w.proxy.KillAt(w.t, k, moment, isStep, func() *harness.Program { return w.victim })
+	if !w.victim.Running() { // at a write after the former run had settled
+		w.start()
+	}
+	s.begin(k)
+	w.settle(s.what, func() (bool, string) { return s.done(k) })
+	for _, r := range w.proxy.Writes() {
+		if r.Interrupted {
+			killedAt = string(moment) + " " + describe(r)
+		}
+	}
+	return killedAt
+}
+
+// settle keeps a coordinator running until a condition holds and nothing is
+// left to be done.
+func (w *stepWalk) settle(what string, done func() (bool, string)) {
+	w.t.Helper()
+	w.eventually("the "+what+" to settle", func() (bool, string) {
+		if !w.victim.Running() {
+			w.start()
+		}
+		if ok, said := done(); !ok {
+			return false, said
+		}
+		left := append(w.clusterLeftovers(), w.targetLeftovers()...)
+		if cuts := w.ourSnapshots("vm-root"); len(cuts) > 1 {
+			left = append(left, "snapshots that no incremental needs: "+strings.Join(cuts, ", "))
+		}
+		return len(left) == 0, strings.Join(left, ", ")
+	})
+}
+
+// isStep leaves out what comes unordered or by the clock, and would make k mean
+// another step in every run: leases, events, and the target's own status.
+func isStep(r harness.Request) bool {
+	return harness.SkipLeases(r) && !strings.Contains(r.Path, "/events") && !strings.Contains(r.Path, "/backuptargets/")
+}
+
+// written are the steps since the run began.
+func (w *stepWalk) written() (list []string) {
+	for _, r := range w.proxy.Writes() {
+		if isStep(r) {
+			list = append(list, describe(r))
+		}
+	}
+	return list
+}
+
+// describe is a request's method and kind, without names.
+func describe(r harness.Request) string {
+	parts := strings.Split(strings.Trim(r.Path, "/"), "/")
+	if i := slices.Index(parts, "namespaces"); i >= 0 && i+2 < len(parts) {
+		parts = parts[i+1:]
+	} else {
+		parts = parts[2:] // of a cluster-wide kind, such as a PersistentVolume
+	}
+	kind := parts[1]
+	if parts[len(parts)-1] == "status" {
+		kind += "/status"
+	}
+	return r.Method + " " + kind
+}
+
+func (w *world) backupReady(name string) (bool, string) {
+	var b v1alpha1.VMBackup
+	if err := w.c.Get(w.ctx, client.ObjectKey{Namespace: w.ns, Name: name}, &b); err != nil {
+		return false, err.Error()
+	}
+	require.NotEqual(w.t, v1alpha1.BackupFailed, b.Status.Phase, "%s", words(b.Status))
+	return b.Status.Phase == v1alpha1.BackupReady, words(b.Status)
+}
+
+func (w *world) restoreReady(name string) (bool, string) {
+	var r v1alpha1.VMRestore
+	if err := w.c.Get(w.ctx, client.ObjectKey{Namespace: w.ns, Name: name}, &r); err != nil {
+		return false, err.Error()
+	}
+	require.NotEqual(w.t, v1alpha1.RestoreFailed, r.Status.Phase, "%s", words(r.Status))
+	return r.Status.Phase == v1alpha1.RestoreReady, words(r.Status)
+}
