@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -44,6 +45,10 @@ func (r *backups) start(b *v1alpha1.VMBackup, t *v1alpha1.BackupTarget, o plan.O
 	case plan.OpFinalize:
 		deadline = inspectDeadline
 		do = func(ctx context.Context) (any, error) { return r.finalize(ctx, target, b, point) }
+	case plan.OpInspectAttempt:
+		deadline = inspectDeadline
+		ref := o.Backups[0]
+		do = func(ctx context.Context) (any, error) { return nil, r.inspectAttempt(ctx, target, b, ref) }
 	case plan.OpDropAttempt:
 		ref := o.Backups[0]
 		do = func(ctx context.Context) (any, error) {
@@ -101,6 +106,29 @@ func (r *backups) finalize(ctx context.Context, t v1alpha1.BackupTarget, b *v1al
 		out.Disks[d.Name] = plan.FinalizedDisk{UploadedBytes: d.UploadedBytes, Incremental: d.Incremental}
 	}
 	return out, nil
+}
+
+// inspectAttempt finds out whether a disk's current attempt is whole on the
+// target. Its transfer has ended: what is in progress there stays so.
+func (r *backups) inspectAttempt(ctx context.Context, t v1alpha1.BackupTarget, b *v1alpha1.VMBackup, ref plan.BackupRef) error {
+	for _, d := range b.Status.Disks {
+		if d.Backup != ref.Backup {
+			continue
+		}
+		disk, err := r.documentDisk(ctx, b.Namespace, d)
+		if err != nil {
+			return err
+		}
+		_, err = r.Targets.InspectBackups(ctx, t, []document.Disk{disk})
+		var e *protocol.Error
+		if errors.As(err, &e) && e.Reason == protocol.InProgress {
+			final := *e
+			final.Transient = false
+			return &final
+		}
+		return err
+	}
+	return fmt.Errorf("backup %s is not of this point's current attempts", ref.Backup)
 }
 
 // documentDisk tells what a new volume for this disk would have to be like.

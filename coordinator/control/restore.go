@@ -228,7 +228,10 @@ func (r *restores) made(ctx context.Context, s *v1alpha1.VMRestore) (plan.Made, 
 			return m, fmt.Errorf("reading PersistentVolume %s: %w", d.Volume, err)
 		}
 		if err == nil {
-			m.Volumes[d.Volume] = plan.ObjectFact{UID: pv.UID, Owned: owned(&pv, s.UID)}
+			m.Volumes[d.Volume] = plan.ObjectFact{
+				UID: pv.UID, Owned: owned(&pv, s.UID), Created: pv.CreationTimestamp.Time,
+				Seen: pv.Status.Phase == corev1.VolumeAvailable || pv.Status.Phase == corev1.VolumeBound,
+			}
 		}
 		var claim corev1.PersistentVolumeClaim
 		err = r.live.Get(ctx, client.ObjectKey{Namespace: s.Namespace, Name: d.Claim}, &claim)

@@ -136,10 +136,15 @@ func TestRecordThatLacksAReplicaIsNotTrusted(t *testing.T) {
 	second := w.awaitJob("restore", s.UID, "root", 2)
 	require.NotEqual(t, first.Spec.Restore.Volume, second.Spec.Restore.Volume, "the next attempt is in a fresh volume")
 	w.eventually("the failed attempt's volume is deleted", func() bool { return !w.refresh(w.volume(first.Spec.Restore.Volume, nil)) })
+	// As if a leader had been killed before it deleted an attempt's volume.
+	stale := w.volume("stale-"+w.ns, nil)
+	stale.SetLabels(map[string]string{v1alpha1.LabelRestore: string(s.UID)})
+	w.create(stale)
 	w.fill(s, "root", 2, session, "r0", "r1")
 	w.fill(s, "data", 1, session, "r0", "r1")
 	w.bindClaims("web2")
 	w.awaitRestore(s, v1alpha1.RestoreReady)
+	require.False(t, w.refresh(stale), "no volume of a failed attempt is left")
 }
 
 func TestFailedRestoreLeavesNothing(t *testing.T) {

@@ -77,6 +77,15 @@ func (p *backupPlan) upload(d *v1alpha1.BackupDisk) *verdict {
 		d.State, d.Message = v1alpha1.DiskTransferring, waitsFor(job, "backing up disk "+d.Name)
 		return nil
 	}
+	if p.adopt(d, bad) {
+		return nil
+	}
+	return p.again(d, bad)
+}
+
+// again gives a disk another attempt, or the cause back when there is none
+// left.
+func (p *backupPlan) again(d *v1alpha1.BackupDisk, bad *verdict) *verdict {
 	c := p.v.Config
 	if !bad.retryable || d.Attempt >= c.Attempts {
 		if d.Attempt > 1 {
@@ -159,7 +168,7 @@ func (p *backupPlan) verify() {
 		// The former leader was gone before it had the VM captured.
 		p.captured()
 	case o == gaveUp:
-		p.fail("", err.Reason, "the disks did not arrive whole on the target: "+err.Message)
+		p.doubt(err)
 	case o == pending && err != nil:
 		p.working("checking the disks on the target: %s; looking again", err.Message)
 	case o == done && p.v.Finalized != nil:

@@ -74,6 +74,9 @@ type ObjectFact struct {
 	Owned bool
 	// Bound and Lost are of claims.
 	Bound, Lost bool
+	// Seen is of PersistentVolumes: the volume controller has looked at it.
+	Seen    bool
+	Created time.Time
 }
 
 // Made are the objects of Building that exist, by name.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
 	corev1 "k8s.io/api/core/v1"
@@ -166,6 +167,8 @@ func (p *restorePlan) buildClaim(d *v1alpha1.RestoreDisk) (wait, taken string) {
 	}
 	have, exists := p.v.Made.Claims[d.Claim]
 	switch {
+	case !exists && !p.settled(pv):
+		p.a.again(settleLook)
 	case !exists:
 		c := claim.DeepCopy()
 		c.Labels = merge(c.Labels, p.labels())
@@ -178,6 +181,18 @@ func (p *restorePlan) buildClaim(d *v1alpha1.RestoreDisk) (wait, taken string) {
 		return "", ""
 	}
 	return "waiting for claim " + d.Claim + " to be bound", ""
+}
+
+// A claim that comes before the volume controller has seen its volume is bound
+// only at that controller's next resync, every 15 s by default. So it is waited
+// for the volume to be seen, but not for long: the controller may be away.
+const (
+	settleTime = 2 * time.Second
+	settleLook = 50 * time.Millisecond
+)
+
+func (p *restorePlan) settled(pv ObjectFact) bool {
+	return !pv.Created.IsZero() && (pv.Seen || remaining(p.v.Now, pv.Created, settleTime) == 0)
 }
 
 func (p *restorePlan) persistentVolume(d *v1alpha1.RestoreDisk, o *OriginDisk) *corev1.PersistentVolume {

@@ -260,7 +260,16 @@ func TestRestore(t *testing.T) {
 			phase: "Restoring", do: []string{"make Volume", "delete volume"},
 		},
 		"every disk restored": {
-			view: want(built), phase: "Building", do: []string{"make PersistentVolume", "make Claim", "make PersistentVolume", "make Claim"},
+			view: want(built), phase: "Building", do: []string{"make PersistentVolume", "make PersistentVolume"},
+		},
+		"claims wait until the volume controller has seen their volumes": {
+			view: want(built, withVolumes(func(f *ObjectFact) { f.Created = now })), phase: "Building",
+		},
+		"claims when it has": {
+			view: want(built, withVolumes(func(f *ObjectFact) { f.Created, f.Seen = now, true })), phase: "Building", do: []string{"make Claim", "make Claim"},
+		},
+		"claims when it never does": {
+			view: want(built, withVolumes(func(f *ObjectFact) { f.Created = now.Add(-settleTime) })), phase: "Building", do: []string{"make Claim", "make Claim"},
 		},
 		"volume changed before it was given away": {
 			view: want(built, func(v *RestoreView) { v.Volumes[rootVolume] = VolumeFact{UID: "x", Owned: true} }),
@@ -353,6 +362,17 @@ func TestNextAttemptIsInAFreshVolume(t *testing.T) {
 	require.Empty(t, in.Status.Disks[0].VolumeUID)
 	require.Equal(t, names.Volume(uid, "root", 1), in.DeleteVolumes[0].Name)
 	require.EqualValues(t, "uid-of-"+names.Volume(uid, "root", 1), in.DeleteVolumes[0].UID)
+}
+
+// withVolumes: the PersistentVolumes exist, but no claim does.
+func withVolumes(change func(*ObjectFact)) func(*RestoreView) {
+	return func(v *RestoreView) {
+		for _, d := range v.Restore.Status.Disks {
+			f := ObjectFact{Owned: true}
+			change(&f)
+			v.Made.Volumes[d.Volume] = f
+		}
+	}
 }
 
 func TestPersistentVolume(t *testing.T) {

@@ -16,6 +16,7 @@ const (
 	OpReadDocument   Op = "ReadDocument"
 	OpInspectBackups Op = "InspectBackups"
 	OpMakeSecrets    Op = "MakeSecrets"
+	OpInspectAttempt Op = "InspectAttempt"
 	OpDropAttempt    Op = "DropAttempt"
 	OpDeletePoint    Op = "DeletePoint"
 )
@@ -23,8 +24,8 @@ const (
 // Work names one piece of target work of an object.
 type Work struct {
 	Op Op
-	// Arg tells apart several of one kind: the backup of a DropAttempt, the
-	// backups of a Finalize.
+	// Arg tells apart several of one kind: the backup of an InspectAttempt or a
+	// DropAttempt, the backups of a Finalize.
 	Arg string
 }
 
@@ -34,7 +35,8 @@ type BackupRef struct{ Volume, Backup string }
 // Order asks for a piece of work.
 type Order struct {
 	Work
-	// Backups are what DropAttempt and DeletePoint remove.
+	// Backups are what InspectAttempt looks at, and DropAttempt and DeletePoint
+	// remove.
 	Backups []BackupRef
 }
 

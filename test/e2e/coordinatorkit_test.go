@@ -174,9 +174,9 @@ func (w *world) requireWholeOnce(b *v1alpha1.VMBackup) {
 	}
 }
 
-// change writes fresh random data onto a disk of a quiet, running VM and
+// rewritten writes fresh random data onto a disk of a quiet, running VM and
 // returns the disk's hash.
-func (w *world) change(vm, disk string, offset, length int64, seed int) string {
+func (w *world) rewritten(vm, disk string, offset, length int64, seed int) string {
 	w.t.Helper()
 	w.guest("fill", vm, "--disk", disk, "--offset", fmt.Sprint(offset), "--length", fmt.Sprint(length), "--seed", fmt.Sprint(seed))
 	return w.guest("hash", vm, "--disk", disk)

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -381,4 +382,22 @@ func readyWords(t testing.TB, object client.Object) (reason, message string) {
 	}
 	require.Len(t, c, 2, "%T %s has no condition Ready", object, object.GetName())
 	return c[0], c[1]
+}
+
+// conditionText is the message of a condition, "" when there is none.
+func conditionText(conditions []metav1.Condition, kind string) string {
+	if c := meta.FindStatusCondition(conditions, kind); c != nil {
+		return c.Message
+	}
+	return ""
+}
+
+// documents lists the documents of a point on the target.
+func (w *world) documents(point string) (files []string) {
+	for _, f := range w.onTarget() {
+		if strings.HasPrefix(f, "hayloft/points/"+w.ns+"/"+point+"-") {
+			files = append(files, f)
+		}
+	}
+	return files
 }

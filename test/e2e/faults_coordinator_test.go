@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,7 +24,7 @@ func TestCoordinatorKilledAtEachStep(t *testing.T) {
 	sums := map[string]string{} // point -> hash of the disk when it was cut
 	var points []string
 	point := func(name string, k int) {
-		sums[name] = w.change("vm", "root", int64(k%3)*2*mib, mib, k)
+		sums[name] = w.rewritten("vm", "root", int64(k%3)*2*mib, mib, k)
 		w.backup(name, "vm")
 	}
 
@@ -183,7 +182,7 @@ func (w *stepWalk) run(k int, s steps) (killedAt string) {
 	w.settle(s.what, func() (bool, string) { return s.done(k) })
 	for _, r := range w.proxy.Writes() {
 		if r.Interrupted {
-			killedAt = string(moment) + " " + describe(r)
+			killedAt = string(moment) + " " + stepName(r)
 		}
 	}
 	return killedAt
@@ -218,25 +217,27 @@ func isStep(r harness.Request) bool {
 func (w *stepWalk) written() (list []string) {
 	for _, r := range w.proxy.Writes() {
 		if isStep(r) {
-			list = append(list, describe(r))
+			list = append(list, stepName(r))
 		}
 	}
 	return list
 }
 
-// describe is a request's method and kind, without names.
-func describe(r harness.Request) string {
+// stepName is a request's method and kind, without names.
+func stepName(r harness.Request) string {
 	parts := strings.Split(strings.Trim(r.Path, "/"), "/")
-	if i := slices.Index(parts, "namespaces"); i >= 0 && i+2 < len(parts) {
-		parts = parts[i+1:]
-	} else {
-		parts = parts[2:] // of a cluster-wide kind, such as a PersistentVolume
+	kind := 2 // api/v1/persistentvolumes
+	if parts[0] == "apis" {
+		kind = 3 // apis/group/version/kind
 	}
-	kind := parts[1]
+	if len(parts) > kind+2 && parts[kind] == "namespaces" {
+		kind += 2
+	}
+	name := parts[min(kind, len(parts)-1)]
 	if parts[len(parts)-1] == "status" {
-		kind += "/status"
+		name += "/status"
 	}
-	return r.Method + " " + kind
+	return r.Method + " " + name
 }
 
 func (w *world) backupReady(name string) (bool, string) {

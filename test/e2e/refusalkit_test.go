@@ -164,10 +164,13 @@ func (w *world) staticClaim(name string, source corev1.PersistentVolumeSource) {
 	pv.Spec = corev1.PersistentVolumeSpec{
 		Capacity: size, AccessModes: access, VolumeMode: &block, PersistentVolumeSource: source,
 		PersistentVolumeReclaimPolicy: corev1.PersistentVolumeReclaimRetain,
-		ClaimRef:                      &corev1.ObjectReference{Namespace: w.ns, Name: name},
 	}
 	w.mustMake(pv)
 	w.t.Cleanup(func() { require.NoError(w.t, client.IgnoreNotFound(w.c.Delete(cleanUp(w.t), pv))) })
+	w.eventually("volume "+pv.Name+" to be available", func() (bool, string) {
+		err := w.c.Get(w.ctx, client.ObjectKeyFromObject(pv), pv)
+		return err == nil && pv.Status.Phase == corev1.VolumeAvailable, string(pv.Status.Phase)
+	})
 	c := &corev1.PersistentVolumeClaim{}
 	c.Namespace, c.Name = w.ns, name
 	c.Spec = corev1.PersistentVolumeClaimSpec{
