@@ -167,8 +167,8 @@ func restConfig(kubeconfig string) (*rest.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("finding the API server (--kubeconfig %q): %w", kubeconfig, err)
 	}
-	// The API server's priority and fairness is the limit that counts; the
-	// client's own default of 20 a second would delay claims.
-	config.QPS, config.Burst = 100, 200
+	// The API server's priority and fairness is the limit that counts; one of
+	// the client's own would delay claims, and heartbeats until they are late.
+	config.QPS = -1
 	return config, nil
 }

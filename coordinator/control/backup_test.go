@@ -109,6 +109,7 @@ func TestFailedAttemptIsDroppedAndTriedAgain(t *testing.T) {
 	w.cut(b, session)
 	first := w.awaitJob("backup", b.UID, "root", 1)
 	w.claim(first, session)
+	w.fake.fail("inspectBackups", &protocol.Error{Reason: protocol.InProgress, Message: "it is not complete", Transient: true})
 	w.failJob(first, v1alpha1.ReasonTransferLost, "the process is gone", true)
 	second := w.awaitJob("backup", b.UID, "root", 2)
 	require.NotEqual(t, first.Spec.Backup.Backup, second.Spec.Backup.Backup, "an attempt's name is used once")
@@ -117,6 +118,25 @@ func TestFailedAttemptIsDroppedAndTriedAgain(t *testing.T) {
 	w.upload(b, "data", 1, session)
 	w.awaitBackup(b, v1alpha1.BackupReady)
 	require.Equal(t, []string{names.Backup(b.UID, "root", 1)}, w.fake.called("dropAttempt"))
+}
+
+// An attempt whose end nobody saw is looked for on the target, and taken over
+// if it is whole.
+func TestLostAttemptThatIsWholeIsTakenOver(t *testing.T) {
+	w := newWorld(t)
+	w.start("one")
+	session, _ := w.session("n1")
+	w.vm("web")
+	b := w.backup("p1", "web", w.target("s3").Name)
+	w.cut(b, session)
+	first := w.awaitJob("backup", b.UID, "root", 1)
+	w.claim(first, session)
+	w.failJob(first, v1alpha1.ReasonTransferLost, "the process is gone", true)
+	w.upload(b, "data", 1, session)
+	w.awaitBackup(b, v1alpha1.BackupReady)
+	require.EqualValues(t, 1, b.Status.Disks[0].Attempt)
+	require.Equal(t, []string{"1"}, w.fake.called("inspectBackups"), "one disk, once")
+	require.Empty(t, w.fake.called("dropAttempt"))
 }
 
 func TestFailedPointLeavesNothing(t *testing.T) {

@@ -119,6 +119,16 @@ func work(op Op, arg string, s WorkState) func(*BackupView) {
 	return func(v *BackupView) { v.Work[Work{Op: op, Arg: arg}] = s }
 }
 
+// looked is how the look for an attempt on the target ended; reason "" is that
+// it is whole.
+func looked(disk string, attempt int32, reason string) func(*BackupView) {
+	s := WorkState{Tries: 1, Ended: now}
+	if reason != "" {
+		s.FirstFailed, s.Err = now, &WorkError{Reason: reason, Message: disk + " is not whole"}
+	}
+	return work(OpInspectAttempt, names.Backup(uid, disk, attempt), s)
+}
+
 func bad(transient bool, since time.Duration) WorkState {
 	return WorkState{Tries: 1, Ended: now, FirstFailed: now.Add(-since), Err: &WorkError{Reason: "Unreachable", Message: "connection refused", Transient: transient}}
 }
@@ -146,7 +156,7 @@ func told(a Actions) []string {
 	}
 	for _, o := range a.Start {
 		line := "start " + string(o.Op)
-		if o.Op == OpDropAttempt {
+		if o.Op == OpDropAttempt || o.Op == OpInspectAttempt {
 			line += " " + strings.TrimPrefix(o.Arg, "hl-"+string(uid)+"-")
 		}
 		if o.Op == OpDeletePoint {

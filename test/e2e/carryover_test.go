@@ -10,11 +10,9 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	kubevirt "kubevirt.io/api/core/v1"
-	cdi "kubevirt.io/containerized-data-importer-api/pkg/apis/core/v1beta1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"hayloft.dev/pkg/api/v1alpha1"
@@ -108,10 +106,11 @@ func (w *world) everything(vm *kubevirt.VirtualMachine) {
 	vm.Spec.Instancetype = &kubevirt.InstancetypeMatcher{Name: w.ns + "-type", RevisionName: "type-rev"}
 	vm.Spec.Preference = &kubevirt.PreferenceMatcher{Name: w.ns + "-preference", RevisionName: "preference-rev"}
 	root := w.blockClaim(vm.Name + "-root")
-	vm.Spec.DataVolumeTemplates = []kubevirt.DataVolumeTemplateSpec{{
-		ObjectMeta: metav1.ObjectMeta{Name: root.Name},
-		Spec:       cdi.DataVolumeSpec{Source: &cdi.DataVolumeSource{Blank: &cdi.DataVolumeBlankImage{}}, PVC: &root.Spec},
-	}}
+	dataVolumes := words([]any{map[string]any{
+		"metadata": map[string]any{"name": root.Name},
+		"spec":     map[string]any{"source": map[string]any{"blank": map[string]any{}}, "pvc": root.Spec},
+	}})
+	require.NoError(w.t, json.Unmarshal([]byte(dataVolumes), &vm.Spec.DataVolumeTemplates))
 
 	vm.Spec.Template.ObjectMeta.Labels = map[string]string{"kubevirt.io/vm": vm.Name, "tier": "front"}
 	spec := &vm.Spec.Template.Spec
@@ -170,10 +169,9 @@ func (w *world) restoreRunning(name, vm string, keepMACs bool) *kubevirt.Virtual
 	r.Spec.Backup, r.Spec.NewVM, r.Spec.KeepMACAddresses = "point", vm, keepMACs
 	w.mustMake(r)
 	notes := strings.Join(w.awaitRestore(name, v1alpha1.RestoreReady).Status.Notes, "\n")
-	for _, said := range []string{"revision type-rev was dropped", "revision preference-rev was dropped", "2 Secrets and ConfigMaps"} {
-		_ = said
+	for _, said := range []string{"revision type-rev was dropped", "revision preference-rev was dropped", "own copies of 3 Secrets and ConfigMaps", "first-boot"} {
+		require.Contains(w.t, notes, said)
 	}
-	w.t.Log(notes)
 	w.awaitRunning(vm)
 	made := &kubevirt.VirtualMachine{}
 	require.NoError(w.t, w.c.Get(w.ctx, client.ObjectKey{Namespace: w.ns, Name: vm}, made))

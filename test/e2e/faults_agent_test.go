@@ -79,6 +79,15 @@ func killedInRestore(t *testing.T, s *harness.Stack) {
 	w.awaitBackup("point", v1alpha1.BackupReady)
 	w.restore("r", "point", "copy")
 	job := w.awaitTransfer("restore")
+	w.eventually("every replica to restore", func() (bool, string) {
+		replicas, err := w.engineOfVolume(job.Spec.Restore.Volume).RestoreStatus(w.ctx)
+		for _, r := range replicas {
+			if r.Current != job.Spec.Restore.Backup {
+				return false, words(replicas)
+			}
+		}
+		return err == nil && len(replicas) == 2, words(replicas)
+	})
 	w.agents[job.Spec.NodeName].Kill(t)
 
 	r := w.awaitRestore("r", v1alpha1.RestoreReady)
@@ -202,8 +211,13 @@ func (w *world) enginePID(claim string) int {
 // engineOf speaks to a claim's engine as an agent does.
 func (w *world) engineOf(claim string) *engine.Engine {
 	w.t.Helper()
+	return w.engineOfVolume(w.volumeOf(claim))
+}
+
+func (w *world) engineOfVolume(volume string) *engine.Engine {
+	w.t.Helper()
 	a := &attach.Attacher{Client: w.c, Namespace: harness.LonghornNamespace}
-	loc, err := a.Locate(w.ctx, w.volumeOf(claim))
+	loc, err := a.Locate(w.ctx, volume)
 	require.NoError(w.t, err)
 	return engine.Open(engine.Address{Volume: loc.Volume, Instance: loc.Engine, Addr: loc.Address})
 }

@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"os"
 	"syscall"
 	"testing"
 	"time"
@@ -61,6 +62,10 @@ func forgottenBackup(t *testing.T, s *harness.Stack, fenced bool) {
 	w.sameDisks(w.awaitRestore("r", v1alpha1.RestoreReady), sums)
 	w.nothingLeft()
 
+	// The killed process's lock would stand for 150 s, and the deletion wait.
+	for _, lock := range w.volumeFiles(volume, ".lck") {
+		require.NoError(t, os.Remove(lock))
+	}
 	w.deletePoint("point")
 	require.Empty(t, w.volumeFiles(volume, ".blk"))
 	require.Empty(t, w.backupConfig(volume, job.Spec.Backup.Backup))
