@@ -108,11 +108,22 @@ func (r *restores) view(ctx context.Context, s *v1alpha1.VMRestore, jobs []v1alp
 	return v, err
 }
 
+// backup is the point to restore. Before a restore is refused because of it, it
+// is read live: the point may have become Ready a moment ago.
 func (r *restores) backup(ctx context.Context, s *v1alpha1.VMRestore) (*v1alpha1.VMBackup, error) {
 	b := &v1alpha1.VMBackup{}
 	ok, err := r.get(ctx, s.Namespace, s.Spec.Backup, b)
 	if err != nil || !ok {
 		return nil, err
+	}
+	if s.Status.BackupUID == "" && b.Status.Phase != v1alpha1.BackupReady {
+		err := r.live.Get(ctx, client.ObjectKeyFromObject(b), b)
+		if apierrors.IsNotFound(err) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading VMBackup %s: %w", s.Spec.Backup, err)
+		}
 	}
 	return b, nil
 }
