@@ -4,6 +4,10 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
+# One set of build flags for everything but what needs cgo (the engine, the
+# race detector), so that packages are compiled once.
+export CGO_ENABLED := 0
+
 BIN := $(CURDIR)/bin
 LOCAL := $(BIN)/local
 TOOLS := $(BIN)/tools
@@ -39,8 +43,9 @@ down: ## end the local stack
 
 .PHONY: test
 test: deps build race local ## all tests, on real parts, with the race detector
-	go test -race -timeout 25m ./...
-	cd deploy/local && go test -race -timeout 15m $$(go list ./... | grep -v '/kube$$')
+	CGO_ENABLED=1 go test -race -timeout 25m $$(go list ./... | grep -v -e '/test/e2e$$' -e '/test/bench$$')
+	cd deploy/local && CGO_ENABLED=1 go test -race -timeout 15m $$(go list ./... | grep -v '/kube$$')
+	CGO_ENABLED=1 go test -race -timeout 30m -parallel 2 ./test/e2e
 
 .PHONY: bench
 bench: deps build local ## the figures, side by side with the bare engine
@@ -50,16 +55,16 @@ bench: deps build local ## the figures, side by side with the bare engine
 
 .PHONY: build
 build: ## the programs: bin/agent, bin/coordinator, bin/targetio, bin/hayloft
-	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X hayloft.dev/pkg/version.Version=$(VERSION)" -o $(BIN)/agent ./agent
-	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X hayloft.dev/pkg/version.Version=$(VERSION)" -o $(BIN)/coordinator ./coordinator
-	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X hayloft.dev/pkg/version.Version=$(VERSION)" -o $(BIN)/targetio ./coordinator/targetio
-	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X hayloft.dev/pkg/version.Version=$(VERSION)" -o $(BIN)/hayloft ./cli
+	go build -ldflags "-s -w -X hayloft.dev/pkg/version.Version=$(VERSION)" -o $(BIN)/agent ./agent
+	go build -ldflags "-s -w -X hayloft.dev/pkg/version.Version=$(VERSION)" -o $(BIN)/coordinator ./coordinator
+	go build -ldflags "-s -w -X hayloft.dev/pkg/version.Version=$(VERSION)" -o $(BIN)/targetio ./coordinator/targetio
+	go build -ldflags "-s -w -X hayloft.dev/pkg/version.Version=$(VERSION)" -o $(BIN)/hayloft ./cli
 
 .PHONY: race
 race: ## the programs with the race detector, for tests: bin/race
-	go build -race -o $(BIN)/race/agent ./agent
-	go build -race -o $(BIN)/race/coordinator ./coordinator
-	go build -race -o $(BIN)/race/targetio ./coordinator/targetio
+	CGO_ENABLED=1 go build -race -o $(BIN)/race/agent ./agent
+	CGO_ENABLED=1 go build -race -o $(BIN)/race/coordinator ./coordinator
+	CGO_ENABLED=1 go build -race -o $(BIN)/race/targetio ./coordinator/targetio
 
 .PHONY: local
 local: $(LOCAL)/longhorn $(LOCAL)/versitygw $(LOCAL)/kube $(LOCAL)/crds ## what the local stack is made of: bin/local
@@ -67,7 +72,7 @@ local: $(LOCAL)/longhorn $(LOCAL)/versitygw $(LOCAL)/kube $(LOCAL)/crds ## what 
 	go build -o $(LOCAL)/demo ./test/demo
 
 $(LOCAL)/longhorn: deploy/local/engine/go.mod deploy/local/engine/go.sum | deps
-	cd deploy/local/engine && go build -o $@ github.com/longhorn/longhorn-engine
+	cd deploy/local/engine && CGO_ENABLED=1 go build -o $@ github.com/longhorn/longhorn-engine
 
 $(LOCAL)/versitygw: Makefile
 	GOBIN=$(LOCAL) go install $(VERSITYGW)
@@ -79,7 +84,7 @@ $(LOCAL)/crds: deploy/local/go.mod $(wildcard deploy/local/crds/gather/*.go)
 	touch $@
 
 $(LOCAL)/kube: deploy/local/go.mod deploy/local/go.sum $(wildcard deploy/local/kube/*.go deploy/local/crds/*.go)
-	cd deploy/local && CGO_ENABLED=0 go build -ldflags "$(KUBE_LDFLAGS)" -o $@ ./kube
+	cd deploy/local && go build -ldflags "$(KUBE_LDFLAGS)" -o $@ ./kube
 
 # System packages: name and the file that shows that it is there.
 DEPS := libqcow-dev:/usr/include/libqcow.h qemu-utils:/usr/bin/qemu-img e2fsprogs:/sbin/mke2fs gcc:/usr/bin/gcc libc6-dev:/usr/include/stdlib.h
