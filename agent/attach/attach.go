@@ -86,6 +86,9 @@ func (a *Attacher) Running(ctx context.Context, volume, ticketID string, fe Fron
 	if err := a.awaitSatisfied(ctx, t); err != nil {
 		return Location{}, t, err
 	}
+	if err := a.awaitAttached(ctx, volume); err != nil {
+		return Location{}, t, err
+	}
 	loc, err := a.awaitEngine(ctx, volume)
 	return loc, t, err
 }
@@ -106,6 +109,17 @@ func (a *Attacher) DropOwn(ctx context.Context, volume string) error {
 		return err
 	}
 	return a.drop(ctx, volume, ownTickets(va, "")...)
+}
+
+// awaitAttached waits until the volume itself is attached and meant to stay so.
+// A ticket that comes while an earlier one's detaching is under way can be
+// called satisfied by a controller that has not seen the volume go yet.
+func (a *Attacher) awaitAttached(ctx context.Context, volume string) error {
+	var list longhorn.VolumeList
+	return a.await(ctx, volume, &list, "volume "+volume+" to be attached", func(o client.Object) (bool, error) {
+		v := o.(*longhorn.Volume)
+		return v.Status.State == longhorn.VolumeStateAttached && v.Spec.NodeID != "" && v.Spec.NodeID == v.Status.CurrentNodeID, nil
+	})
 }
 
 // AwaitDetached waits until Longhorn says that the volume is detached.

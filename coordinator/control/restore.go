@@ -78,7 +78,7 @@ func (r *restores) view(ctx context.Context, s *v1alpha1.VMRestore, jobs []v1alp
 		return v, nil
 	}
 	var err error
-	if v.Backup, err = r.backup(ctx, s); err != nil {
+	if v.Backup, err = r.backup(ctx, s, v.Work); err != nil {
 		return v, err
 	}
 	if v.Backup != nil {
@@ -108,22 +108,24 @@ func (r *restores) view(ctx context.Context, s *v1alpha1.VMRestore, jobs []v1alp
 	return v, err
 }
 
-// backup is the point to restore. Before a restore is refused because of it, it
-// is read live: the point may have become Ready a moment ago.
-func (r *restores) backup(ctx context.Context, s *v1alpha1.VMRestore) (*v1alpha1.VMBackup, error) {
+// backup is the point to restore. Until its document is being read it is read
+// live: it may have become Ready, or may be being deleted, since a moment ago.
+func (r *restores) backup(ctx context.Context, s *v1alpha1.VMRestore, work plan.Works) (*v1alpha1.VMBackup, error) {
 	b := &v1alpha1.VMBackup{}
-	ok, err := r.get(ctx, s.Namespace, s.Spec.Backup, b)
-	if err != nil || !ok {
-		return nil, err
+	_, reading := work[plan.Work{Op: plan.OpReadDocument}]
+	if reading || len(s.Status.Disks) > 0 {
+		ok, err := r.get(ctx, s.Namespace, s.Spec.Backup, b)
+		if err != nil || !ok {
+			return nil, err
+		}
+		return b, nil
 	}
-	if s.Status.BackupUID == "" && b.Status.Phase != v1alpha1.BackupReady {
-		err := r.live.Get(ctx, client.ObjectKeyFromObject(b), b)
-		if apierrors.IsNotFound(err) {
-			return nil, nil
-		}
-		if err != nil {
-			return nil, fmt.Errorf("reading VMBackup %s: %w", s.Spec.Backup, err)
-		}
+	err := r.live.Get(ctx, client.ObjectKey{Namespace: s.Namespace, Name: s.Spec.Backup}, b)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading VMBackup %s: %w", s.Spec.Backup, err)
 	}
 	return b, nil
 }
@@ -241,7 +243,8 @@ func (r *restores) made(ctx context.Context, s *v1alpha1.VMRestore) (plan.Made, 
 		if err == nil {
 			m.Volumes[d.Volume] = plan.ObjectFact{
 				UID: pv.UID, Owned: owned(&pv, s.UID), Created: pv.CreationTimestamp.Time,
-				Seen: pv.Status.Phase == corev1.VolumeAvailable || pv.Status.Phase == corev1.VolumeBound,
+				Seen:  pv.Status.Phase == corev1.VolumeAvailable || pv.Status.Phase == corev1.VolumeBound,
+				Bound: pv.Status.Phase == corev1.VolumeBound,
 			}
 		}
 		var claim corev1.PersistentVolumeClaim
@@ -251,7 +254,7 @@ func (r *restores) made(ctx context.Context, s *v1alpha1.VMRestore) (plan.Made, 
 		}
 		if err == nil {
 			m.Claims[d.Claim] = plan.ObjectFact{
-				UID: claim.UID, Owned: owned(&claim, s.UID),
+				UID: claim.UID, Owned: owned(&claim, s.UID), Created: claim.CreationTimestamp.Time,
 				Bound: claim.Status.Phase == corev1.ClaimBound && claim.Spec.VolumeName == d.Volume,
 				Lost:  claim.Status.Phase == corev1.ClaimLost,
 			}
@@ -306,6 +309,11 @@ func (r *restores) act(ctx context.Context, s *v1alpha1.VMRestore, v plan.Restor
 			return 0, fmt.Errorf("deleting volume %s of a failed attempt: %w", d.Name, err)
 		}
 	}
+	for _, name := range in.TouchClaims {
+		if err := r.touch(ctx, s.Namespace, name, v.Made.Claims[name].UID); err != nil {
+			return 0, err
+		}
+	}
 	for _, o := range in.Start {
 		r.start(ctx, s.DeepCopy(), v, o)
 	}
@@ -333,6 +341,20 @@ func (r *restores) act(ctx context.Context, s *v1alpha1.VMRestore, v plan.Restor
 		return 0, nil
 	}
 	return after, nil
+}
+
+// annotationTouched says when a claim was last touched.
+const annotationTouched = "hayloft.dev/touched"
+
+func (r *restores) touch(ctx context.Context, namespace, name string, uid types.UID) error {
+	body := fmt.Sprintf(`{"metadata":{"uid":%q,"annotations":{%q:%q}}}`, uid, annotationTouched, time.Now().UTC().Format(time.RFC3339Nano))
+	claim := &corev1.PersistentVolumeClaim{}
+	claim.Namespace, claim.Name = namespace, name
+	err := r.client.Patch(ctx, claim, client.RawPatch(types.MergePatchType, []byte(body)))
+	if client.IgnoreNotFound(err) != nil && !apierrors.IsConflict(err) {
+		return fmt.Errorf("touching claim %s: %w", name, err)
+	}
+	return nil
 }
 
 func (r *restores) write(ctx context.Context, s *v1alpha1.VMRestore, in plan.RestoreIntent) (wrote bool, later time.Duration, err error) {

@@ -34,17 +34,29 @@ func (r *backups) source(ctx context.Context, b *v1alpha1.VMBackup) (*plan.Sourc
 	if err := g.Wait(); err != nil || vm == nil {
 		return nil, err
 	}
-	var claims corev1.PersistentVolumeClaimList
-	if err := r.cache.List(ctx, &claims, client.InNamespace(b.Namespace)); err != nil {
-		return nil, fmt.Errorf("listing the claims in namespace %s: %w", b.Namespace, err)
+	out, err := r.resolve(ctx, r.cache, b.Namespace, vm, vmi)
+	if err == nil && len(out.Refusals) > 0 {
+		// The cache may not show yet that a claim is bound, say.
+		out, err = r.resolve(ctx, r.live, b.Namespace, vm, vmi)
 	}
-	contents, refusals := vmspec.Inspect(vm, vmi, claims.Items)
-	storage, err := r.storage(ctx, b.Namespace, contents.Disks)
 	if err != nil {
 		return nil, err
 	}
-	out := plan.Resolve(vm.GetUID(), contents, refusals, storage)
 	return &out, nil
+}
+
+// resolve finds the VM's disks by what from says of its storage.
+func (r *backups) resolve(ctx context.Context, from client.Reader, namespace string, vm, vmi *unstructured.Unstructured) (plan.Source, error) {
+	var claims corev1.PersistentVolumeClaimList
+	if err := from.List(ctx, &claims, client.InNamespace(namespace)); err != nil {
+		return plan.Source{}, fmt.Errorf("listing the claims in namespace %s: %w", namespace, err)
+	}
+	contents, refusals := vmspec.Inspect(vm, vmi, claims.Items)
+	storage, err := r.storage(ctx, from, namespace, contents.Disks)
+	if err != nil {
+		return plan.Source{}, err
+	}
+	return plan.Resolve(vm.GetUID(), contents, refusals, storage), nil
 }
 
 // read returns an object live, nil when it or its kind does not exist.
@@ -64,11 +76,15 @@ func (c *Controller) read(ctx context.Context, kind schema.GroupVersionKind, nam
 // get reads an object from the cache, and live when the cache does not have it
 // (yet); it tells whether there is one.
 func (c *Controller) get(ctx context.Context, namespace, name string, o client.Object) (bool, error) {
-	key := client.ObjectKey{Namespace: namespace, Name: name}
-	err := c.cache.Get(ctx, key, o)
-	if apierrors.IsNotFound(err) {
-		err = c.live.Get(ctx, key, o)
+	ok, err := getFrom(ctx, c.cache, namespace, name, o)
+	if err != nil || ok {
+		return ok, err
 	}
+	return getFrom(ctx, c.live, namespace, name, o)
+}
+
+func getFrom(ctx context.Context, from client.Reader, namespace, name string, o client.Object) (bool, error) {
+	err := from.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, o)
 	if apierrors.IsNotFound(err) {
 		return false, nil
 	}
@@ -79,14 +95,14 @@ func (c *Controller) get(ctx context.Context, namespace, name string, o client.O
 }
 
 // storage follows each disk's claim to its Longhorn volume.
-func (r *backups) storage(ctx context.Context, namespace string, disks []vmspec.Disk) (plan.Storage, error) {
+func (r *backups) storage(ctx context.Context, from client.Reader, namespace string, disks []vmspec.Disk) (plan.Storage, error) {
 	s := plan.Storage{
 		Claims: map[string]*corev1.PersistentVolumeClaim{}, Volumes: map[string]*corev1.PersistentVolume{},
 		Longhorn: map[string]*longhorn.Volume{}, Images: map[string]*longhorn.BackingImage{},
 	}
 	for _, d := range disks {
 		claim := &corev1.PersistentVolumeClaim{}
-		if ok, err := r.get(ctx, namespace, d.Claim, claim); err != nil || !ok {
+		if ok, err := getFrom(ctx, from, namespace, d.Claim, claim); err != nil || !ok {
 			if err != nil {
 				return s, err
 			}
@@ -97,7 +113,7 @@ func (r *backups) storage(ctx context.Context, namespace string, disks []vmspec.
 			continue
 		}
 		pv := &corev1.PersistentVolume{}
-		if ok, err := r.get(ctx, "", claim.Spec.VolumeName, pv); err != nil || !ok {
+		if ok, err := getFrom(ctx, from, "", claim.Spec.VolumeName, pv); err != nil || !ok {
 			if err != nil {
 				return s, err
 			}
@@ -108,7 +124,7 @@ func (r *backups) storage(ctx context.Context, namespace string, disks []vmspec.
 			continue
 		}
 		vol := &longhorn.Volume{}
-		if ok, err := r.get(ctx, r.LonghornNamespace, pv.Spec.CSI.VolumeHandle, vol); err != nil || !ok {
+		if ok, err := getFrom(ctx, from, r.LonghornNamespace, pv.Spec.CSI.VolumeHandle, vol); err != nil || !ok {
 			if err != nil {
 				return s, err
 			}

@@ -72,7 +72,7 @@ type ObjectFact struct {
 	UID types.UID
 	// Owned: it carries this restore's label.
 	Owned bool
-	// Bound and Lost are of claims.
+	// Bound is of claims and PersistentVolumes, Lost of claims.
 	Bound, Lost bool
 	// Seen is of PersistentVolumes: the volume controller has looked at it.
 	Seen    bool
@@ -94,6 +94,9 @@ type RestoreIntent struct {
 	Create []client.Object
 	// DeleteVolumes are Longhorn volumes of attempts that failed.
 	DeleteVolumes []DeleteVolume
+	// TouchClaims are claims to change in a way that means nothing, so that the
+	// volume controller looks at them.
+	TouchClaims []string
 	// Clean asks for everything labelled with this restore to be removed.
 	Clean bool
 }
@@ -176,7 +179,7 @@ func (p *restorePlan) pending() {
 	case b == nil || (reading && b.UID != p.st.BackupUID):
 		p.fail("", ReasonBackupNotFound, fmt.Sprintf("there is no VMBackup %q in namespace %s (spec.backup)", spec.Backup, p.v.Restore.Namespace))
 		return
-	case !reading && !b.DeletionTimestamp.IsZero():
+	case !p.asked(OpReadDocument) && !b.DeletionTimestamp.IsZero():
 		p.fail("", ReasonBackupDeleting, fmt.Sprintf("VMBackup %s (spec.backup) is being deleted: choose another", spec.Backup))
 		return
 	case !reading && b.Status.Phase != v1alpha1.BackupReady:
@@ -191,6 +194,11 @@ func (p *restorePlan) pending() {
 		p.st.BackupUID, p.st.StartedAt, p.st.Phase = b.UID, &now, v1alpha1.RestorePending
 		p.a.AddFinalizer = true
 		p.a.tell("Started", fmt.Sprintf("restoring VMBackup %s to new VM %s", spec.Backup, spec.NewVM))
+		// The point is looked at once more when the mark stands: a deletion that
+		// began before has not seen it, one that begins later waits for it.
+		p.working("reading the point's document on target %s", b.Spec.Target)
+		p.a.again(0)
+		return
 	}
 	p.working("reading the point's document on target %s", b.Spec.Target)
 	if !p.read() {
@@ -212,6 +220,12 @@ func (p *restorePlan) pending() {
 		return
 	}
 	p.begin()
+}
+
+// asked: this leader has had a piece of work done, or begun.
+func (p *restorePlan) asked(op Op) bool {
+	_, known := p.v.Work[Work{Op: op}]
+	return known
 }
 
 func (p *restorePlan) work(op Op) (outcome, *WorkError) {

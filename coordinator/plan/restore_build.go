@@ -179,6 +179,11 @@ func (p *restorePlan) buildClaim(d *v1alpha1.RestoreDisk) (wait, taken string) {
 		return "", fmt.Sprintf("PersistentVolumeClaim %s lost its volume", d.Claim)
 	case have.Bound:
 		return "", ""
+	case pv.Bound && remaining(p.v.Now, have.Created, touchAfter) == 0:
+		p.out.TouchClaims = append(p.out.TouchClaims, d.Claim)
+		p.a.again(touchAfter)
+	default:
+		p.a.again(touchAfter)
 	}
 	return "waiting for claim " + d.Claim + " to be bound", ""
 }
@@ -190,6 +195,11 @@ const (
 	settleTime = 2 * time.Second
 	settleLook = 50 * time.Millisecond
 )
+
+// touchAfter is how long a claim may lag behind its volume. Two workers of the
+// volume controller write the volume of a claim that names it; when the one that
+// has the claim loses, it leaves the claim until the next resync or change.
+const touchAfter = time.Second
 
 func (p *restorePlan) settled(pv ObjectFact) bool {
 	return !pv.Created.IsZero() && (pv.Seen || remaining(p.v.Now, pv.Created, settleTime) == 0)

@@ -128,6 +128,11 @@ func badRestore(v *RestoreView) {
 	v.Restore.Status = Restore(*v).Status
 }
 
+// marked has the point marked as being read, and nothing done yet.
+func marked(v *RestoreView) {
+	v.Restore.Status = Restore(*v).Status
+}
+
 func toldRestore(in RestoreIntent) []string {
 	out := told(in.Actions)
 	for _, o := range in.Create {
@@ -139,6 +144,9 @@ func toldRestore(in RestoreIntent) []string {
 			kind = "Claim"
 		}
 		out = append(out, "make "+kind)
+	}
+	for range in.TouchClaims {
+		out = append(out, "touch claim")
 	}
 	for range in.DeleteVolumes {
 		out = append(out, "delete volume")
@@ -163,8 +171,13 @@ func TestRestore(t *testing.T) {
 			view:  want(func(v *RestoreView) { v.Backup.Status.Phase = "Uploading" }),
 			phase: "Failed", ready: "False BackupNotReady", says: "is Uploading, not Ready", do: []string{"let go"},
 		},
-		"no target": {view: want(func(v *RestoreView) { v.Target = nil }), phase: "Failed", ready: "False TargetNotFound", do: []string{"let go"}},
-		"begins":    {view: want(), phase: "Pending", do: []string{"hold", "start ReadDocument"}},
+		"no target":      {view: want(func(v *RestoreView) { v.Target = nil }), phase: "Failed", ready: "False TargetNotFound", do: []string{"let go"}},
+		"begins":         {view: want(), phase: "Pending", do: []string{"hold"}},
+		"marked as read": {view: want(marked), phase: "Pending", do: []string{"start ReadDocument"}},
+		"backup being deleted before it was marked as read": {
+			view:  want(marked, func(v *RestoreView) { v.Backup.DeletionTimestamp = ago(0) }),
+			phase: "Pending", ready: "False BackupDeleting", do: []string{"clean"},
+		},
 		"backup being deleted after it was marked as read": {
 			view: want(hasRead, func(v *RestoreView) { v.Backup.DeletionTimestamp = ago(0) }), phase: "Pending", do: []string{"start InspectBackups"},
 		},
@@ -281,7 +294,15 @@ func TestRestore(t *testing.T) {
 			phase: "Building", ready: "False NameTaken", says: "web2-root exists already", do: []string{"drop jobs", "clean"},
 		},
 		"claim not bound yet": {view: want(bound, func(v *RestoreView) { v.Made.Claims["web2-root"] = ObjectFact{Owned: true} }), phase: "Building"},
-		"secrets first":       {view: want(bound, withSecrets), phase: "Building", do: []string{"start MakeSecrets"}},
+		"claim just made lags behind its volume": {
+			view:  want(bound, withVolumes(func(f *ObjectFact) { f.Bound = true }), unbound(now)),
+			phase: "Building",
+		},
+		"claim left unbound while its volume is bound": {
+			view:  want(bound, withVolumes(func(f *ObjectFact) { f.Bound = true }), unbound(now.Add(-touchAfter))),
+			phase: "Building", do: []string{"touch claim"},
+		},
+		"secrets first": {view: want(bound, withSecrets), phase: "Building", do: []string{"start MakeSecrets"}},
 		"secrets cannot be made": {
 			view: want(bound, withSecrets, func(v *RestoreView) {
 				v.Work[Work{Op: OpMakeSecrets}] = WorkState{Ended: now, FirstFailed: now, Err: &WorkError{Reason: "Mismatch", Message: "taken"}}
@@ -372,6 +393,13 @@ func withVolumes(change func(*ObjectFact)) func(*RestoreView) {
 			change(&f)
 			v.Made.Volumes[d.Volume] = f
 		}
+	}
+}
+
+// unbound: the claim of one disk is not bound.
+func unbound(created time.Time) func(*RestoreView) {
+	return func(v *RestoreView) {
+		v.Made.Claims["web2-root"] = ObjectFact{Owned: true, Created: created}
 	}
 }
 

@@ -67,10 +67,11 @@ func TestCarryOver(t *testing.T) {
 // of its TPM state.
 func (w *world) fullVM(name string) (state string) {
 	w.t.Helper()
-	for kind, object := range map[string]string{"VirtualMachineClusterInstancetype": "type", "VirtualMachineClusterPreference": "preference"} {
-		o := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{}}}
+	size := map[string]any{"cpu": map[string]any{"guest": int64(1)}, "memory": map[string]any{"guest": "64Mi"}}
+	for object, spec := range map[string]map[string]any{"type": size, "preference": {}} {
+		o := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
 		o.SetAPIVersion("instancetype.kubevirt.io/v1beta1")
-		o.SetKind(kind)
+		o.SetKind(map[string]string{"type": "VirtualMachineClusterInstancetype", "preference": "VirtualMachineClusterPreference"}[object])
 		o.SetName(w.ns + "-" + object)
 		w.mustMake(o)
 		w.mustMake(w.revision(object))

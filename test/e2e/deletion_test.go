@@ -18,16 +18,17 @@ import (
 )
 
 // TestKilledBackupsLeaveNoBlock: five backups of a VM. In two of them all agents
-// are killed and started again, in two the process of the replica that moves the
-// data is killed, in one the engine, three times. Four end Ready and one Failed.
-// When all points are deleted the target is empty.
+// are killed and started again, in one the engine is, in each of its attempts,
+// and in two the replica that moves the data. Four points end Ready and one
+// Failed. When all are deleted the target is empty.
 func TestKilledBackupsLeaveNoBlock(t *testing.T) {
 	w := deletionWorld(t)
 	w.runningVM("vm", 96*mib)
-	w.quietHashes("vm", "root")
 	sums := map[string]string{}
 	begin := func(k int) *v1alpha1.VMBackup {
 		name := fmt.Sprintf("point-%d", k)
+		w.awaitRunning("vm")
+		w.guest("quiet", "vm") // a VM whose engine died was started again, and writes
 		sums[name] = w.rewritten("vm", "root", 0, 64*mib, k)
 		return w.backup(name, "vm")
 	}
@@ -47,7 +48,6 @@ func TestKilledBackupsLeaveNoBlock(t *testing.T) {
 	}
 
 	b := begin(3)
-	w.awaitMoving(b, 1)
 	for attempt := 1; attempt <= 3; attempt++ {
 		w.awaitMoving(b, attempt)
 		require.NoError(t, syscall.Kill(w.enginePID("vm-root"), syscall.SIGKILL))
@@ -64,6 +64,8 @@ func TestKilledBackupsLeaveNoBlock(t *testing.T) {
 	require.Equal(t, v1alpha1.ReasonTransferLost, why.Reason, "%s", why.Message)
 	require.Empty(t, w.filesOf(b), "nothing but blocks that others share is left of it")
 
+	// The first of them leaves the volume with one replica, so the second one
+	// takes the engine down too.
 	for _, k := range []int{4, 5} {
 		b := begin(k)
 		job := w.awaitMoving(b, 1)

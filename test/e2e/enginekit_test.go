@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"context"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -50,9 +52,10 @@ type gate struct {
 
 	mu      sync.Mutex
 	begun   map[string]bool // configurations of backups that were written once, which says that they are in progress
-	written map[string]int  // data blocks -> how often each was written
+	written map[string]int  // path -> how often it was written
 	finals  func(*http.Request) bool
 	reads   func(*http.Request) bool
+	writes  func(*http.Request) bool
 	stopped map[string]int // path -> requests that were held or refused
 }
 
@@ -63,6 +66,8 @@ func (w *world) kitGate() *gate {
 	require.NoError(w.t, err)
 	g := &gate{begun: map[string]bool{}, written: map[string]int{}, stopped: map[string]int{}}
 	forward := httputil.NewSingleHostReverseProxy(server)
+	forward.ModifyResponse = g.answered
+	forward.ErrorLog = log.New(io.Discard, "", 0) // whoever is killed drops his requests
 	proxy := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if g.passes(r) {
 			forward.ServeHTTP(rw, r)
@@ -97,7 +102,7 @@ func (g *gate) passes(r *http.Request) bool {
 		}
 		g.begun[r.URL.Path] = true
 	case r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, ".blk"):
-		g.written[r.URL.Path]++
+		rule = g.writes
 	case r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, ".blk"):
 		rule = g.reads
 	}
@@ -105,11 +110,21 @@ func (g *gate) passes(r *http.Request) bool {
 	return rule == nil || rule(r)
 }
 
+// answered counts what the server has written.
+func (g *gate) answered(r *http.Response) error {
+	if r.Request.Method == http.MethodPut && r.StatusCode == http.StatusOK {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.written[r.Request.URL.Path]++
+	}
+	return nil
+}
+
 // open lets everything pass from now on.
 func (g *gate) open() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.finals, g.reads = nil, nil
+	g.finals, g.reads, g.writes = nil, nil, nil
 }
 
 // refuseFinals refuses, until the gate is opened, the write that makes a backup
@@ -139,6 +154,15 @@ func (g *gate) holdReads(after int) (release func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.reads = rule
+	return release
+}
+
+// holdWrites does so with writes of data blocks.
+func (g *gate) holdWrites(after int) (release func()) {
+	rule, release := g.hold(after)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.writes = rule
 	return release
 }
 
@@ -185,13 +209,13 @@ func (g *gate) stops(part string) (n int) {
 	return n
 }
 
-// writes counts the data blocks of a volume that were written, and how many of
-// these writes were repetitions.
-func (g *gate) writes(volume string) (all, again int) {
+// blockWrites counts the writes of a volume's data blocks, and how many of them
+// were repetitions.
+func (g *gate) blockWrites(volume string) (all, again int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for path, times := range g.written {
-		if strings.Contains(path, "/"+volume+"/") {
+		if strings.Contains(path, "/"+volume+"/") && strings.HasSuffix(path, ".blk") {
 			all += times
 			again += times - 1
 		}

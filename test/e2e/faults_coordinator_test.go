@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,9 +15,10 @@ import (
 )
 
 // TestCoordinatorKilledAtEachStep kills the only coordinator at its k-th write,
-// for every k of a backup, of a restore and of a deletion: at odd ones before
-// the API server hears of it, at even ones after it has done it. The next
-// process finishes what was begun, once and whole.
+// for every k of a backup, of a restore and of a deletion, before the API server
+// hears of it; then the next process at its first write, after the API server
+// has done it. So each step is cut off at both sides. The third process finishes
+// what was begun, once and whole.
 func TestCoordinatorKilledAtEachStep(t *testing.T) {
 	w := newStepWalk(t)
 	w.runningVM("vm", 16*mib)
@@ -67,11 +69,12 @@ func TestCoordinatorKilledAtEachStep(t *testing.T) {
 		done:  func(k int) (bool, string) { return w.pointGone(victim(k)) },
 	})
 
+	w.disarm()
 	w.deletePoints(points...)
 	w.awaitGone(points...)
 	w.nothingLeft()
 	w.requireEmptyTarget()
-	require.NotContains(t, w.victim.Log(t), "DATA RACE")
+	require.NotContains(t, w.victim().Log(t), "DATA RACE")
 }
 
 // TestLeaderKilledStandbyTakesOver: the leader dies in the middle of a backup's
@@ -107,7 +110,10 @@ type stepWalk struct {
 	*world
 	proxy      *harness.Proxy
 	kubeconfig string
-	victim     *harness.Program
+	again      bool // the next process is to be killed at its first step
+
+	mu      sync.Mutex // held while a process starts, which may write before we know it
+	process *harness.Program
 }
 
 func newStepWalk(t testing.TB) *stepWalk {
@@ -126,7 +132,15 @@ func newStepWalk(t testing.TB) *stepWalk {
 // container that is started again has, and so leads at once.
 func (w *stepWalk) start() {
 	w.t.Helper()
-	w.victim = w.startCoordinator("coordinator-1", harness.ProgramOptions{Kubeconfig: w.kubeconfig, Args: quickSweeps})
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.process = w.startCoordinator("coordinator-1", harness.ProgramOptions{Kubeconfig: w.kubeconfig, Args: quickSweeps})
+}
+
+func (w *stepWalk) victim() *harness.Program {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.process
 }
 
 // steps are a plan to be walked: what is done k times, each time with another
@@ -145,19 +159,20 @@ func (w *stepWalk) walk(s steps) {
 	began := time.Now()
 	for k := 1; k <= mostSteps; k++ {
 		if s.prepare != nil {
+			w.disarm()
 			s.prepare(k)
 			w.settle(s.what, func() (bool, string) { return true, "" })
 		}
-		killedAt := w.run(k, s)
+		killed := w.run(k, s)
 		if s.check != nil {
 			s.check(k)
 		}
-		if killedAt == "" {
+		if killed == "" {
 			w.t.Logf("%s: killed at each of %d steps in %s; undisturbed it writes: %s",
 				s.what, k-1, time.Since(began).Round(time.Second), strings.Join(w.written(), ", "))
 			return
 		}
-		w.t.Logf("%s: killed at step %d: %s", s.what, k, killedAt)
+		w.t.Logf("%s: step %d: killed %s", s.what, k, killed)
 	}
 	require.Failf(w.t, "no end", "a %s takes more than %d writes", s.what, mostSteps)
 }
@@ -165,27 +180,51 @@ func (w *stepWalk) walk(s steps) {
 // mostSteps bounds a walk: a plan that takes so many writes is broken.
 const mostSteps = 60
 
-// run does it once; it returns at which write the process was killed, "" if the
-// plan had no k-th one.
-func (w *stepWalk) run(k int, s steps) (killedAt string) {
+// run does it once; it returns where processes were killed, "" if the plan had
+// no k-th write.
+func (w *stepWalk) run(k int, s steps) string {
 	w.t.Helper()
-	moment := harness.BeforeWrite
-	if k%2 == 0 {
-		moment = harness.AfterWrite
-	}
 	w.proxy.Reset()
-	w.proxy.KillAt(w.t, k, moment, isStep, func() *harness.Program { return w.victim })
-	if !w.victim.Running() { // at a write after the former run had settled
-		w.start()
-	}
+	w.killAt(k, harness.BeforeWrite)
+	w.again = true
 	s.begin(k)
 	w.settle(s.what, func() (bool, string) { return s.done(k) })
+	w.again = false
+	var killed []string
 	for _, r := range w.proxy.Writes() {
-		if r.Interrupted {
-			killedAt = string(moment) + " " + stepName(r)
+		if r.Interrupted && r.Status == 0 {
+			killed = append(killed, "before "+stepName(r))
+		} else if r.Interrupted {
+			killed = append(killed, fmt.Sprintf("after %s (%d)", stepName(r), r.Status))
 		}
 	}
-	return killedAt
+	return strings.Join(killed, ", ")
+}
+
+// killAt has the coordinator killed at its k-th step from now.
+func (w *stepWalk) killAt(k int, moment harness.Moment) {
+	w.t.Helper()
+	w.proxy.KillAt(w.t, k, moment, isStep, w.victim)
+	w.keepRunning() // the former plan may have fired after its run had settled
+}
+
+// disarm lets the coordinator live.
+func (w *stepWalk) disarm() {
+	w.t.Helper()
+	w.proxy.InterruptAt(1, harness.BeforeWrite, func(harness.Request) bool { return false }, func() {})
+	w.keepRunning()
+}
+
+func (w *stepWalk) keepRunning() {
+	w.t.Helper()
+	if w.victim().Running() {
+		return
+	}
+	if w.again {
+		w.again = false
+		w.proxy.KillAt(w.t, 1, harness.AfterWrite, isStep, w.victim)
+	}
+	w.start()
 }
 
 // settle keeps a coordinator running until a condition holds and nothing is
@@ -193,9 +232,7 @@ func (w *stepWalk) run(k int, s steps) (killedAt string) {
 func (w *stepWalk) settle(what string, done func() (bool, string)) {
 	w.t.Helper()
 	w.eventually("the "+what+" to settle", func() (bool, string) {
-		if !w.victim.Running() {
-			w.start()
-		}
+		w.keepRunning()
 		if ok, said := done(); !ok {
 			return false, said
 		}

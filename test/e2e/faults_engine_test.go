@@ -26,6 +26,7 @@ func TestEngineFaults(t *testing.T) {
 	s := newStack(t)
 	t.Run("finished backup forgotten, agent frozen for less than its lease", func(t *testing.T) { forgottenBackup(t, s, false) })
 	t.Run("finished backup forgotten, agent frozen until another has the volume", func(t *testing.T) { forgottenBackup(t, s, true) })
+	t.Run("replica killed in the middle of its backup", func(t *testing.T) { replicaKilledInBackup(t, s) })
 	t.Run("complete too early, or never", func(t *testing.T) { falseComplete(t, s) })
 }
 
@@ -53,7 +54,7 @@ func forgottenBackup(t *testing.T, s *harness.Stack, fenced bool) {
 
 	b := w.awaitBackup("point", v1alpha1.BackupReady)
 	require.EqualValues(t, 1, b.Status.Disks[0].Attempt, "the finished attempt was found on the target")
-	all, again := g.writes(volume)
+	all, again := g.blockWrites(volume)
 	require.Zero(t, again, "blocks that were uploaded twice")
 	require.Equal(t, len(w.volumeFiles(volume, ".blk")), all)
 	require.Len(t, w.volumeFiles(volume, ".cfg"), 2, "the volume and one backup of it")
@@ -62,14 +63,50 @@ func forgottenBackup(t *testing.T, s *harness.Stack, fenced bool) {
 	w.sameDisks(w.awaitRestore("r", v1alpha1.RestoreReady), sums)
 	w.nothingLeft()
 
+	w.nothingAfterDeletion("point", volume)
+}
+
+// nothingAfterDeletion deletes the only point of a volume of which a process
+// was killed.
+func (w *world) nothingAfterDeletion(point, volume string) {
+	w.t.Helper()
 	// The killed process's lock would stand for 150 s, and the deletion wait.
 	for _, lock := range w.volumeFiles(volume, ".lck") {
-		require.NoError(t, os.Remove(lock))
+		require.NoError(w.t, os.Remove(lock))
 	}
-	w.deletePoint("point")
-	require.Empty(t, w.volumeFiles(volume, ".blk"))
-	require.Empty(t, w.backupConfig(volume, job.Spec.Backup.Backup))
+	w.deletePoint(point)
+	require.Empty(w.t, w.volumeFiles(volume, ".blk"))
+	require.Len(w.t, w.volumeFiles(volume, ".cfg"), 1, "of the volume, and none of a backup")
 	w.nothingLeft()
+}
+
+// replicaKilledInBackup: what its process had uploaded is not a backup, and is
+// not uploaded again by the next attempt, which another replica makes.
+func replicaKilledInBackup(t *testing.T, s *harness.Stack) {
+	w := kitWorld(t, s)
+	g := w.kitGate()
+	w.runningVM("vm", 48*mib)
+	sums := w.quietHashes("vm", "root")
+	volume := w.volumeOf("vm-root")
+	const before, threads = 6, 2 // blocks on the target, and in flight
+	release := g.holdWrites(before)
+	w.backupTo(g.target, "point", "vm")
+	job := w.awaitJob("backup", func(j v1alpha1.NodeJob) bool { return j.Status.Transfer != nil && j.Status.Transfer.Replica != "" })
+	w.eventually("the backup to stand in the middle", func() (bool, string) { return g.stops(".blk") >= threads, "not yet" })
+	require.NoError(t, syscall.Kill(w.replicaPID(volume, job.Status.Transfer.Replica), syscall.SIGKILL))
+	release()
+
+	b := w.awaitBackup("point", v1alpha1.BackupReady)
+	require.EqualValues(t, 2, b.Status.Disks[0].Attempt)
+	require.Empty(t, w.backupConfig(volume, job.Spec.Backup.Backup), "nothing says that the first attempt is in progress")
+	all, again := g.blockWrites(volume)
+	require.Zero(t, again, "blocks that were uploaded twice")
+	require.Equal(t, len(w.volumeFiles(volume, ".blk")), all)
+	require.Greater(t, all, before+threads)
+	w.restore("r", "point", "copy")
+	w.sameDisks(w.awaitRestore("r", v1alpha1.RestoreReady), sums)
+	w.nothingLeft()
+	w.nothingAfterDeletion("point", volume)
 }
 
 // falseComplete takes three points of a disk. The first is the base. Of the

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"syscall"
 	"testing"
@@ -23,7 +24,8 @@ import (
 func TestRestoreFaults(t *testing.T) {
 	s := newStack(t)
 	t.Run("blocks missing or damaged on the target", func(t *testing.T) { damagedBlocks(t, s) })
-	t.Run("engine killed in the middle", func(t *testing.T) { engineKilledInRestore(t, s) })
+	t.Run("engine killed in the middle", func(t *testing.T) { engineKilledInRestore(t, s, false) })
+	t.Run("engine killed in the middle, and its agent frozen until another has the volume", func(t *testing.T) { engineKilledInRestore(t, s, true) })
 	t.Run("one of two replicas killed in the middle", func(t *testing.T) { replicaKilledInRestore(t, s) })
 }
 
@@ -142,7 +144,9 @@ func (w *world) midRestore(g *gate, name, backup, vm string) (v1alpha1.NodeJob, 
 }
 
 // engineKilledInRestore: Longhorn attaches the volume again, healthy and empty.
-func engineKilledInRestore(t *testing.T, s *harness.Stack) {
+// The agent finds out because its engine is gone; the next owner, who has never
+// seen that engine, because the job says where it stood.
+func engineKilledInRestore(t *testing.T, s *harness.Stack, fenced bool) {
 	w := kitWorld(t, s)
 	g := w.kitGate()
 	w.runningVM("vm", 48*mib)
@@ -152,7 +156,10 @@ func engineKilledInRestore(t *testing.T, s *harness.Stack) {
 
 	seen := w.watchRestores()
 	job, release := w.midRestore(g, "r", "point", "copy")
-	volume := job.Spec.Restore.Volume
+	volume, sleeper := job.Spec.Restore.Volume, w.agents[job.Spec.NodeName]
+	if fenced {
+		sleeper.Freeze(t)
+	}
 	found := w.ProcessesOf(t, "engine", "volume="+volume)
 	require.Len(t, found, 1)
 	require.NoError(t, syscall.Kill(found[0].PID, syscall.SIGKILL))
@@ -160,7 +167,7 @@ func engineKilledInRestore(t *testing.T, s *harness.Stack) {
 	w.within(kitLostLimit, "Longhorn to attach the volume again, healthy, without memory of a restore", func() (bool, string) {
 		loc, err := w.locate(volume)
 		if err != nil || loc.Address == job.Status.Transfer.EngineAddress {
-			return false, words(err)
+			return false, fmt.Sprint(loc.Address, " ", err)
 		}
 		var vol longhorn.Volume
 		if err := w.c.Get(w.ctx, client.ObjectKey{Namespace: harness.LonghornNamespace, Name: volume}, &vol); err != nil {
@@ -168,7 +175,7 @@ func engineKilledInRestore(t *testing.T, s *harness.Stack) {
 		}
 		status, err := engine.Open(engine.Address{Volume: volume, Instance: loc.Engine, Addr: loc.Address}).RestoreStatus(w.ctx)
 		if err != nil || vol.Status.Robustness != longhorn.VolumeRobustnessHealthy {
-			return false, words(vol.Status.Robustness)
+			return false, fmt.Sprint(vol.Status.Robustness, " ", err)
 		}
 		for _, rep := range status {
 			if rep.Mode != engine.ModeRW || rep.State != "" || rep.LastRestored != "" || rep.Error != "" {
@@ -177,6 +184,10 @@ func engineKilledInRestore(t *testing.T, s *harness.Stack) {
 		}
 		return len(status) == 2, words(status)
 	})
+	if fenced {
+		w.awaitJob("restore", func(j v1alpha1.NodeJob) bool { return j.Status.Session != "" && j.Status.Session != job.Status.Session })
+		sleeper.Continue(t)
+	}
 
 	r := w.awaitRestore("r", v1alpha1.RestoreReady)
 	w.secondVolume(r, seen)

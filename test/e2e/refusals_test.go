@@ -246,6 +246,7 @@ func TestRefusedRestores(t *testing.T) {
 	})
 	w.backup("point", "vm")
 	point := w.awaitBackup("point", v1alpha1.BackupReady)
+	require.EqualValues(t, 1, point.Status.Disks[0].Attempt, "a halted VM's volume, attached for each job anew, is no reason for a second attempt")
 
 	try := func(name string, test func(*world)) {
 		t.Run(name, func(t *testing.T) {

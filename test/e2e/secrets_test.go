@@ -234,7 +234,7 @@ func (w *world) notInMetrics(s *search) {
 		body, err := io.ReadAll(response.Body)
 		require.NoError(w.t, response.Body.Close())
 		require.NoError(w.t, err)
-		require.Contains(w.t, string(body), "hayloft_", "%s %s", p.Kind, p.Name)
+		require.Contains(w.t, string(body), "go_goroutines", "%s %s", p.Kind, p.Name)
 		require.Empty(w.t, s.in(body), "metrics of %s %s", p.Kind, p.Name)
 	}
 }
