@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/rest"
 	kubevirt "kubevirt.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -183,6 +185,21 @@ func (w *world) staticClaim(name string, source corev1.PersistentVolumeSource) {
 	})
 }
 
+// quietConfig is the admin's, without the API server's warnings, such as that
+// about Longhorn's finalizer.
+func (w *world) quietConfig() *rest.Config {
+	c := rest.CopyConfig(w.Config)
+	c.WarningHandlerWithContext = rest.NoWarnings{}
+	return c
+}
+
+func (w *world) quietClient() client.Client {
+	w.t.Helper()
+	c, err := client.New(w.quietConfig(), client.Options{})
+	require.NoError(w.t, err)
+	return c
+}
+
 // staticVolume makes a Longhorn volume as its API takes it, and removes it
 // with the test.
 func (w *world) staticVolume(name string, spec map[string]any) {
@@ -191,7 +208,7 @@ func (w *world) staticVolume(name string, spec map[string]any) {
 	vol.SetGroupVersionKind(longhorn.SchemeGroupVersion.WithKind("Volume"))
 	vol.SetNamespace(harness.LonghornNamespace)
 	vol.SetName(name)
-	w.mustMake(vol)
+	require.NoError(w.t, w.quietClient().Create(w.ctx, vol), "making volume %s", name)
 	w.t.Cleanup(func() { require.NoError(w.t, client.IgnoreNotFound(w.c.Delete(cleanUp(w.t), vol))) })
 }
 
@@ -237,6 +254,19 @@ func closedEndpoint(t testing.TB) string {
 	require.NoError(t, err)
 	defer listener.Close()
 	return "http://" + listener.Addr().String()
+}
+
+// dataOnTarget is what points are made of: Longhorn's files, documents and
+// drafts, without the files that probes of the target make for a moment.
+func (w *world) dataOnTarget() (files []string) {
+	for _, f := range w.onTarget() {
+		for _, of := range []string{"backupstore/", "hayloft/points/", "hayloft/drafts/"} {
+			if strings.HasPrefix(f, of) {
+				files = append(files, f)
+			}
+		}
+	}
+	return files
 }
 
 // descriptionOf is the file on the target in which Longhorn describes the

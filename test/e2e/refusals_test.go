@@ -195,11 +195,11 @@ func TestRefusedBackups(t *testing.T) {
 	} {
 		w.t.(*testing.T).Run(name, func(t *testing.T) {
 			s := w.forSubtest(t)
-			before := s.onTarget()
+			before := s.dataOnTarget()
 			test(s)
 			s.nothingLeft()
 			if name != "endpoint that never answers" {
-				require.Equal(t, before, s.onTarget(), "nothing came to the target")
+				require.Equal(t, before, s.dataOnTarget(), "nothing came to the target")
 			}
 		})
 	}

@@ -192,9 +192,9 @@ func (s *search) in(text []byte) (found []string) {
 // hold a canary.
 func (w *world) objectsWith(s *search) (found []string) {
 	w.t.Helper()
-	d, err := discovery.NewDiscoveryClientForConfig(w.Config)
+	d, err := discovery.NewDiscoveryClientForConfig(w.quietConfig())
 	require.NoError(w.t, err)
-	c, err := dynamic.NewForConfig(w.Config)
+	c, err := dynamic.NewForConfig(w.quietConfig())
 	require.NoError(w.t, err)
 	lists, err := d.ServerPreferredResources()
 	require.NoError(w.t, err)
