@@ -38,9 +38,11 @@ func BenchmarkIdle(b *testing.B) {
 	w.targetReady(w.Target)
 	w.pass(warmUp)
 
-	window, err := time.ParseDuration(os.Getenv("HAYLOFT_BENCH_IDLE"))
-	if err != nil {
-		window = time.Minute
+	window := time.Minute
+	if text := os.Getenv("HAYLOFT_BENCH_IDLE"); text != "" {
+		var err error
+		window, err = time.ParseDuration(text)
+		check(b, err)
 	}
 	programs := append(agents, coordinators...)
 	before := make([]usage, len(programs))

@@ -153,58 +153,74 @@ type steps struct {
 }
 
 // walk goes on until a run has no k-th write, so that every write of the plan
-// was a process's last one.
+// was a process's last one. Since some writes come by timing, a kind of write
+// may have been passed over; such kinds are then met by name.
 func (w *stepWalk) walk(s steps) {
 	w.t.Helper()
 	began := time.Now()
-	for k := 1; k <= mostSteps; k++ {
-		if s.prepare != nil {
-			w.disarm()
-			s.prepare(k)
-			w.settle(s.what, func() (bool, string) { return true, "" })
-		}
-		killed := w.run(k, s)
-		if s.check != nil {
-			s.check(k)
-		}
-		if killed == "" {
-			w.t.Logf("%s: killed at each of %d steps in %s; undisturbed it writes: %s",
-				s.what, k-1, time.Since(began).Round(time.Second), strings.Join(w.written(), ", "))
-			return
-		}
-		w.t.Logf("%s: step %d: killed %s", s.what, k, killed)
+	met := map[string]bool{}
+	k := 1
+	for w.round(s, k, k, isStep, met) {
+		k++
+		require.LessOrEqual(w.t, k, mostSteps, "a %s takes too many writes", s.what)
 	}
-	require.Failf(w.t, "no end", "a %s takes more than %d writes", s.what, mostSteps)
+	undisturbed := w.written()
+	w.t.Logf("%s: killed at each of %d steps in %s; undisturbed it writes: %s",
+		s.what, k-1, time.Since(began).Round(time.Second), strings.Join(undisturbed, ", "))
+	for _, name := range undisturbed {
+		if met[name] {
+			continue
+		}
+		k++
+		named := func(r harness.Request) bool { return isStep(r) && stepName(r) == name }
+		require.True(w.t, w.round(s, k, 1, named, met), "a %s has no %s", s.what, name)
+	}
 }
 
 // mostSteps bounds a walk: a plan that takes so many writes is broken.
 const mostSteps = 60
 
-// run does it once; it returns where processes were killed, "" if the plan had
-// no k-th write.
-func (w *stepWalk) run(k int, s steps) string {
+// round is one run, numbered k, with a process killed at its nth write for which
+// match says yes; it returns false if there was none. Kinds of writes at which a
+// process was killed go to met.
+func (w *stepWalk) round(s steps, k, nth int, match func(harness.Request) bool, met map[string]bool) bool {
 	w.t.Helper()
+	if s.prepare != nil {
+		w.disarm()
+		s.prepare(k)
+		w.settle(s.what, func() (bool, string) { return true, "" })
+	}
 	w.proxy.Reset()
-	w.killAt(k, harness.BeforeWrite)
+	w.killAt(nth, harness.BeforeWrite, match)
 	w.again = true
 	s.begin(k)
 	w.settle(s.what, func() (bool, string) { return s.done(k) })
 	w.again = false
 	var killed []string
 	for _, r := range w.proxy.Writes() {
-		if r.Interrupted && r.Status == 0 {
+		if !r.Interrupted {
+			continue
+		}
+		met[stepName(r)] = true
+		if r.Status == 0 {
 			killed = append(killed, "before "+stepName(r))
-		} else if r.Interrupted {
+		} else {
 			killed = append(killed, fmt.Sprintf("after %s (%d)", stepName(r), r.Status))
 		}
 	}
-	return strings.Join(killed, ", ")
+	if len(killed) > 0 {
+		w.t.Logf("%s %d: killed %s", s.what, k, strings.Join(killed, ", "))
+	}
+	if s.check != nil {
+		s.check(k)
+	}
+	return len(killed) > 0
 }
 
-// killAt has the coordinator killed at its k-th step from now.
-func (w *stepWalk) killAt(k int, moment harness.Moment) {
+// killAt has the coordinator killed at its nth matching write from now.
+func (w *stepWalk) killAt(nth int, moment harness.Moment, match func(harness.Request) bool) {
 	w.t.Helper()
-	w.proxy.KillAt(w.t, k, moment, isStep, w.victim)
+	w.proxy.KillAt(w.t, nth, moment, match, w.victim)
 	w.keepRunning() // the former plan may have fired after its run had settled
 }
 
