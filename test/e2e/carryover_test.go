@@ -29,6 +29,7 @@ const (
 // backed up. docs/restore-rules.md has the rules; their cases are tested in
 // coordinator/vmspec, and here together against what acts by them.
 func TestCarryOver(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, newStack(t))
 	state := w.fullVM("shop")
 	for _, disk := range []string{"root", "data", state} {

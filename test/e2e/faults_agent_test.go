@@ -20,6 +20,7 @@ import (
 // TestAgentFaults kills and freezes agents at work. Whatever happens, the point
 // or the restored VM comes out whole and nothing is left over.
 func TestAgentFaults(t *testing.T) {
+	t.Parallel()
 	s := newStack(t)
 	t.Run("killed in a backup, another node's agent adopts the transfer", func(t *testing.T) { killedInBackup(t, s, false) })
 	t.Run("killed in a backup and started again", func(t *testing.T) { killedInBackup(t, s, true) })

@@ -23,6 +23,7 @@ const earlyBytes = 34 * mib
 // TestEngineFaults has the engine forget what it did, or say what is not true.
 // The target decides what a point is.
 func TestEngineFaults(t *testing.T) {
+	t.Parallel()
 	s := newStack(t)
 	t.Run("finished backup forgotten, agent frozen for less than its lease", func(t *testing.T) { forgottenBackup(t, s, false) })
 	t.Run("finished backup forgotten, agent frozen until another has the volume", func(t *testing.T) { forgottenBackup(t, s, true) })

@@ -22,6 +22,7 @@ import (
 // Longhorn calls a volume healthy whose restore failed or was lost: no VM may
 // ever get one.
 func TestRestoreFaults(t *testing.T) {
+	t.Parallel()
 	s := newStack(t)
 	t.Run("blocks missing or damaged on the target", func(t *testing.T) { damagedBlocks(t, s) })
 	t.Run("engine killed in the middle", func(t *testing.T) { engineKilledInRestore(t, s, false) })

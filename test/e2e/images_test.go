@@ -30,6 +30,7 @@ const imageBytes = 24 * mib
 // them. A backup of it holds the difference to the image alone, so it is
 // restored over exactly that image or not at all.
 func TestBackingImage(t *testing.T) {
+	t.Parallel()
 	w := kitWorld(t, newStack(t))
 	const name = "debian-13"
 	content, file := qcow2(t, 1)

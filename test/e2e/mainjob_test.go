@@ -13,6 +13,7 @@ import (
 // TestMainJob: two points of a running VM with two disks, the second one
 // incremental, each restored bit by bit; deleting both leaves no block.
 func TestMainJob(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, newStack(t))
 	w.runningVM("shop", 64*mib, 48*mib)
 

@@ -92,6 +92,7 @@ func TestRefusedBySchema(t *testing.T) {
 // TestRefusedBackups: what cannot be backed up fails with its cause, names what
 // is to be done, and touches nothing.
 func TestRefusedBackups(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, newStack(t))
 	for name, test := range map[string]func(*world){
 		"unknown target": func(w *world) {
@@ -232,6 +233,7 @@ func deafTarget(w *world) {
 // TestRefusedRestores: what cannot be restored fails with its cause, and
 // nothing half-made is left.
 func TestRefusedRestores(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, newStack(t))
 	class := w.ownClass("lost")
 	w.claimOf("vm-root", class.Name, 16*mib)

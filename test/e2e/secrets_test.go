@@ -44,6 +44,7 @@ const argumentsEvery = 10 * time.Millisecond
 // no Secret of a VM shows up in a log, an object, a process's arguments or a
 // metric. On the target the VM's Secrets are readable, and the point says so.
 func TestSecretsStaySecret(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, newStack(t))
 	ofVM := map[string]string{"user data": rand.Text(), "password": rand.Text()}
 	canaries := map[string]string{"S3 key": w.S3.SecretKey, "wrong key": rand.Text(), "key that became wrong": rand.Text()}
