@@ -22,6 +22,7 @@ import (
 // and in two the replica that moves the data. Four points end Ready and one
 // Failed. When all are deleted the target is empty.
 func TestKilledBackupsLeaveNoBlock(t *testing.T) {
+	t.Parallel()
 	w := deletionWorld(t)
 	w.runningVM("vm", 96*mib)
 	sums := map[string]string{}
@@ -88,6 +89,7 @@ func TestKilledBackupsLeaveNoBlock(t *testing.T) {
 // TestDeletion deletes points in the situations in which that is not just
 // removing what is there.
 func TestDeletion(t *testing.T) {
+	t.Parallel()
 	w := deletionWorld(t)
 	w.runningVM("vm", 32*mib)
 	w.quietHashes("vm", "root")

@@ -20,6 +20,7 @@ import (
 // has done it. So each step is cut off at both sides. The third process finishes
 // what was begun, once and whole.
 func TestCoordinatorKilledAtEachStep(t *testing.T) {
+	t.Parallel()
 	w := newStepWalk(t)
 	w.runningVM("vm", 16*mib)
 	w.quietHashes("vm", "root")
@@ -81,6 +82,7 @@ func TestCoordinatorKilledAtEachStep(t *testing.T) {
 // transfer, and the next one in the middle of a restore's. Each time the standby
 // finishes it: nothing is moved twice, and there is one document.
 func TestLeaderKilledStandbyTakesOver(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, newStack(t))
 	w.runningVM("vm", 128*mib)
 	sums := w.quietHashes("vm", "root")
