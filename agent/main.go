@@ -120,17 +120,16 @@ func run(ctx context.Context, o options) error {
 
 	keeper := session.NewKeeper(live, lease.Options{Namespace: o.namespace, Node: o.node, Duration: o.leaseDuration, Log: log}, log)
 	w := &worker.Worker{
-		Jobs:      mgr.GetCache(),
-		Client:    live,
-		Attacher:  &attach.Attacher{Client: live, Namespace: o.longhornNamespace, Node: o.node},
-		Targets:   &worker.Targets{Client: live, Namespace: o.namespace},
-		Open:      func(a engine.Address) worker.Engine { return engine.Open(a) },
-		Sessions:  keeper,
-		Observer:  metrics.NewAgent(ctrlmetrics.Registry),
-		Node:      o.node,
-		Namespace: o.namespace,
-		Limits:    o.limits,
-		Log:       log,
+		Jobs:     mgr.GetCache(),
+		Client:   live,
+		Attacher: &attach.Attacher{Client: live, Namespace: o.longhornNamespace, Node: o.node},
+		Targets:  &worker.Targets{Client: live, Namespace: o.namespace},
+		Open:     func(a engine.Address) worker.Engine { return engine.Open(a) },
+		Sessions: keeper,
+		Observer: metrics.NewAgent(ctrlmetrics.Registry),
+		Node:     o.node,
+		Limits:   o.limits,
+		Log:      log,
 	}
 	if err := w.SetupWithManager(mgr, o.concurrency); err != nil {
 		return fmt.Errorf("setting up the worker: %w", err)

@@ -66,11 +66,10 @@ type Worker struct {
 		// Current waits for a living session.
 		Current(ctx context.Context) (Session, error)
 	}
-	Observer  Observer
-	Node      string
-	Namespace string
-	Limits    Limits
-	Log       *slog.Logger
+	Observer Observer
+	Node     string
+	Limits   Limits
+	Log      *slog.Logger
 
 	mu      sync.Mutex
 	running map[client.ObjectKey]context.CancelCauseFunc // job -> stops its run
