@@ -16,6 +16,7 @@ func AddToScheme(s *runtime.Scheme) error {
 		&VMBackup{}, &VMBackupList{},
 		&VMRestore{}, &VMRestoreList{},
 		&NodeJob{}, &NodeJobList{},
+		&SnapshotQuota{}, &SnapshotQuotaList{},
 	)
 	metav1.AddToGroupVersion(s, GroupVersion)
 	return nil

@@ -29,8 +29,8 @@ type NodeJob struct {
 // NodeJobSpec is the work. Only nodeName ever changes: it is empty until the
 // job is assigned, and names another node when the former agent is gone.
 //
-// +kubebuilder:validation:XValidation:rule="[has(self.cut), has(self.backup), has(self.restore), has(self.removeSnapshots)].filter(x, x).size() == 1",message="exactly one of spec.cut, spec.backup, spec.restore and spec.removeSnapshots must be set"
-// +kubebuilder:validation:XValidation:rule="self.owner == oldSelf.owner && self.deadlineSeconds == oldSelf.deadlineSeconds && has(self.cut) == has(oldSelf.cut) && (!has(self.cut) || self.cut == oldSelf.cut) && has(self.backup) == has(oldSelf.backup) && (!has(self.backup) || self.backup == oldSelf.backup) && has(self.restore) == has(oldSelf.restore) && (!has(self.restore) || self.restore == oldSelf.restore) && has(self.removeSnapshots) == has(oldSelf.removeSnapshots) && (!has(self.removeSnapshots) || self.removeSnapshots == oldSelf.removeSnapshots)",message="a job's work is immutable; only spec.nodeName may change"
+// +kubebuilder:validation:XValidation:rule="[has(self.cut), has(self.backup), has(self.restore), has(self.clone), has(self.removeSnapshots)].filter(x, x).size() == 1",message="exactly one of spec.cut, spec.backup, spec.restore, spec.clone and spec.removeSnapshots must be set"
+// +kubebuilder:validation:XValidation:rule="self.owner == oldSelf.owner && self.deadlineSeconds == oldSelf.deadlineSeconds && has(self.cut) == has(oldSelf.cut) && (!has(self.cut) || self.cut == oldSelf.cut) && has(self.backup) == has(oldSelf.backup) && (!has(self.backup) || self.backup == oldSelf.backup) && has(self.restore) == has(oldSelf.restore) && (!has(self.restore) || self.restore == oldSelf.restore) && has(self.clone) == has(oldSelf.clone) && (!has(self.clone) || self.clone == oldSelf.clone) && has(self.removeSnapshots) == has(oldSelf.removeSnapshots) && (!has(self.removeSnapshots) || self.removeSnapshots == oldSelf.removeSnapshots)",message="a job's work is immutable; only spec.nodeName may change"
 type NodeJobSpec struct {
 	// NodeName is the node whose agent is to do the work; empty: not assigned.
 	// +kubebuilder:default=""
@@ -48,6 +48,8 @@ type NodeJobSpec struct {
 	// +optional
 	Restore *RestoreJob `json:"restore,omitempty"`
 	// +optional
+	Clone *CloneJob `json:"clone,omitempty"`
+	// +optional
 	RemoveSnapshots *RemoveSnapshotsJob `json:"removeSnapshots,omitempty"`
 }
 
@@ -60,6 +62,23 @@ type CutJob struct {
 	// for and the last one cut that still counts as one moment.
 	// +kubebuilder:validation:Minimum=1
 	WindowMilliseconds int64 `json:"windowMilliseconds"`
+	// Guest is the running VM to freeze around the cut; nil: nothing is frozen.
+	// +optional
+	Guest *CutGuest `json:"guest,omitempty"`
+}
+
+// CutGuest is the guest of the VM whose disks are cut.
+type CutGuest struct {
+	Namespace string `json:"namespace"`
+	// VM is the name of the VirtualMachine and of its instance.
+	VM string `json:"vm"`
+	// VMUID is the VirtualMachine's UID: an instance of another VM of that name
+	// is not frozen.
+	VMUID  types.UID     `json:"vmUID"`
+	Policy QuiescePolicy `json:"policy"`
+	// DeadlineSeconds as in Quiesce.
+	// +kubebuilder:validation:Minimum=1
+	DeadlineSeconds int32 `json:"deadlineSeconds"`
 }
 
 // CutDisk is one disk to cut.
@@ -98,6 +117,19 @@ type RestoreJob struct {
 	Backup       string `json:"backup"`
 }
 
+// CloneJob fills one fresh volume, made for this attempt, from an engine
+// snapshot of another volume in the cluster.
+type CloneJob struct {
+	Disk      string    `json:"disk"`
+	Volume    string    `json:"volume"`
+	VolumeUID types.UID `json:"volumeUID"`
+	SizeBytes int64     `json:"sizeBytes"`
+	Attempt   int32     `json:"attempt"`
+	// SourceVolume and Snapshot are what is cloned; the source may be detached.
+	SourceVolume string `json:"sourceVolume"`
+	Snapshot     string `json:"snapshot"`
+}
+
 // RemoveSnapshotsJob removes engine snapshots of one volume and purges them.
 type RemoveSnapshotsJob struct {
 	Volume string `json:"volume"`
@@ -134,6 +166,9 @@ const (
 	ReasonReplicasDiffer     = "ReplicasDiffer"     // after a restore not every replica holds the same backup
 	ReasonFrontendDown       = "FrontendDown"       // a snapshot asked of an engine without front end would crash it
 	ReasonVolumeNotSupported = "VolumeNotSupported" // data engine v2
+	ReasonVolumeWanted       = "VolumeWanted"       // a workload wants the volume elsewhere: our attachment gave way to it
+	ReasonSnapshotLimit      = "SnapshotLimit"      // the volume has as many snapshots as Longhorn allows
+	ReasonQuiesceFailed      = "QuiesceFailed"      // the guest could not be frozen, and the point requires it
 	ReasonInvalidJob         = "InvalidJob"         // the job names something that does not exist or makes no sense
 )
 
@@ -187,6 +222,15 @@ type CutStatus struct {
 	// WindowMicroseconds is the time from there to the last snapshot cut.
 	// +optional
 	WindowMicroseconds int64 `json:"windowMicroseconds,omitempty"`
+	// Consistency that was reached, with ConsistencyMessage on why no better.
+	// +optional
+	Consistency Consistency `json:"consistency,omitempty"`
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	ConsistencyMessage string `json:"consistencyMessage,omitempty"`
+	// FrozenMicroseconds is how long the guest was frozen.
+	// +optional
+	FrozenMicroseconds int64 `json:"frozenMicroseconds,omitempty"`
 	// Snapshots of the cut that counts, disk name -> engine snapshot name;
 	// set only when the job succeeded.
 	// +optional

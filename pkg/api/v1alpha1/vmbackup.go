@@ -5,14 +5,16 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// VMBackup is one point of one virtual machine: all its disks as they were at
-// one moment, on a BackupTarget, with what is needed to make the VM again.
+// VMBackup is one point of one virtual machine: its disks as they were at one
+// moment, with what is needed to make the VM again. A point of type Backup is on
+// a BackupTarget, one of type Snapshot in the cluster, in the VM's own volumes.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:shortName=hb
 // +kubebuilder:subresource:status
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 63",message="metadata.name must be at most 63 characters"
 // +kubebuilder:printcolumn:name="VM",type=string,JSONPath=`.spec.vm`
+// +kubebuilder:printcolumn:name="Type",type=string,JSONPath=`.spec.type`
 // +kubebuilder:printcolumn:name="Target",type=string,JSONPath=`.spec.target`
 // +kubebuilder:printcolumn:name="Phase",type=string,JSONPath=`.status.phase`
 // +kubebuilder:printcolumn:name="Progress",type=string,JSONPath=`.status.progressText`
@@ -37,29 +39,115 @@ const (
 	DeletionRetain DeletionPolicy = "Retain"
 )
 
-// VMBackupSpec says which VM goes to which target.
+// BackupType says where a point is kept.
+//
+// +kubebuilder:validation:Enum=Backup;Snapshot
+type BackupType string
+
+// The types of a point.
+const (
+	// TypeBackup is a copy on a BackupTarget.
+	TypeBackup BackupType = "Backup"
+	// TypeSnapshot stays in the VM's own Longhorn volumes and goes with them.
+	TypeSnapshot BackupType = "Snapshot"
+)
+
+// QuiescePolicy says what is done about the guest while its disks are cut.
+//
+// +kubebuilder:validation:Enum=BestEffort;Required;Never
+type QuiescePolicy string
+
+// The quiesce policies.
+const (
+	// QuiesceBestEffort freezes the guest if it has an agent; a freeze that
+	// fails is recorded and the point goes on.
+	QuiesceBestEffort QuiescePolicy = "BestEffort"
+	// QuiesceRequired fails the point when a running guest cannot be frozen.
+	QuiesceRequired QuiescePolicy = "Required"
+	// QuiesceNever cuts without asking the guest.
+	QuiesceNever QuiescePolicy = "Never"
+)
+
+// Quiesce says how a running guest is brought to rest while its disks are cut.
+type Quiesce struct {
+	// +kubebuilder:default=BestEffort
+	Policy QuiescePolicy `json:"policy,omitempty"`
+	// DeadlineSeconds is how long the guest may stay frozen: it thaws by
+	// itself then, whatever became of who had frozen it.
+	// +kubebuilder:default=10
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=60
+	DeadlineSeconds int32 `json:"deadlineSeconds,omitempty"`
+}
+
+// VMBackupSpec says which VM is taken, and where its data goes.
+//
+// +kubebuilder:validation:XValidation:rule="self.type == 'Snapshot' || has(self.target)",message="spec.target is required for type Backup: name a BackupTarget"
+// +kubebuilder:validation:XValidation:rule="self.type != 'Snapshot' || !has(self.target)",message="spec.target does not belong to type Snapshot, which stays in the cluster: remove it"
+// +kubebuilder:validation:XValidation:rule="self.type != 'Snapshot' || self.deletionPolicy == 'Delete'",message="spec.deletionPolicy Retain does not belong to type Snapshot: an engine snapshot without its point could never be restored"
+// +kubebuilder:validation:XValidation:rule="self.type == oldSelf.type",message="spec.type is immutable: create another VMBackup"
+// +kubebuilder:validation:XValidation:rule="has(self.target) == has(oldSelf.target) && (!has(self.target) || self.target == oldSelf.target)",message="spec.target is immutable: create another VMBackup"
+// +kubebuilder:validation:XValidation:rule="has(self.includeDisks) == has(oldSelf.includeDisks) && (!has(self.includeDisks) || self.includeDisks == oldSelf.includeDisks) && has(self.excludeDisks) == has(oldSelf.excludeDisks) && (!has(self.excludeDisks) || self.excludeDisks == oldSelf.excludeDisks)",message="spec.includeDisks and spec.excludeDisks are immutable: create another VMBackup"
+// +kubebuilder:validation:XValidation:rule="!(has(self.includeDisks) && has(self.excludeDisks))",message="spec.includeDisks and spec.excludeDisks exclude each other: set one of them"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.cancel) || !oldSelf.cancel || (has(self.cancel) && self.cancel)",message="spec.cancel cannot be taken back: create another VMBackup"
 type VMBackupSpec struct {
 	// VM is the name of a VirtualMachine in the same namespace.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="spec.vm is immutable: create another VMBackup"
 	VM string `json:"vm"`
-	// Target is the name of a BackupTarget.
+	// Type: Backup copies the disks to the target, Snapshot keeps them in the
+	// cluster.
+	// +kubebuilder:default=Backup
+	Type BackupType `json:"type,omitempty"`
+	// Target is the name of a BackupTarget; of type Backup only.
+	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="spec.target is immutable: create another VMBackup"
-	Target string `json:"target"`
+	Target string `json:"target,omitempty"`
+	// IncludeDisks are the only disks to take, by their names in the VM's
+	// spec.template.spec.volumes. A restored VM lacks the others.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:MaxLength=63
+	IncludeDisks []string `json:"includeDisks,omitempty"`
+	// ExcludeDisks are not taken.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:MaxLength=63
+	ExcludeDisks []string `json:"excludeDisks,omitempty"`
+	// Quiesce says how the guest is brought to rest.
+	// +kubebuilder:default={policy: "BestEffort", deadlineSeconds: 10}
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="spec.quiesce is immutable: create another VMBackup"
+	Quiesce Quiesce `json:"quiesce,omitempty"`
 	// DeletionPolicy: Delete removes the data with the object, Retain keeps it.
 	// +kubebuilder:default=Delete
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
+	// Note is for people.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Note string `json:"note,omitempty"`
+	// Pinned keeps retention from removing this point.
+	// +optional
+	Pinned bool `json:"pinned,omitempty"`
+	// Cancel ends a point that is not Ready yet as Failed, with nothing left of
+	// it. A transfer that an engine has begun cannot be stopped, so the clean-up
+	// waits for its end.
+	// +optional
+	Cancel bool `json:"cancel,omitempty"`
 }
 
 // BackupPhase is where a point is in its life.
 //
-// +kubebuilder:validation:Enum=Pending;Cutting;Uploading;Verifying;Ready;Failed;Deleting
+// +kubebuilder:validation:Enum=Pending;Cutting;Uploading;Verifying;Ready;Failed;DataLost;Deleting
 type BackupPhase string
 
-// The phases of a VMBackup, in order. Ready and Failed are final.
+// The phases of a VMBackup, in order. Ready and Failed are final; a Ready
+// Snapshot can become DataLost.
 const (
 	BackupPending   BackupPhase = "Pending"   // accepted or waiting, nothing done yet
 	BackupCutting   BackupPhase = "Cutting"   // engine snapshots of all disks are being cut
@@ -67,17 +155,31 @@ const (
 	BackupVerifying BackupPhase = "Verifying" // the target worker inspects the disks and writes the document
 	BackupReady     BackupPhase = "Ready"
 	BackupFailed    BackupPhase = "Failed"
+	BackupDataLost  BackupPhase = "DataLost" // a volume or engine snapshot of it was removed by somebody else
 	BackupDeleting  BackupPhase = "Deleting"
 )
 
 // Consistency tells how a point's disks were brought to rest when they were cut.
 //
-// +kubebuilder:validation:Enum=CrashConsistent
+// +kubebuilder:validation:Enum=Frozen;Offline;CrashConsistent;NoGuestAgent;QuiesceFailed
 type Consistency string
 
-// ConsistencyCrash: all disks cut in one window, nothing frozen: what the
-// guest would find after a power cut.
-const ConsistencyCrash Consistency = "CrashConsistent"
+// What was reached. All but Frozen and Offline are what the guest would find
+// after a power cut: its disks are of one moment, but nothing was flushed.
+const (
+	// ConsistencyFrozen: the guest's file systems were frozen from before the
+	// first disk was cut until after the last one.
+	ConsistencyFrozen Consistency = "Frozen"
+	// ConsistencyOffline: the VM did not run.
+	ConsistencyOffline Consistency = "Offline"
+	// ConsistencyCrash: the guest was not asked to freeze.
+	ConsistencyCrash Consistency = "CrashConsistent"
+	// ConsistencyNoAgent: the guest has no agent that could freeze it.
+	ConsistencyNoAgent Consistency = "NoGuestAgent"
+	// ConsistencyQuiesceFailed: freezing failed, or did not last until the last
+	// disk was cut.
+	ConsistencyQuiesceFailed Consistency = "QuiesceFailed"
+)
 
 // VMBackupStatus is a summary of a few KiB; the VM itself and its Secrets are
 // in the document on the target.
@@ -91,10 +193,17 @@ type VMBackupStatus struct {
 	SourceUID types.UID `json:"sourceUID,omitempty"`
 	// +optional
 	Consistency Consistency `json:"consistency,omitempty"`
+	// ConsistencyMessage says why no better Consistency was reached.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	ConsistencyMessage string `json:"consistencyMessage,omitempty"`
 	// CutWindowMilliseconds is the time between the first snapshot asked for
 	// and the last one cut.
 	// +optional
 	CutWindowMilliseconds *int64 `json:"cutWindowMilliseconds,omitempty"`
+	// FrozenMilliseconds is how long the guest was frozen.
+	// +optional
+	FrozenMilliseconds *int64 `json:"frozenMilliseconds,omitempty"`
 	// +optional
 	StartedAt *metav1.Time `json:"startedAt,omitempty"`
 	// CutAt is the moment that the point stands for.
@@ -102,8 +211,8 @@ type VMBackupStatus struct {
 	CutAt *metav1.MicroTime `json:"cutAt,omitempty"`
 	// +optional
 	CompletedAt *metav1.Time `json:"completedAt,omitempty"`
-	// Document is the path of the metadata document on the target, set when
-	// the point is Ready.
+	// Document is the path of the metadata document on the target, or for type
+	// Snapshot the name of the Secret that holds it; set when the point is Ready.
 	// +optional
 	Document string `json:"document,omitempty"`
 	// DocumentDigest is the document's own digest, "sha256:<hex>".

@@ -5,14 +5,15 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// VMRestore makes a new virtual machine from a VMBackup.
+// VMRestore makes a virtual machine from a VMBackup: a new one, or one in place
+// of a VM that exists; or it makes one disk of it a claim of its own.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:shortName=hr
 // +kubebuilder:subresource:status
-// +kubebuilder:validation:XValidation:rule="self.spec == oldSelf.spec",message="spec is immutable: create another VMRestore"
 // +kubebuilder:printcolumn:name="Backup",type=string,JSONPath=`.spec.backup`
 // +kubebuilder:printcolumn:name="New VM",type=string,JSONPath=`.spec.newVM`
+// +kubebuilder:printcolumn:name="Replaces",type=string,JSONPath=`.spec.replace.vm`
 // +kubebuilder:printcolumn:name="Phase",type=string,JSONPath=`.status.phase`
 // +kubebuilder:printcolumn:name="Progress",type=string,JSONPath=`.status.progressText`
 // +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Progressing")].message`,priority=1
@@ -25,25 +26,102 @@ type VMRestore struct {
 	Status VMRestoreStatus `json:"status,omitempty"`
 }
 
-// VMRestoreSpec says which point becomes which VM.
+// VolumePolicy says what becomes of a replaced VM's former volumes.
+//
+// +kubebuilder:validation:Enum=Retain;Delete
+type VolumePolicy string
+
+// The volume policies.
+const (
+	VolumesRetain VolumePolicy = "Retain" // their claims stay, used by nobody
+	VolumesDelete VolumePolicy = "Delete" // their claims are deleted once the restored VM is ready
+)
+
+// Replace names a VM whose disks and definition are replaced.
+type Replace struct {
+	// VM is the name of a stopped VM in the restore's namespace, the one that
+	// the point was taken of.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	VM string `json:"vm"`
+	// Volumes: what becomes of the volumes that the VM has now.
+	// +kubebuilder:default=Retain
+	Volumes VolumePolicy `json:"volumes,omitempty"`
+	// DeleteSnapshots are VMBackups of type Snapshot that live in the volumes
+	// which Volumes: Delete removes, and may go with them. Any other Snapshot
+	// in them is a refusal.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=1024
+	// +kubebuilder:validation:items:MaxLength=63
+	DeleteSnapshots []string `json:"deleteSnapshots,omitempty"`
+}
+
+// DiskClaim asks for one disk of a point as a claim of its own.
+type DiskClaim struct {
+	// Disk is its name in the point.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Disk string `json:"disk"`
+	// Claim is the name of the PersistentVolumeClaim to make; it must be free.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`
+	Claim string `json:"claim"`
+}
+
+// VMRestoreSpec says which point becomes what.
+//
+// +kubebuilder:validation:XValidation:rule="[has(self.newVM), has(self.replace), has(self.diskClaim)].filter(x, x).size() == 1",message="exactly one of spec.newVM, spec.replace and spec.diskClaim must be set"
+// +kubebuilder:validation:XValidation:rule="!has(self.replace) || !has(self.keepMACAddresses) || !self.keepMACAddresses",message="spec.keepMACAddresses does not belong to spec.replace: a replaced VM keeps the MAC addresses that it has"
+// +kubebuilder:validation:XValidation:rule="!has(self.replace) || self.replace.volumes == 'Delete' || !has(self.replace.deleteSnapshots)",message="spec.replace.deleteSnapshots only goes with spec.replace.volumes Delete"
+// +kubebuilder:validation:XValidation:rule="!has(self.diskClaim) || (!has(self.keepMACAddresses) && !has(self.haltAfterRestore) && !has(self.networks))",message="spec.keepMACAddresses, spec.haltAfterRestore and spec.networks do not belong to spec.diskClaim, which makes no VM"
+// +kubebuilder:validation:XValidation:rule="self.backup == oldSelf.backup && has(self.backupNamespace) == has(oldSelf.backupNamespace) && (!has(self.backupNamespace) || self.backupNamespace == oldSelf.backupNamespace) && has(self.newVM) == has(oldSelf.newVM) && (!has(self.newVM) || self.newVM == oldSelf.newVM) && has(self.replace) == has(oldSelf.replace) && (!has(self.replace) || self.replace == oldSelf.replace) && has(self.diskClaim) == has(oldSelf.diskClaim) && (!has(self.diskClaim) || self.diskClaim == oldSelf.diskClaim) && has(self.keepMACAddresses) == has(oldSelf.keepMACAddresses) && (!has(self.keepMACAddresses) || self.keepMACAddresses == oldSelf.keepMACAddresses) && has(self.haltAfterRestore) == has(oldSelf.haltAfterRestore) && (!has(self.haltAfterRestore) || self.haltAfterRestore == oldSelf.haltAfterRestore) && has(self.storageClasses) == has(oldSelf.storageClasses) && (!has(self.storageClasses) || self.storageClasses == oldSelf.storageClasses) && has(self.networks) == has(oldSelf.networks) && (!has(self.networks) || self.networks == oldSelf.networks)",message="spec is immutable but for spec.cancel: create another VMRestore"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.cancel) || !oldSelf.cancel || (has(self.cancel) && self.cancel)",message="spec.cancel cannot be taken back: create another VMRestore"
 type VMRestoreSpec struct {
-	// Backup is the name of a VMBackup in the same namespace.
+	// Backup is the name of a VMBackup.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
 	Backup string `json:"backup"`
+	// BackupNamespace is the VMBackup's namespace; empty: the restore's own.
+	// Who asks needs the right to "restore" that VMBackup there.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	BackupNamespace string `json:"backupNamespace,omitempty"`
 	// NewVM is the name of the VM to make, a DNS label; it must be free.
+	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
-	NewVM string `json:"newVM"`
+	NewVM string `json:"newVM,omitempty"`
+	// Replace names the VM to replace.
+	// +optional
+	Replace *Replace `json:"replace,omitempty"`
+	// DiskClaim asks for a claim instead of a VM.
+	// +optional
+	DiskClaim *DiskClaim `json:"diskClaim,omitempty"`
 	// KeepMACAddresses gives the new VM the source's MAC addresses. Refused
 	// while the source VM exists, since two VMs would answer to one address.
 	// +optional
 	KeepMACAddresses bool `json:"keepMACAddresses,omitempty"`
-	// HaltAfterRestore leaves the new VM stopped; otherwise it gets the run
+	// HaltAfterRestore leaves the VM stopped; otherwise it gets the run
 	// strategy that the source had.
 	// +optional
 	HaltAfterRestore bool `json:"haltAfterRestore,omitempty"`
+	// StorageClasses maps a StorageClass of the point -> the one to use here.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=64
+	StorageClasses map[string]string `json:"storageClasses,omitempty"`
+	// Networks maps a network of the point, "<namespace>/<name>" of its
+	// NetworkAttachmentDefinition -> the one to use here.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=64
+	Networks map[string]string `json:"networks,omitempty"`
+	// Cancel ends a restore that is not Ready yet as Failed and removes what it
+	// made. It comes too late once the VM is being replaced.
+	// +optional
+	Cancel bool `json:"cancel,omitempty"`
 }
 
 // RestorePhase is where a restore is in its life.
@@ -117,7 +195,12 @@ type RestoreDisk struct {
 	State     DiskState `json:"state"`
 	// SourceVolume and Backup name the Longhorn backup it comes from.
 	SourceVolume string `json:"sourceVolume"`
-	Backup       string `json:"backup"`
+	// +optional
+	Backup string `json:"backup,omitempty"`
+	// Snapshot is the engine snapshot of SourceVolume that it is cloned from,
+	// in place of Backup.
+	// +optional
+	Snapshot string `json:"snapshot,omitempty"`
 	// +optional
 	BackingImage *BackingImage `json:"backingImage,omitempty"`
 	// +optional
