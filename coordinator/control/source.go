@@ -34,10 +34,10 @@ func (r *backups) source(ctx context.Context, b *v1alpha1.VMBackup) (*plan.Sourc
 	if err := g.Wait(); err != nil || vm == nil {
 		return nil, err
 	}
-	out, err := r.resolve(ctx, r.cache, b.Namespace, vm, vmi)
+	out, err := r.resolve(ctx, r.cache, b, vm, vmi)
 	if err == nil && len(out.Refusals) > 0 {
 		// The cache may not show yet that a claim is bound, say.
-		out, err = r.resolve(ctx, r.live, b.Namespace, vm, vmi)
+		out, err = r.resolve(ctx, r.live, b, vm, vmi)
 	}
 	if err != nil {
 		return nil, err
@@ -46,12 +46,14 @@ func (r *backups) source(ctx context.Context, b *v1alpha1.VMBackup) (*plan.Sourc
 }
 
 // resolve finds the VM's disks by what from says of its storage.
-func (r *backups) resolve(ctx context.Context, from client.Reader, namespace string, vm, vmi *unstructured.Unstructured) (plan.Source, error) {
+func (r *backups) resolve(ctx context.Context, from client.Reader, b *v1alpha1.VMBackup, vm, vmi *unstructured.Unstructured) (plan.Source, error) {
+	namespace := b.Namespace
 	var claims corev1.PersistentVolumeClaimList
 	if err := from.List(ctx, &claims, client.InNamespace(namespace)); err != nil {
 		return plan.Source{}, fmt.Errorf("listing the claims in namespace %s: %w", namespace, err)
 	}
 	contents, refusals := vmspec.Inspect(vm, vmi, claims.Items)
+	contents, refusals = vmspec.Select(contents, refusals, b.Spec.IncludeDisks, b.Spec.ExcludeDisks)
 	storage, err := r.storage(ctx, from, namespace, contents.Disks)
 	if err != nil {
 		return plan.Source{}, err

@@ -77,6 +77,8 @@ func Backup(v BackupView) BackupIntent {
 		p.ready()
 	case failure(p.st.Conditions) != nil:
 		p.failing()
+	case v.Backup.Spec.Cancel:
+		p.fail("", ReasonCancelled, "cancelled (spec.cancel) while it stood at: "+p.standing())
 	case p.overdue():
 		p.fail("", ReasonDeadline, fmt.Sprintf("the backup was not done within %s; it stood at: %s", v.Config.PointDeadline, p.standing()))
 	case p.st.StartedAt == nil:

@@ -55,6 +55,17 @@ func TestBackup(t *testing.T) {
 			}),
 			phase: "Failed", ready: "False TargetNotReady", says: "Unreachable: refused", do: []string{"let go"},
 		},
+		// Cancelling.
+		"cancelled before it began": {view: look(cancelled), phase: "Failed", ready: "False Cancelled", says: "cancelled (spec.cancel)", do: []string{"let go"}},
+		"cancelled while cutting": {
+			view:  look(wasStarted, job(kindCut, "", 1, unclaimed), cancelled),
+			phase: "Cutting", ready: "False Cancelled", do: []string{"delete cut-1"}, after: 30 * time.Second,
+		},
+		"cancelled while uploading waits for what runs": {
+			view:  look(cut, job(kindBackup, "root", 1, running), job(kindBackup, "data", 1, succeeded), cancelled),
+			phase: "Uploading", ready: "False Cancelled", after: 30 * time.Second,
+		},
+		"cancelled when all is over": {view: look(isReady, cancelled), phase: "Ready", ready: "True Complete"},
 		// Waiting before anything is done.
 		"no fresh probe": {view: look(func(v *BackupView) { v.Probe = Probe{} }), phase: "Pending", do: []string{"probe"}, cosmetic: true},
 		"VM is being migrated": {

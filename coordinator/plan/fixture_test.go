@@ -93,6 +93,8 @@ func failedJob(reason string, retryable bool, since time.Duration) func(*v1alpha
 	}
 }
 
+func cancelled(v *BackupView) { v.Backup.Spec.Cancel = true }
+
 // cut takes a view to where the disks are cut and being uploaded.
 func cut(v *BackupView) {
 	wasStarted(v)

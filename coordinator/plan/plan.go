@@ -81,6 +81,7 @@ const (
 	ReasonTargetNotFound   = "TargetNotFound"
 	ReasonTargetNotReady   = "TargetNotReady"
 	ReasonRefused          = "Refused"
+	ReasonCancelled        = "Cancelled"
 	ReasonDeadline         = "DeadlineExceeded"
 	ReasonBackupNotFound   = "BackupNotFound"
 	ReasonBackupNotReady   = "BackupNotReady"

@@ -41,6 +41,7 @@ func (w *worker) capture(ctx context.Context, r protocol.CaptureRequest) error {
 		return err
 	}
 	contents, refusals := vmspec.Inspect(vm, vmi, claims)
+	contents, refusals = vmspec.Select(contents, refusals, r.IncludeDisks, r.ExcludeDisks)
 	if err := checkContents(r, contents, refusals); err != nil {
 		return err
 	}

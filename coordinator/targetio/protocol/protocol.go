@@ -70,6 +70,9 @@ type CaptureRequest struct {
 	// Claims are those of the disks that the point is cut of. A VM whose
 	// disks are others by now is not captured.
 	Claims []string `json:"claims"`
+	// IncludeDisks and ExcludeDisks as in the VMBackup's spec.
+	IncludeDisks []string `json:"includeDisks,omitempty"`
+	ExcludeDisks []string `json:"excludeDisks,omitempty"`
 }
 
 // FinalizeRequest asks for a point's document, made of its draft and disks.
