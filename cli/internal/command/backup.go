@@ -13,6 +13,7 @@ import (
 
 func (a *app) backupCreate() *cobra.Command {
 	var o creator
+	var point pointOptions
 	var target, policy string
 	c := &cobra.Command{
 		Use:               "create VM --target TARGET",
@@ -20,10 +21,12 @@ func (a *app) backupCreate() *cobra.Command {
 		Args:              exactly("the VM's name"),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		Example: `  hayloft backup create web --target s3
-  hayloft backup create web --target s3 --wait --timeout 1h`,
+  hayloft backup create web --target s3 --wait --timeout 1h
+  hayloft backup create web --target s3 --exclude scratch --quiesce required`,
 	}
 	c.Flags().StringVarP(&target, "target", "t", "", "BackupTarget to write to (see hayloft get targets)")
 	c.Flags().StringVar(&policy, "deletion-policy", string(v1alpha1.DeletionDelete), "what deleting the backup does to its data: Delete or Retain")
+	point.bind(c)
 	o.bind(c, "backup")
 	// The only error is that there is no such flag.
 	_ = c.RegisterFlagCompletionFunc("target", a.completeNames("target"))
@@ -49,6 +52,9 @@ func (a *app) backupCreate() *cobra.Command {
 		b := &v1alpha1.VMBackup{
 			ObjectMeta: metav1.ObjectMeta{Namespace: cluster.Namespace},
 			Spec:       v1alpha1.VMBackupSpec{VM: vm, Target: target, DeletionPolicy: keep},
+		}
+		if err := point.apply(c, &b.Spec); err != nil {
+			return err
 		}
 		if err := a.create(c.Context(), cluster, &o, vm, b); err != nil {
 			return err

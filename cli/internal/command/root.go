@@ -73,7 +73,7 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(
 		group(&cobra.Command{Use: "backup", Short: "Make backups"}, a.backupCreate()),
 		group(&cobra.Command{Use: "restore", Short: "Restore backups"}, a.restoreCreate()),
-		a.get(), a.describe(), a.delete(), a.version(),
+		a.get(), a.describe(), a.delete(), a.cancel(), a.pin(), a.unpin(), a.version(),
 	)
 	return root
 }

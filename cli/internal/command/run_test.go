@@ -108,10 +108,15 @@ func condition(kind, status, reason, message string) []metav1.Condition {
 
 func TestBackupCreate(t *testing.T) {
 	w := newWorld(t)
-	r := w.run(t, "backup", "create", "web", "--target", "s3", "--deletion-policy", "retain")
+	r := w.run(t, "backup", "create", "web", "--target", "s3", "--deletion-policy", "retain",
+		"--exclude", "scratch,swap", "--quiesce", "required", "--freeze-deadline", "3", "--note", "before the upgrade", "--pin")
 	require.Equal(t, 0, r.code, r.err)
 	b := w.backup(t)
-	assert.Equal(t, v1alpha1.VMBackupSpec{VM: "web", Target: "s3", DeletionPolicy: v1alpha1.DeletionRetain}, b.Spec)
+	assert.Equal(t, v1alpha1.VMBackupSpec{
+		VM: "web", Type: v1alpha1.TypeBackup, Target: "s3", DeletionPolicy: v1alpha1.DeletionRetain,
+		ExcludeDisks: []string{"scratch", "swap"}, Note: "before the upgrade", Pinned: true,
+		Quiesce: v1alpha1.Quiesce{Policy: v1alpha1.QuiesceRequired, DeadlineSeconds: 3},
+	}, b.Spec)
 	assert.Regexp(t, `^web-\d{8}-\d{6}$`, b.Name)
 	assert.Equal(t, "vmbackup.hayloft.dev/"+b.Name+"\n", strings.Replace(r.out, " created", "", 1))
 
@@ -126,6 +131,27 @@ func TestBackupCreate(t *testing.T) {
 	r = w.run(t, "backup", "create", "web", "-t", "s3", "--name", "mine")
 	assert.Equal(t, 1, r.code)
 	assert.Equal(t, "Error: there is already a backup called \"mine\": choose another name\n", r.err)
+}
+
+func TestChangesOfABackup(t *testing.T) {
+	w := newWorld(t)
+	require.Equal(t, 0, w.run(t, "backup", "create", "web", "-t", "s3", "--name", "mine").code)
+	for _, c := range []struct {
+		verb, says string
+		spec       func(v1alpha1.VMBackupSpec) bool
+	}{
+		{"pin", "pinned", func(s v1alpha1.VMBackupSpec) bool { return s.Pinned }},
+		{"unpin", "unpinned", func(s v1alpha1.VMBackupSpec) bool { return !s.Pinned }},
+		{"cancel", "cancelled", func(s v1alpha1.VMBackupSpec) bool { return s.Cancel }},
+	} {
+		r := w.run(t, c.verb, "backup", "mine")
+		require.Equal(t, 0, r.code, r.err)
+		assert.Equal(t, "vmbackup.hayloft.dev/mine "+c.says+"\n", r.out)
+		assert.True(t, c.spec(w.backup(t).Spec), c.verb)
+	}
+	r := w.run(t, "cancel", "backup", "other")
+	assert.Equal(t, 1, r.code)
+	assert.Contains(t, r.err, "other")
 }
 
 // Two backups of one VM in the same second get two names.

@@ -20,6 +20,10 @@ func Backup(out io.Writer, b *v1alpha1.VMBackup, a Around) error {
 	p.why(s, b.DeletionTimestamp != nil)
 	p.line("Progress", amount(b.Status.Progress, b.Status.Phase == v1alpha1.BackupReady))
 	p.line("Consistency", consistency(b))
+	p.line("Note", b.Spec.Note)
+	if b.Spec.Pinned {
+		p.line("Pinned", "yes: retention does not remove it")
+	}
 	p.line("When deleted", onDeletion(b.Spec.DeletionPolicy))
 	p.times(b.CreationTimestamp, b.Status.StartedAt, b.Status.CompletedAt)
 	if b.Status.CutAt != nil {
@@ -90,12 +94,24 @@ func (p *page) why(s status.Status, deleting bool) {
 }
 
 func consistency(b *v1alpha1.VMBackup) string {
-	if b.Status.Consistency != v1alpha1.ConsistencyCrash {
-		return string(b.Status.Consistency)
+	text := map[v1alpha1.Consistency]string{
+		v1alpha1.ConsistencyFrozen:        "frozen: the guest's file systems were frozen while the disks were cut",
+		v1alpha1.ConsistencyOffline:       "offline: the VM did not run",
+		v1alpha1.ConsistencyCrash:         "crash-consistent: what the guest would find after a power cut",
+		v1alpha1.ConsistencyNoAgent:       "crash-consistent: the guest has no agent that could freeze it",
+		v1alpha1.ConsistencyQuiesceFailed: "crash-consistent: the guest could not be frozen",
+	}[b.Status.Consistency]
+	if text == "" {
+		text = string(b.Status.Consistency)
 	}
-	text := "crash-consistent: what the guest would find after a power cut"
+	if m := b.Status.ConsistencyMessage; m != "" {
+		text += " (" + m + ")"
+	}
 	if w := b.Status.CutWindowMilliseconds; w != nil {
 		text += fmt.Sprintf("; %d disks cut within %d ms", len(b.Status.Disks), *w)
+	}
+	if f := b.Status.FrozenMilliseconds; f != nil {
+		text += fmt.Sprintf("; frozen for %d ms", *f)
 	}
 	return text
 }

@@ -1,0 +1,59 @@
+package command
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// cancel ends a backup or restore that has not ended by itself.
+func (a *app) cancel() *cobra.Command {
+	return a.change(&cobra.Command{
+		Use:   "cancel backup|restore NAME",
+		Short: "Cancel a backup or restore on its way",
+		Long: `Cancel a backup or restore that is not ready yet: it ends as failed and what it
+made so far is removed. A transfer that an engine has begun cannot be stopped,
+so a backup's clean-up waits for its end.`,
+		ValidArgsFunction: a.completeKinds([]string{"backup", "restore"}, false),
+		Args:              exactly("what to cancel", "its name"),
+	}, `{"spec":{"cancel":true}}`, "cancelled", "backup", "restore")
+}
+
+// pin keeps retention from a point, unpin lets it have it.
+func (a *app) pin() *cobra.Command {
+	return a.change(&cobra.Command{
+		Use: "pin backup NAME", Short: "Keep retention from removing a backup",
+		ValidArgsFunction: a.completeKinds([]string{"backup"}, false), Args: exactly("what to pin", "its name"),
+	}, `{"spec":{"pinned":true}}`, "pinned", "backup")
+}
+
+func (a *app) unpin() *cobra.Command {
+	return a.change(&cobra.Command{
+		Use: "unpin backup NAME", Short: "Let retention remove a backup again",
+		ValidArgsFunction: a.completeKinds([]string{"backup"}, false), Args: exactly("what to unpin", "its name"),
+	}, `{"spec":{"pinned":false}}`, "unpinned", "backup")
+}
+
+// change makes a command that merges a patch into one object.
+func (a *app) change(c *cobra.Command, patch, did string, allowed ...string) *cobra.Command {
+	c.RunE = func(c *cobra.Command, args []string) error {
+		k, err := kindArg(c, args[0], allowed...)
+		if err != nil {
+			return err
+		}
+		cluster, err := a.flags.Open(a.Err)
+		if err != nil {
+			return err
+		}
+		o := k.New()
+		o.SetNamespace(cluster.NamespaceOf(k))
+		o.SetName(args[1])
+		if err := cluster.Client.Patch(c.Context(), o, client.RawPatch("application/merge-patch+json", []byte(patch))); err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(a.Out, "%s %s\n", k.Named(args[1]), did)
+		return err
+	}
+	return c
+}
