@@ -30,6 +30,7 @@ import (
 
 	"hayloft.dev/agent/attach"
 	"hayloft.dev/agent/engine"
+	"hayloft.dev/agent/quiesce"
 	"hayloft.dev/agent/session"
 	"hayloft.dev/agent/worker"
 	"hayloft.dev/metrics"
@@ -118,11 +119,16 @@ func run(ctx context.Context, o options) error {
 		return fmt.Errorf("making the manager: %w", err)
 	}
 
+	guests, err := quiesce.New(config)
+	if err != nil {
+		return err
+	}
 	keeper := session.NewKeeper(live, lease.Options{Namespace: o.namespace, Node: o.node, Duration: o.leaseDuration, Log: log}, log)
 	w := &worker.Worker{
 		Jobs:     mgr.GetCache(),
 		Client:   live,
 		Attacher: &attach.Attacher{Client: live, Namespace: o.longhornNamespace, Node: o.node},
+		Guests:   guests,
 		Targets:  &worker.Targets{Client: live, Namespace: o.namespace},
 		Open:     func(a engine.Address) worker.Engine { return engine.Open(a) },
 		Sessions: keeper,

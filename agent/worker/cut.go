@@ -56,11 +56,18 @@ func (r *run) cut(ctx context.Context, job *v1alpha1.CutJob) error {
 			return err
 		}
 	}
+	if r.resumed && job.Guest != nil && job.Guest.Policy != v1alpha1.QuiesceNever {
+		// The former owner may have frozen the guest; its dead-man must not end
+		// the rest that this owner asks for.
+		if err := r.thaw(ctx, job.Guest, time.Now()); err != nil {
+			r.Log.Warn("could not thaw a guest that a former owner may have frozen", "job", r.job.Name, "error", err)
+		}
+	}
 	var last error
 	for range r.Limits.Cuts {
-		began, window, err := r.cutOnce(ctx, cutters, number, time.Duration(job.WindowMilliseconds)*time.Millisecond)
+		began, window, rest, err := r.cutOnce(ctx, cutters, number, job)
 		if err == nil {
-			r.recordCut(cutters, number, began, window)
+			r.recordCut(cutters, number, began, window, rest)
 			return nil
 		}
 		if ctx.Err() != nil || lost(err) {
@@ -70,7 +77,7 @@ func (r *run) cut(ctx context.Context, job *v1alpha1.CutJob) error {
 		if err := r.discard(ctx, cutters, number); err != nil {
 			return errors.Join(last, err)
 		}
-		if errors.Is(err, engine.ErrFrontendDown) {
+		if f := (*failure)(nil); errors.As(err, &f) || errors.Is(err, engine.ErrFrontendDown) {
 			return err
 		}
 		number++
@@ -85,33 +92,45 @@ func (r *run) number(ctx context.Context, n int32) error {
 	return r.report.write(ctx, func(s *v1alpha1.NodeJobStatus) { s.Cut = &v1alpha1.CutStatus{Number: n} })
 }
 
-// cutOnce asks all engines at once. It returns when the first was asked and how
-// long it took until the last one was cut, by the monotonic clock.
-func (r *run) cutOnce(ctx context.Context, cutters []cutter, number int32, window time.Duration) (time.Time, time.Duration, error) {
+// cutOnce asks all engines at once, while the guest rests. It returns when the
+// first was asked and how long it took until the last one was cut, by the
+// monotonic clock.
+func (r *run) cutOnce(ctx context.Context, cutters []cutter, number int32, job *v1alpha1.CutJob) (time.Time, time.Duration, rest, error) {
+	window := time.Duration(job.WindowMilliseconds) * time.Millisecond
 	if err := r.held.Check(ctx); err != nil {
-		return time.Time{}, 0, fmt.Errorf("before cutting: %w", err)
+		return time.Time{}, 0, rest{}, fmt.Errorf("before cutting: %w", err)
+	}
+	still := r.hush(ctx, job.Guest)
+	if !still.hopeful() {
+		return time.Time{}, 0, still, still.unrested()
 	}
 	began := time.Now()
-	wctx, cancel := context.WithTimeout(ctx, window)
+	err := r.cutAll(ctx, cutters, number, window)
+	took := time.Since(began)
+	r.let(ctx, &still)
+	if err == nil && took > window {
+		err = fmt.Errorf("cutting took %s, longer than the window of %s", took.Round(time.Millisecond), window)
+	}
+	if err == nil && !still.good() {
+		err = still.unrested()
+	}
+	return began, took, still, err
+}
+
+func (r *run) cutAll(ctx context.Context, cutters []cutter, number int32, window time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, window)
 	defer cancel()
 	var g errgroup.Group
 	for _, c := range cutters {
 		g.Go(func() error {
 			name := names.Snapshot(r.job.Spec.Owner.UID, number, c.disk)
-			if err := c.engine.CutSnapshot(wctx, name, map[string]string{v1alpha1.LabelPoint: string(r.job.Spec.Owner.UID)}); err != nil {
+			if err := c.engine.CutSnapshot(ctx, name, map[string]string{v1alpha1.LabelPoint: string(r.job.Spec.Owner.UID)}); err != nil {
 				return fmt.Errorf("cutting disk %s (volume %s): %w", c.disk, c.volume, err)
 			}
 			return nil
 		})
 	}
-	if err := g.Wait(); err != nil {
-		return began, 0, err
-	}
-	took := time.Since(began)
-	if took > window {
-		return began, took, fmt.Errorf("cutting took %s, longer than the window of %s", took.Round(time.Millisecond), window)
-	}
-	return began, took, nil
+	return g.Wait()
 }
 
 // discard removes what a cut that does not count left on the engines. The
@@ -131,13 +150,17 @@ func (r *run) discard(ctx context.Context, cutters []cutter, number int32) error
 	return g.Wait()
 }
 
-func (r *run) recordCut(cutters []cutter, number int32, began time.Time, window time.Duration) {
+func (r *run) recordCut(cutters []cutter, number int32, began time.Time, window time.Duration, still rest) {
 	snapshots := make(map[string]string, len(cutters))
 	for _, c := range cutters {
 		snapshots[c.disk] = names.Snapshot(r.job.Spec.Owner.UID, number, c.disk)
 	}
 	at := metav1.NewMicroTime(began)
+	reached, why := still.reached()
 	r.result = func(s *v1alpha1.NodeJobStatus) {
-		s.Cut = &v1alpha1.CutStatus{Number: number, StartedAt: &at, WindowMicroseconds: window.Microseconds(), Snapshots: snapshots}
+		s.Cut = &v1alpha1.CutStatus{
+			Number: number, StartedAt: &at, WindowMicroseconds: window.Microseconds(), Snapshots: snapshots,
+			Consistency: reached, ConsistencyMessage: cutShort(why, 1000), FrozenMicroseconds: still.frozen.Microseconds(),
+		}
 	}
 }

@@ -121,8 +121,9 @@ func (r *reporter) finish(ctx context.Context, change func(*v1alpha1.NodeJobStat
 func now() *metav1.Time { t := metav1.Now(); return &t }
 
 // shorten keeps a message within the CRD's limit.
-func shorten(s string) string {
-	const limit = 2048
+func shorten(s string) string { return cutShort(s, 2048) }
+
+func cutShort(s string, limit int) string {
 	if len(s) <= limit {
 		return s
 	}

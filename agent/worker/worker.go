@@ -60,6 +60,7 @@ type Worker struct {
 	Jobs     client.Reader // cached: the NodeJobs of Node
 	Client   client.Client // uncached
 	Attacher *attach.Attacher
+	Guests   Guests
 	Targets  *Targets
 	Open     func(engine.Address) Engine
 	Sessions interface {

@@ -238,7 +238,14 @@ func (p *backupPlan) cutting() {
 
 func (p *backupPlan) cutJob() *v1alpha1.NodeJob {
 	j := newJob(kindCut, p.owner(), "", 1, p.v.Config.CutDeadline)
-	j.Spec.Cut = &v1alpha1.CutJob{WindowMilliseconds: p.v.Config.CutWindow.Milliseconds()}
+	b := p.v.Backup
+	j.Spec.Cut = &v1alpha1.CutJob{
+		WindowMilliseconds: p.v.Config.CutWindow.Milliseconds(),
+		Guest: &v1alpha1.CutGuest{
+			Namespace: b.Namespace, VM: b.Spec.VM, VMUID: p.st.SourceUID,
+			Policy: b.Spec.Quiesce.Policy, DeadlineSeconds: max(1, b.Spec.Quiesce.DeadlineSeconds),
+		},
+	}
 	for _, d := range p.st.Disks {
 		j.Spec.Cut.Disks = append(j.Spec.Cut.Disks, v1alpha1.CutDisk{Name: d.Name, Volume: d.Volume})
 	}
@@ -256,7 +263,14 @@ func (p *backupPlan) recordCut(c *v1alpha1.CutStatus) (missing string) {
 	}
 	window := (c.WindowMicroseconds + 999) / 1000
 	p.st.CutAt, p.st.CutWindowMilliseconds = c.StartedAt, &window
-	p.st.Consistency = v1alpha1.ConsistencyCrash
+	p.st.Consistency, p.st.ConsistencyMessage = c.Consistency, c.ConsistencyMessage
+	if c.Consistency == "" { // an agent that knows of no guests
+		p.st.Consistency = v1alpha1.ConsistencyCrash
+	}
+	if c.FrozenMicroseconds > 0 {
+		frozen := (c.FrozenMicroseconds + 999) / 1000
+		p.st.FrozenMilliseconds = &frozen
+	}
 	return ""
 }
 

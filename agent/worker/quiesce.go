@@ -1,0 +1,142 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"hayloft.dev/agent/quiesce"
+	"hayloft.dev/pkg/api/v1alpha1"
+)
+
+// Guests is what the worker needs to bring a VM's guest to rest.
+type Guests interface {
+	Look(ctx context.Context, g v1alpha1.CutGuest) (quiesce.Guest, error)
+	Freeze(ctx context.Context, g v1alpha1.CutGuest) error
+	Thaw(ctx context.Context, g v1alpha1.CutGuest) error
+}
+
+// rest is how a guest stood around one cut.
+type rest struct {
+	guest  *v1alpha1.CutGuest // nil: nobody asked
+	before quiesce.Guest
+	after  quiesce.Guest
+	// why no better rest was reached; nil when nothing went wrong.
+	why error
+	// asked is when the guest was asked to freeze, zero when it was not or
+	// did not. Its dead-man cannot have begun to count before.
+	asked time.Time
+	// cut is when the last disk was cut, frozen how long the guest rested.
+	cut    time.Time
+	frozen time.Duration
+}
+
+// reached is what may be said of the disks.
+func (s rest) reached() (v1alpha1.Consistency, string) {
+	why := ""
+	if s.why != nil {
+		why = s.why.Error()
+	}
+	switch {
+	case s.guest == nil:
+		return v1alpha1.ConsistencyCrash, ""
+	case s.why == nil && !s.before.Running && !s.after.Running:
+		return v1alpha1.ConsistencyOffline, ""
+	case s.why == nil && !s.before.Running:
+		return v1alpha1.ConsistencyCrash, "the VM was started while its disks were cut"
+	case s.guest.Policy == v1alpha1.QuiesceNever:
+		return v1alpha1.ConsistencyCrash, why
+	case s.why == nil && !s.before.Agent:
+		return v1alpha1.ConsistencyNoAgent, "no guest agent is connected: install qemu-guest-agent in the VM"
+	case s.asked.IsZero():
+		return v1alpha1.ConsistencyQuiesceFailed, why
+	case s.cut.Sub(s.asked) >= s.limit():
+		return v1alpha1.ConsistencyQuiesceFailed, fmt.Sprintf("the last disk was cut %s after the guest was asked to freeze, and it thaws by itself after %s", s.cut.Sub(s.asked).Round(time.Millisecond), s.limit())
+	}
+	return v1alpha1.ConsistencyFrozen, why
+}
+
+func (s rest) limit() time.Duration { return time.Duration(s.guest.DeadlineSeconds) * time.Second }
+
+// good: the point may go on with what was reached.
+func (s rest) good() bool {
+	c, _ := s.reached()
+	return s.guest == nil || s.guest.Policy != v1alpha1.QuiesceRequired || c == v1alpha1.ConsistencyFrozen || c == v1alpha1.ConsistencyOffline
+}
+
+// hopeful: before anything is cut, the point may still get the rest that it
+// requires.
+func (s rest) hopeful() bool {
+	return s.guest == nil || s.guest.Policy != v1alpha1.QuiesceRequired || !s.asked.IsZero() || (s.why == nil && !s.before.Running)
+}
+
+// unrested is the failure of a point that requires a rest which was not reached.
+func (s rest) unrested() error {
+	_, why := s.reached()
+	return failed(v1alpha1.ReasonQuiesceFailed, false, "the guest of VM %s was not frozen, which spec.quiesce.policy Required asks for: %s", s.guest.VM, why)
+}
+
+// hush brings the guest to rest before a cut, as far as its policy asks for it.
+// Whatever it returns, let must follow.
+func (r *run) hush(ctx context.Context, g *v1alpha1.CutGuest) rest {
+	s := rest{guest: g}
+	if g == nil {
+		return s
+	}
+	s.before, s.why = within(ctx, r.Limits.Call, func(ctx context.Context) (quiesce.Guest, error) { return r.Guests.Look(ctx, *g) })
+	if s.why != nil || g.Policy == v1alpha1.QuiesceNever || !s.before.Running || !s.before.Agent {
+		return s
+	}
+	asked := time.Now()
+	_, err := within(ctx, s.limit(), func(ctx context.Context) (struct{}, error) { return struct{}{}, r.Guests.Freeze(ctx, *g) })
+	if err != nil {
+		// It may be frozen all the same, or be so in a moment: its dead-man
+		// counts from now at the latest.
+		s.why = errors.Join(err, r.thaw(ctx, g, time.Now()))
+		return s
+	}
+	s.asked = asked
+	return s
+}
+
+// let lets the guest go on after a cut, at once and whatever became of the cut.
+func (r *run) let(ctx context.Context, s *rest) {
+	s.cut = time.Now()
+	switch {
+	case s.guest == nil:
+	case !s.asked.IsZero():
+		if err := r.thaw(ctx, s.guest, s.asked); err != nil {
+			s.why = fmt.Errorf("the guest could not be told to thaw and did so by itself: %w", err)
+			r.Log.Warn("could not thaw a guest; it thaws by itself", "job", r.job.Name, "vm", s.guest.Namespace+"/"+s.guest.VM, "error", err)
+		}
+		s.frozen = min(time.Since(s.asked), s.limit())
+	case s.why == nil && !s.before.Running:
+		s.after, s.why = within(ctx, r.Limits.Call, func(ctx context.Context) (quiesce.Guest, error) { return r.Guests.Look(ctx, *s.guest) })
+	}
+}
+
+// thawRetry is the pause between two tries to thaw.
+const thawRetry = 200 * time.Millisecond
+
+// thaw asks until it is answered or the guest has thawed by itself. An agent
+// whose session is over does not ask: the volumes' next owner may have frozen
+// the guest for a cut of its own.
+func (r *run) thaw(ctx context.Context, g *v1alpha1.CutGuest, asked time.Time) error {
+	ctx, stop := whileLiving(context.WithoutCancel(ctx), r.session)
+	defer stop()
+	ctx, cancel := context.WithDeadline(ctx, asked.Add(time.Duration(g.DeadlineSeconds)*time.Second))
+	defer cancel()
+	for {
+		if over := r.session.Context(); over.Err() != nil {
+			return context.Cause(over)
+		}
+		_, err := within(ctx, r.Limits.Call, func(ctx context.Context) (struct{}, error) { return struct{}{}, r.Guests.Thaw(ctx, *g) })
+		if err == nil {
+			return nil
+		}
+		if pause(ctx, thawRetry) != nil {
+			return errors.Join(err, context.Cause(ctx))
+		}
+	}
+}

@@ -1,0 +1,148 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"hayloft.dev/agent/quiesce"
+	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/lease"
+)
+
+func cutGuest(p v1alpha1.QuiescePolicy) *v1alpha1.CutGuest {
+	return &v1alpha1.CutGuest{Namespace: "ns", VM: "web", VMUID: "uid", Policy: p, DeadlineSeconds: 10}
+}
+
+func TestRestReached(t *testing.T) {
+	t0 := time.Now()
+	best, must, never := cutGuest(v1alpha1.QuiesceBestEffort), cutGuest(v1alpha1.QuiesceRequired), cutGuest(v1alpha1.QuiesceNever)
+	running, agent := quiesce.Guest{Running: true}, quiesce.Guest{Running: true, Agent: true}
+	refused := errors.New("virt-launcher says no")
+	for name, c := range map[string]struct {
+		rest    rest
+		want    v1alpha1.Consistency
+		says    string
+		hopeful bool
+		good    bool
+	}{
+		"nobody asked":                    {rest{}, "CrashConsistent", "", true, true},
+		"never, running":                  {rest{guest: never, before: agent}, "CrashConsistent", "", true, true},
+		"never, stopped":                  {rest{guest: never}, "Offline", "", true, true},
+		"never, unknown":                  {rest{guest: never, why: refused}, "CrashConsistent", "says no", true, true},
+		"stopped":                         {rest{guest: best}, "Offline", "", true, true},
+		"stopped, required":               {rest{guest: must}, "Offline", "", true, true},
+		"started meanwhile":               {rest{guest: best, after: running}, "CrashConsistent", "was started while", true, true},
+		"started meanwhile, required":     {rest{guest: must, after: running}, "CrashConsistent", "was started while", true, false},
+		"second look failed":              {rest{guest: best, why: refused}, "QuiesceFailed", "says no", true, true},
+		"no agent":                        {rest{guest: best, before: running}, "NoGuestAgent", "install qemu-guest-agent", true, true},
+		"no agent, required":              {rest{guest: must, before: running}, "NoGuestAgent", "install qemu-guest-agent", false, false},
+		"refused":                         {rest{guest: best, before: agent, why: refused}, "QuiesceFailed", "says no", true, true},
+		"refused, required":               {rest{guest: must, before: agent, why: refused}, "QuiesceFailed", "says no", false, false},
+		"frozen":                          {rest{guest: must, before: agent, asked: t0, cut: t0.Add(time.Second)}, "Frozen", "", true, true},
+		"frozen, thaw failed":             {rest{guest: must, before: agent, asked: t0, cut: t0.Add(time.Second), why: refused}, "Frozen", "says no", true, true},
+		"thawed before the last disk":     {rest{guest: best, before: agent, asked: t0, cut: t0.Add(10 * time.Second)}, "QuiesceFailed", "cut 10s after the guest was asked to freeze", true, true},
+		"thawed before the last, reuired": {rest{guest: must, before: agent, asked: t0, cut: t0.Add(10 * time.Second)}, "QuiesceFailed", "thaws by itself after 10s", true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, why := c.rest.reached()
+			require.Equal(t, c.want, got)
+			if c.says == "" {
+				require.Empty(t, why)
+			}
+			require.Contains(t, why, c.says)
+			require.Equal(t, c.hopeful, c.rest.hopeful())
+			require.Equal(t, c.good, c.rest.good())
+		})
+	}
+}
+
+// askedGuest answers as it is told to.
+type askedGuest struct {
+	found  quiesce.Guest
+	freeze func(context.Context) error
+	thaw   func(context.Context) error
+	thaws  int
+}
+
+func (a *askedGuest) Look(context.Context, v1alpha1.CutGuest) (quiesce.Guest, error) {
+	return a.found, nil
+}
+func (a *askedGuest) Freeze(ctx context.Context, _ v1alpha1.CutGuest) error { return a.freeze(ctx) }
+func (a *askedGuest) Thaw(ctx context.Context, _ v1alpha1.CutGuest) error {
+	a.thaws++
+	return a.thaw(ctx)
+}
+
+type aSession struct{ ctx context.Context }
+
+func (s aSession) ID() string               { return "n1-00000000" }
+func (s aSession) Context() context.Context { return s.ctx }
+func (s aSession) AcquireAll(context.Context, []string) (*lease.Held, error) {
+	return nil, errors.New("not here")
+}
+
+func quiesceRun(ctx context.Context, g Guests) *run {
+	return &run{
+		Worker:  &Worker{Guests: g, Limits: DefaultLimits(), Log: slog.New(slog.DiscardHandler)},
+		job:     &v1alpha1.NodeJob{},
+		session: aSession{ctx},
+	}
+}
+
+func fine(context.Context) error { return nil }
+
+func TestAFrozenGuestIsAlwaysLetGo(t *testing.T) {
+	hangs := func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) }
+	failing := func(context.Context) error { return errors.New("no answer") }
+	for name, c := range map[string]struct {
+		freeze, thaw func(context.Context) error
+		want         v1alpha1.Consistency
+		atMost       time.Duration // until everything is over
+	}{
+		"as it should be":  {fine, fine, "Frozen", 0},
+		"freeze refused":   {failing, fine, "QuiesceFailed", 0},
+		"freeze hangs":     {hangs, fine, "QuiesceFailed", 10 * time.Second},
+		"thaw fails":       {fine, failing, "Frozen", 11 * time.Second},
+		"thaw hangs":       {fine, hangs, "Frozen", 10 * time.Second},
+		"everything hangs": {hangs, hangs, "QuiesceFailed", 20 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := &askedGuest{found: quiesce.Guest{Running: true, Agent: true}, freeze: c.freeze, thaw: c.thaw}
+				r := quiesceRun(t.Context(), g)
+				ctx, cancel := context.WithCancel(t.Context())
+				began := time.Now()
+				s := r.hush(ctx, cutGuest(v1alpha1.QuiesceBestEffort))
+				cancel() // the job ends in the middle: the guest is let go all the same
+				r.let(ctx, &s)
+				got, _ := s.reached()
+				require.Equal(t, c.want, got)
+				require.Positive(t, g.thaws)
+				require.LessOrEqual(t, time.Since(began), c.atMost)
+				require.LessOrEqual(t, s.frozen, 10*time.Second)
+			})
+		})
+	}
+}
+
+// TestAnOldOwnerDoesNotThaw: whoever has the volumes by now may have frozen the
+// guest for a cut of its own.
+func TestAnOldOwnerDoesNotThaw(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		over, end := context.WithCancelCause(t.Context())
+		g := &askedGuest{found: quiesce.Guest{Running: true, Agent: true}, freeze: fine, thaw: fine}
+		g.thaw = func(ctx context.Context) error { return ctx.Err() }
+		r := quiesceRun(over, g)
+		s := r.hush(t.Context(), cutGuest(v1alpha1.QuiesceBestEffort))
+		end(lease.ErrFenced)
+		synctest.Wait()
+		r.let(t.Context(), &s)
+		require.ErrorIs(t, s.why, lease.ErrFenced)
+	})
+}
