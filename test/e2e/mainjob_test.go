@@ -20,7 +20,7 @@ func TestMainJob(t *testing.T) {
 	first := w.quietHashes("shop", "root", "data1")
 	w.backup("first", "shop")
 	b := w.awaitBackup("first", v1alpha1.BackupReady)
-	require.Equal(t, v1alpha1.ConsistencyCrash, b.Status.Consistency)
+	require.Equal(t, v1alpha1.ConsistencyNoAgent, b.Status.Consistency)
 	require.NotEmpty(t, b.Status.Document)
 	for _, d := range b.Status.Disks {
 		require.False(t, d.Incremental, "disk %s: the first backup has no base", d.Name)
