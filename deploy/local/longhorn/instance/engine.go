@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 )
 
@@ -12,14 +11,6 @@ const (
 	enginePorts  = 1
 	replicaPorts = 10 // control, data, sync agent, and seven for files that the sync agent receives, as Longhorn gives it
 )
-
-// socketDir is where the engine's socket front end listens; it cannot be changed.
-const socketDir = "/var/run"
-
-// SocketPath is where a volume's front end is, when it is on.
-func SocketPath(volume string) string {
-	return filepath.Join(socketDir, "longhorn-"+volume+".sock")
-}
 
 // Replica is a replica to run. Sizes are in bytes.
 type Replica struct {
@@ -30,6 +21,7 @@ type Replica struct {
 	BackingFile      string // "" is none
 	SnapshotMaxCount int
 	SnapshotMaxSize  int64
+	NoRevisions      bool // do not count writes
 }
 
 // StartReplica runs a replica on its folder, which is made when it is missing.
@@ -45,6 +37,9 @@ func (s *Set) StartReplica(ctx context.Context, r Replica) (Info, error) {
 		}
 		if r.BackingFile != "" {
 			args = append(args, "--backing-file", r.BackingFile)
+		}
+		if r.NoRevisions {
+			args = append(args, "--disableRevCounter")
 		}
 		args = append(args,
 			"--replica-instance-name", r.Name,
@@ -65,6 +60,8 @@ type Engine struct {
 	Frontend         bool     // the socket front end; off means that there is none
 	SnapshotMaxCount int
 	SnapshotMaxSize  int64
+	NoRevisions      bool // as its replicas
+	Salvage          bool // without revisions: find the replica that was written last and take no other
 }
 
 // StartEngine runs an engine. It fails when none of its replicas can be used.
@@ -85,6 +82,12 @@ func (s *Set) StartEngine(ctx context.Context, e Engine) (Info, error) {
 			"--snapshot-max-size", strconv.FormatInt(e.SnapshotMaxSize, 10),
 			"--listen", address(e.IP, port),
 		}
+		if e.NoRevisions {
+			args = append(args, "--disableRevCounter")
+		}
+		if e.Salvage {
+			args = append(args, "--salvageRequested")
+		}
 		for _, replica := range e.Replicas {
 			args = append(args, "--replica", "tcp://"+replica)
 		}
@@ -99,39 +102,6 @@ func (s *Set) StartEngine(ctx context.Context, e Engine) (Info, error) {
 		return Info{}, fmt.Errorf("starting %s: %w", e.Name, err)
 	}
 	return info, nil
-}
-
-// Rebuild makes an empty replica of a running engine equal to its others. It returns when that is done.
-func (s *Set) Rebuild(ctx context.Context, engine, replica Info, size int64) error {
-	bytes := strconv.FormatInt(size, 10)
-	process, err := s.start(Command{
-		Kind: "rebuild",
-		Name: replica.Name,
-		Args: []string{
-			"--url", engine.Address(),
-			"--volume-name", engine.Volume,
-			"--engine-instance-name", engine.Name,
-			"add-replica",
-			"--size", bytes,
-			"--current-size", bytes,
-			"--replica-instance-name", replica.Name,
-			"tcp://" + replica.Address(),
-		},
-		Labels: labels(engine.Volume),
-	})
-	if err != nil {
-		return fmt.Errorf("rebuilding %s: %w", replica.Name, err)
-	}
-	select {
-	case <-process.Done():
-	case <-ctx.Done():
-		process.Kill()
-		return fmt.Errorf("rebuilding %s: %w", replica.Name, ctx.Err())
-	}
-	if err := process.Err(); err != nil {
-		return fmt.Errorf("rebuilding %s: %w", replica.Name, err)
-	}
-	return nil
 }
 
 func labels(volume string) map[string]string { return map[string]string{"volume": volume} }

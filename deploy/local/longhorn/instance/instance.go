@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -32,7 +31,7 @@ type Process interface {
 
 // Command is a process to start with the engine's binary.
 type Command struct {
-	Kind   string // engine, replica or rebuild
+	Kind   string // engine, replica, or what a client of a running engine does
 	Name   string
 	Args   []string
 	Labels map[string]string
@@ -196,12 +195,4 @@ func (s *Set) register(info Info, portCount int, process Process) {
 			s.onExit(info.Volume, info.Name)
 		}
 	}()
-}
-
-// RemoveSocket removes what an engine's socket front end leaves in the file system.
-func RemoveSocket(volume string) error {
-	if err := os.Remove(SocketPath(volume)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("removing the front end's socket: %w", err)
-	}
-	return nil
 }
