@@ -4,6 +4,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -118,6 +119,38 @@ func TestWorkloadEvictsBackupFromAnotherNode(t *testing.T) {
 	s.waitSatisfied(t, vol.Name, "csi")
 	require.Equal(t, "127.0.0.52", s.engine(t, vol.Name).Status.IP)
 	s.waitTicket(t, vol.Name, "backup", "unsatisfied", func(st *lh.AttachmentTicketStatus) bool { return !st.Satisfied })
+}
+
+// So it goes with the disks of a stopped VM that is started elsewhere while its backup runs.
+func TestWorkloadEvictsBackupOfAMigratableVolume(t *testing.T) {
+	s := theStack(t)
+	vol := s.volume(t, func(v *lh.Volume) { v.Spec.Migratable, v.Spec.AccessMode = true, lh.AccessModeReadWriteMany })
+	s.ticket(t, vol.Name, "backup", "node-1", lh.AttacherTypeBackupController, lh.AnyValue)
+	s.waitSatisfied(t, vol.Name, "backup")
+	s.ticket(t, vol.Name, "csi", "node-2", lh.AttacherTypeCSIAttacher, lh.FalseValue)
+	s.waitSatisfied(t, vol.Name, "csi")
+	s.waitTicket(t, vol.Name, "backup", "unsatisfied", func(st *lh.AttachmentTicketStatus) bool {
+		return !st.Satisfied && strings.Contains(condition.Get(st.Conditions, lh.AttachmentStatusConditionTypeSatisfied).Message, "different node node-2")
+	})
+	require.Empty(t, s.waitVolume(t, vol.Name, "there", func(*lh.Volume) bool { return true }).Spec.MigrationNodeID)
+	// The ticket stays, and what is left of it counts.
+	require.ErrorContains(t, s.tryTicket(t, vol.Name, "other", "node-3", lh.AttacherTypeCSIAttacher, lh.FalseValue), "more than two nodes")
+}
+
+func TestWorkloadComesToABackupOnItsNode(t *testing.T) {
+	s := theStack(t)
+	vol := s.volume(t, nil)
+	s.ticket(t, vol.Name, "backup", "node-1", lh.AttacherTypeBackupController, lh.AnyValue)
+	s.waitSatisfied(t, vol.Name, "backup")
+	before := s.engine(t, vol.Name)
+	require.NotEmpty(t, before.Status.Endpoint)
+	s.ticket(t, vol.Name, "csi", "node-1", lh.AttacherTypeCSIAttacher, lh.FalseValue)
+	s.waitSatisfied(t, vol.Name, "csi")
+	s.dropTicket(t, vol.Name, "backup")
+	s.waitSatisfied(t, vol.Name, "csi")
+	after := s.engine(t, vol.Name)
+	require.Equal(t, before.Status.Port, after.Status.Port, "nothing was attached anew")
+	require.Equal(t, before.Status.Endpoint, after.Status.Endpoint)
 }
 
 func TestOtherTicketsAreNotEvicted(t *testing.T) {

@@ -6,8 +6,6 @@ import (
 	"sync"
 	"time"
 
-	lh "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
-
 	"hayloft.dev/deploy/local/longhorn/instance"
 	"hayloft.dev/deploy/local/longhorn/observe"
 )
@@ -17,22 +15,24 @@ const (
 	pollTimeout  = 10 * time.Second // of one poll; an engine that does not answer is asked again
 )
 
-// attendance is what runs beside a volume's processes while it is attached: the poll of its engine, and the rebuilding of
-// broken replicas. It writes no objects: what it learned is asked for when the volume is looked at.
+// attendance is what runs beside an engine: its poll, and the rebuilding of broken replicas. It writes no objects: what it
+// learned is asked for when the volume is looked at.
 type attendance struct {
-	cancel context.CancelFunc
-	done   sync.WaitGroup
-	engine instance.Info
+	context context.Context // ends with it
+	cancel  context.CancelFunc
+	done    sync.WaitGroup
+	engine  instance.Info
 
 	mu       sync.Mutex
 	replicas map[string]instance.Info
 	latest   *observe.Report // of the last poll that was answered
+	rebuilds bool            // one is running
 
 	kick chan struct{}
 }
 
-// attend begins it for a volume that was opened.
-func (v *volumes) attend(vol *volume, engine instance.Info, running map[string]instance.Info, broken []*lh.Replica, image map[string]string) {
+// attend begins it for an engine that was started.
+func (v *volumes) attend(engine instance.Info, running map[string]instance.Info) *attendance {
 	ctx, cancel := context.WithCancel(context.Background()) // until leave
 	a := &attendance{
 		cancel:   cancel,
@@ -40,37 +40,44 @@ func (v *volumes) attend(vol *volume, engine instance.Info, running map[string]i
 		replicas: maps.Clone(running),
 		kick:     make(chan struct{}, 1),
 	}
+	a.context = ctx
 	v.mu.Lock()
-	v.attended[vol.Name] = a
+	v.attended[engine.Name] = a
 	v.mu.Unlock()
-	name, size := vol.Name, vol.Spec.Size
-	a.done.Go(func() { v.poll(ctx, name, a) })
-	if len(broken) > 0 {
-		replicas := make([]*lh.Replica, 0, len(broken))
-		for _, r := range broken {
-			replicas = append(replicas, r.DeepCopy())
-		}
-		a.done.Go(func() { v.rebuild(ctx, name, size, a, replicas, image) })
-	}
+	a.done.Go(func() { v.poll(ctx, engine.Volume, a) })
+	return a
 }
 
 // leave ends it and returns when nothing of it runs.
-func (v *volumes) leave(name string) {
-	if a := v.attendanceOf(name); a != nil {
+func (v *volumes) leave(engine string) {
+	if a := v.attendanceOf(engine); a != nil {
 		a.cancel()
 		a.done.Wait()
 		v.mu.Lock()
-		if v.attended[name] == a {
-			delete(v.attended, name)
+		if v.attended[engine] == a {
+			delete(v.attended, engine)
 		}
 		v.mu.Unlock()
 	}
 }
 
-func (v *volumes) attendanceOf(name string) *attendance {
+func (v *volumes) attendanceOf(engine string) *attendance {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.attended[name]
+	return v.attended[engine]
+}
+
+// attendedOf are the attended engines of a volume.
+func (v *volumes) attendedOf(volume string) []string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var engines []string
+	for engine, a := range v.attended {
+		if a.engine.Volume == volume {
+			engines = append(engines, engine)
+		}
+	}
+	return engines
 }
 
 func (v *volumes) poll(ctx context.Context, name string, a *attendance) {
@@ -102,40 +109,35 @@ func (v *volumes) poll(ctx context.Context, name string, a *attendance) {
 	}
 }
 
-// rebuild brings broken replicas back one after the other: each is started on an emptied folder and filled by the engine.
-func (v *volumes) rebuild(ctx context.Context, name string, size int64, a *attendance, replicas []*lh.Replica, image map[string]string) {
-	for _, r := range replicas {
-		if err := v.rebuildOne(ctx, size, a, r, image[r.Spec.NodeID]); err != nil && ctx.Err() == nil {
-			v.log.Warn("the next attach tries again", "volume", name, "error", err)
-		}
-		a.poke()
-	}
-}
-
-func (v *volumes) rebuildOne(ctx context.Context, size int64, a *attendance, r *lh.Replica, backingFile string) error {
-	if err := removeReplicaDir(r); err != nil {
-		return err
-	}
-	info, err := v.startReplica(ctx, r, backingFile)
-	if err != nil {
-		return err
-	}
-	a.mu.Lock()
-	a.replicas[r.Name] = info
-	a.mu.Unlock()
-	a.poke()
-	if err := v.instances.Rebuild(ctx, a.engine, info, size); err != nil {
-		v.instances.Stop(r.Name)
-		return err
-	}
-	return nil
-}
-
 // learned returns the last poll, nil when there was none yet, and the replicas that the engine was given.
 func (a *attendance) learned() (latest *observe.Report, replicas map[string]instance.Info) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.latest, maps.Clone(a.replicas)
+}
+
+// add has a replica polled with the engine that it is about to be given.
+func (a *attendance) add(replica string, info instance.Info) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.replicas[replica] = info
+}
+
+// beginRebuild is false while one is running.
+func (a *attendance) beginRebuild() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.rebuilds {
+		return false
+	}
+	a.rebuilds = true
+	return true
+}
+
+func (a *attendance) endRebuild() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.rebuilds = false
 }
 
 // drop forgets a replica that the engine has no more.

@@ -26,7 +26,11 @@ func (v *volumes) close(ctx context.Context, vol *volume) error {
 	}); err != nil {
 		return err
 	}
-	if err := v.stopProcesses(vol.Name, vol.engine); err != nil {
+	v.takeNoMore(vol.Name, attaching)
+	if err := v.stopProcesses(vol.Name, vol.engines()); err != nil {
+		return err
+	}
+	if err := v.take(vol.Name, detaching, v.timing.detach); err != nil {
 		return err
 	}
 	if err := v.showStopped(ctx, vol); err != nil {
@@ -38,10 +42,12 @@ func (v *volumes) close(ctx context.Context, vol *volume) error {
 	})
 }
 
-// stopProcesses ends all processes of a volume. engine may be nil when there never was one.
-func (v *volumes) stopProcesses(name string, engine *lh.Engine) error {
-	v.leave(name)
-	if engine != nil {
+// stopProcesses ends all processes of a volume.
+func (v *volumes) stopProcesses(name string, engines []*lh.Engine) error {
+	for _, engine := range v.attendedOf(name) {
+		v.leave(engine)
+	}
+	for _, engine := range engines {
 		v.instances.Stop(engine.Name)
 	}
 	if err := instance.RemoveSocket(name); err != nil {
@@ -68,7 +74,7 @@ func (v *volumes) fault(ctx context.Context, vol *volume) error {
 }
 
 // recover makes a faulted volume that is closed usable again. When all replicas are failed, those that ever were whole
-// are taken as they are.
+// are taken as they are; an engine that counts no revisions is told to find the one that was written last.
 func (v *volumes) recover(ctx context.Context, vol *volume) error {
 	whole := false
 	for _, r := range vol.replicas {
@@ -79,6 +85,12 @@ func (v *volumes) recover(ctx context.Context, vol *volume) error {
 			continue
 		}
 		v.log.Warn("salvaging a replica", "volume", vol.Name, "replica", r.Name)
+		if r.Spec.RevisionCounterDisabled && !vol.engine.Spec.SalvageRequested {
+			vol.engine.Spec.SalvageRequested = true
+			if err := v.client.Update(ctx, vol.engine); err != nil {
+				return err
+			}
+		}
 		r.Spec.FailedAt = ""
 		if err := v.client.Update(ctx, r); err != nil {
 			return err
@@ -102,8 +114,11 @@ func (v *volumes) remove(ctx context.Context, vol *volume) error {
 	if err := v.removeClaims(ctx, vol.Status.KubernetesStatus); err != nil {
 		return err
 	}
-	if err := v.stopProcesses(vol.Name, vol.engine); err != nil {
+	if err := v.stopProcesses(vol.Name, vol.engines()); err != nil {
 		return err
+	}
+	for _, what := range []string{attaching, detaching, migration} {
+		v.takeNoMore(vol.Name, what)
 	}
 	for _, r := range vol.replicas {
 		if err := removeReplicaDir(r); err != nil {
@@ -114,6 +129,9 @@ func (v *volumes) remove(ctx context.Context, vol *volume) error {
 		if err := v.client.DeleteAllOf(ctx, kind, client.InNamespace(v.namespace), client.MatchingLabels{admission.VolumeLabel: vol.Name}); err != nil {
 			return fmt.Errorf("deleting its objects: %w", err)
 		}
+	}
+	if err := v.releaseSnapshots(ctx, vol.Name); err != nil {
+		return err
 	}
 	if vol.attachment != nil {
 		if err := v.removeAttachment(ctx, vol.attachment); err != nil {
@@ -157,6 +175,9 @@ func (v *volumes) removeClaims(ctx context.Context, s lh.KubernetesStatus) error
 // forget ends what is left of a volume whose object is gone, as happens when somebody took its finalizer away.
 func (v *volumes) forget(ctx context.Context, name string) error {
 	if err := v.stopProcesses(name, nil); err != nil {
+		return fmt.Errorf("volume %s: %w", name, err)
+	}
+	if err := v.releaseSnapshots(ctx, name); err != nil {
 		return fmt.Errorf("volume %s: %w", name, err)
 	}
 	attachment := &lh.VolumeAttachment{}

@@ -43,7 +43,7 @@ func (v *volumes) makeObjects(ctx context.Context, vol *volume) (made bool, err 
 		}
 		made = true
 	}
-	if len(vol.replicas) == 0 {
+	if len(vol.replicas)+len(vol.orphans) == 0 {
 		if err := v.makeReplicas(ctx, vol); err != nil {
 			return false, fmt.Errorf("making its replicas: %w", err)
 		}
@@ -53,19 +53,23 @@ func (v *volumes) makeObjects(ctx context.Context, vol *volume) (made bool, err 
 }
 
 func (v *volumes) makeEngine(ctx context.Context, vol *volume) error {
-	return v.client.Create(ctx, &lh.Engine{
-		ObjectMeta: v.meta(vol.Volume, vol.Name+"-e-0"),
+	return v.client.Create(ctx, v.newEngine(vol, vol.Name+"-e-0", true))
+}
+
+func (v *volumes) newEngine(vol *volume, name string, active bool) *lh.Engine {
+	return &lh.Engine{
+		ObjectMeta: v.meta(vol.Volume, name),
 		Spec: lh.EngineSpec{
 			InstanceSpec:              v.instanceSpec(vol),
 			Frontend:                  vol.Spec.Frontend,
 			ReplicaAddressMap:         map[string]string{},
 			UpgradedReplicaAddressMap: map[string]string{},
 			RevisionCounterDisabled:   vol.Spec.RevisionCounterDisabled,
-			Active:                    true,
+			Active:                    active,
 			SnapshotMaxCount:          vol.Spec.SnapshotMaxCount,
 			SnapshotMaxSize:           vol.Spec.SnapshotMaxSize,
 		},
-	})
+	}
 }
 
 // makeReplicas makes the replica objects. Those that find no node are made without one, as Longhorn does it.
@@ -121,7 +125,9 @@ func (v *volumes) uses(ctx context.Context) ([]use, error) {
 	}
 	scheduled := map[string]int64{}
 	for _, r := range replicas.Items {
-		scheduled[r.Spec.NodeID] += r.Spec.VolumeSize
+		if r.Spec.Active { // the others are on the same files
+			scheduled[r.Spec.NodeID] += r.Spec.VolumeSize
+		}
 	}
 	out := make([]use, 0, len(v.nodes))
 	for _, n := range v.nodes {
@@ -173,7 +179,7 @@ func (v *volumes) refuseV2(ctx context.Context, vol *volume) error {
 
 // showTickets writes which tickets are satisfied.
 func (v *volumes) showTickets(ctx context.Context, vol *volume) error {
-	want := tickets.Statuses(vol.attachment, vol.Volume)
+	want := tickets.Statuses(vol.attachment, vol.Volume, vol.engines())
 	have := vol.attachment.Status.AttachmentTicketStatuses
 	if len(want) == 0 && len(have) == 0 || reflect.DeepEqual(want, have) {
 		return nil

@@ -120,6 +120,52 @@ func TestKilledReplicaDegradesAndIsRebuiltAtTheNextAttach(t *testing.T) {
 	requireWritten(t, vol, pattern)
 }
 
+func TestKilledReplicaIsRebuiltWhileAttached(t *testing.T) {
+	s := theStack(t)
+	s.setting(t, "replica-replenishment-wait-interval", "0")
+	vol := s.volume(t, nil)
+	s.ticket(t, vol.Name, "csi", "node-1", lh.AttacherTypeCSIAttacher, "-")
+	s.waitSatisfied(t, vol.Name, "csi")
+	write(t, vol, pattern)
+	port := s.engine(t, vol.Name).Status.Port
+	victim := s.replicas(t, vol.Name)[0].Name
+	pid := s.pid("replica", victim)
+	kill(t, pid)
+	require.NoError(t, poll(t.Context(), func() bool {
+		now := s.pid("replica", victim)
+		return now != 0 && now != pid
+	}))
+	s.waitVolume(t, vol.Name, "healthy", func(v *lh.Volume) bool {
+		return v.Status.Robustness == lh.VolumeRobustnessHealthy && s.replica(t, vol.Name, victim).Spec.FailedAt == ""
+	})
+	require.Equal(t, port, s.engine(t, vol.Name).Status.Port, "it was attached all the time")
+	for _, r := range s.replicas(t, vol.Name) {
+		if r.Name != victim {
+			kill(t, s.pid("replica", r.Name))
+		}
+	}
+	requireWritten(t, vol, pattern)
+}
+
+func TestKilledReplicasWithoutRevisionsAreSalvaged(t *testing.T) {
+	s := theStack(t)
+	vol := s.volume(t, func(v *lh.Volume) { v.Spec.RevisionCounterDisabled = true })
+	s.ticket(t, vol.Name, "csi", "node-1", lh.AttacherTypeCSIAttacher, "-")
+	s.waitSatisfied(t, vol.Name, "csi")
+	write(t, vol, 1)
+	replicas := s.replicas(t, vol.Name)
+	kill(t, s.pid("replica", replicas[0].Name))
+	s.waitVolume(t, vol.Name, "degraded", func(v *lh.Volume) bool { return v.Status.Robustness == lh.VolumeRobustnessDegraded })
+	write(t, vol, pattern) // only the other one has this
+	kill(t, s.pid("replica", replicas[1].Name))
+	s.waitVolume(t, vol.Name, "attached again", func(v *lh.Volume) bool {
+		return v.Status.State == lh.VolumeStateAttached && v.Status.Robustness == lh.VolumeRobustnessHealthy && len(s.processes(vol.Name)) == 3
+	})
+	s.waitSatisfied(t, vol.Name, "csi")
+	requireWritten(t, vol, pattern)
+	require.False(t, s.engine(t, vol.Name).Spec.SalvageRequested)
+}
+
 func TestAllReplicasKilledAreSalvaged(t *testing.T) {
 	s := theStack(t)
 	vol := s.volume(t, nil)

@@ -66,6 +66,7 @@ func settings() map[string]string {
 		"default-replica-count":                strconv.Itoa(defaultReplicas),
 		"disable-snapshot-purge":               "false",
 		"replica-soft-anti-affinity":           "false",
+		replenishInterval:                      "600",
 		"restore-concurrent-limit":             "2",
 		"snapshot-max-count":                   strconv.Itoa(defaultSnapshotMaxCount),
 		"storage-over-provisioning-percentage": "100",

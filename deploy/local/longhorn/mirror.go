@@ -24,7 +24,7 @@ const (
 
 // mirror writes what the processes of an attached volume are doing into its objects.
 func (v *volumes) mirror(ctx context.Context, vol *volume) error {
-	a := v.attendanceOf(vol.Name)
+	a := v.attendanceOf(vol.engine.Name)
 	if a == nil || vol.Status.State != lh.VolumeStateAttached || v.instances.Get(vol.engine.Name).State != instance.Running {
 		return nil
 	}
@@ -41,13 +41,27 @@ func (v *volumes) mirror(ctx context.Context, vol *volume) error {
 	if latest != nil {
 		v.dropBroken(ctx, vol, a, latest, replicas)
 	}
-	if err := v.mirrorEngine(ctx, vol, latest, replicas); err != nil {
+	if err := v.mirrorEngine(ctx, vol.engine, latest, replicas); err != nil {
 		return err
+	}
+	for _, s := range vol.extras {
+		if a := v.attendanceOf(s.engine.Name); a != nil {
+			latest, replicas := a.learned()
+			if err := v.mirrorEngine(ctx, s.engine, latest, replicas); err != nil {
+				return err
+			}
+		}
 	}
 	if err := v.writeStatus(ctx, vol, func(s *lh.VolumeStatus) { judge(s, vol) }); err != nil {
 		return err
 	}
-	return v.mirrorSnapshots(ctx, vol)
+	if latest == nil {
+		return nil
+	}
+	if err := v.mirrorSnapshots(ctx, vol); err != nil {
+		return err
+	}
+	return v.replenish(ctx, vol, a, latest)
 }
 
 // mirrorReplica fails a replica whose process ended or that the engine gave up, and heals one that was rebuilt.
@@ -112,12 +126,11 @@ func (v *volumes) dropBroken(ctx context.Context, vol *volume, a *attendance, la
 	}
 }
 
-func (v *volumes) mirrorEngine(ctx context.Context, vol *volume, latest *observe.Report, replicas map[string]instance.Info) error {
-	e := vol.engine
+func (v *volumes) mirrorEngine(ctx context.Context, e *lh.Engine, latest *observe.Report, replicas map[string]instance.Info) error {
 	before := e.DeepCopy()
 	e.Status.CurrentReplicaAddressMap = addresses(replicas)
 	if latest != nil {
-		fillReport(&e.Status, *latest)
+		fillReport(e, *latest)
 	}
 	if reflect.DeepEqual(before.Status, e.Status) {
 		return nil

@@ -40,6 +40,48 @@ func TestNext(t *testing.T) {
 	}
 }
 
+func TestNextOfMigration(t *testing.T) {
+	for name, test := range map[string]struct {
+		facts migrationFacts
+		want  migrationAction
+	}{
+		"none":                            {migrationFacts{Usable: true}, nothingToMigrate},
+		"wanted":                          {migrationFacts{Wanted: "b", Usable: true}, begin},
+		"goes on after a try":             {migrationFacts{Wanted: "b", Shown: "b", Usable: true}, begin},
+		"not during a rebuild":            {migrationFacts{Wanted: "b", Usable: true, Rebuilding: true}, nothingToMigrate},
+		"not of what is not attached":     {migrationFacts{Wanted: "b"}, nothingToMigrate},
+		"nor while it breaks":             {migrationFacts{Wanted: "b", Shown: "b", Left: true, Second: "b"}, nothingToMigrate},
+		"runs":                            {migrationFacts{Wanted: "b", Shown: "b", Usable: true, Left: true, Second: "b", Whole: true}, nothingToMigrate},
+		"the second engine is broken":     {migrationFacts{Wanted: "b", Shown: "b", Usable: true, Left: true, Second: "b"}, revert},
+		"it is on another node":           {migrationFacts{Wanted: "b", Shown: "b", Usable: true, Left: true, Second: "c", Whole: true}, revert},
+		"confirmed or rolled back":        {migrationFacts{Shown: "b", Usable: true, Left: true, Second: "b", Whole: true}, finish},
+		"rolled back before there is one": {migrationFacts{Shown: "b", Usable: true}, finish},
+		"faulted":                         {migrationFacts{Shown: "b", Left: true, Second: "b"}, finish},
+		"left by a former stand-in":       {migrationFacts{Left: true}, finish},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.Equal(t, test.want, nextOfMigration(test.facts), "have %s", nextOfMigration(test.facts))
+		})
+	}
+	require.Equal(t, "v-e-1", nextEngineName("v", "v-e-0"))
+	require.Equal(t, "v-e-10", nextEngineName("v", "v-e-9"))
+}
+
+func TestArrange(t *testing.T) {
+	var one, two lh.Engine
+	one.Name, two.Name, two.Spec.Active = "e-0", "e-1", true
+	replicas := make([]lh.Replica, 3)
+	for i, engine := range []string{"e-1", "e-0", "e-gone"} {
+		replicas[i].Name, replicas[i].Spec.EngineName = "r-"+engine, engine
+	}
+	v := &volume{}
+	v.arrange([]lh.Engine{one, two}, replicas)
+	require.Equal(t, "e-1", v.engine.Name, "the active one has the volume")
+	require.Equal(t, "r-e-1", v.replicas[0].Name)
+	require.Equal(t, "r-e-0", v.extras[0].replicas[0].Name)
+	require.Equal(t, "r-e-gone", v.orphans[0].Name)
+}
+
 func TestPlace(t *testing.T) {
 	nodes := []use{{"a", 100, 50}, {"b", 100, 0}, {"c", 100, 90}}
 	require.Equal(t, []string{"b", "a"}, place(2, 50, nil, nodes), "the emptiest first, as far as it fits")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	lh "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
@@ -29,19 +30,21 @@ func (v *volumes) open(ctx context.Context, vol *volume) error {
 	if err != nil {
 		return err
 	}
+	if err := v.take(vol.Name, attaching, v.timing.attach); err != nil {
+		return err
+	}
 	// What a former try has left is not trusted.
-	v.leave(vol.Name)
+	v.leave(vol.engine.Name)
 	v.instances.Stop(vol.engine.Name)
 
-	usable, broken := divide(vol)
-	running, err := v.startReplicas(ctx, usable, image)
+	running, err := v.startReplicas(ctx, usable(vol.replicas), image)
 	if len(running) == 0 {
 		return errors.Join(errors.New("no replica could be started"), err)
 	}
 	if err != nil {
 		v.log.Warn("attaching without a replica", "volume", vol.Name, "error", err)
 	}
-	engine, err := v.startEngine(ctx, vol, running)
+	engine, err := v.startEngine(ctx, vol, vol.side, vol.Spec.NodeID, running)
 	if err != nil {
 		return err
 	}
@@ -49,7 +52,7 @@ func (v *volumes) open(ctx context.Context, vol *volume) error {
 	if err != nil {
 		return err
 	}
-	if err := v.showOpened(ctx, vol, engine, running, report); err != nil {
+	if err := v.showOpened(ctx, vol, vol.side, vol.Spec.NodeID, engine, running, report); err != nil {
 		return err
 	}
 	if err := v.writeStatus(ctx, vol, func(s *lh.VolumeStatus) {
@@ -60,22 +63,17 @@ func (v *volumes) open(ctx context.Context, vol *volume) error {
 	}); err != nil {
 		return err
 	}
-	v.attend(vol, engine, running, broken, image)
-	return nil
+	return v.rebuild(ctx, vol, v.attend(engine, running), broken(vol.replicas))
 }
 
-// divide separates the replicas that can be attached from those that have to be rebuilt first.
-func divide(vol *volume) (usable, broken []*lh.Replica) {
-	for _, r := range vol.replicas {
-		switch {
-		case r.Spec.NodeID == "":
-		case r.Spec.FailedAt != "":
-			broken = append(broken, r)
-		default:
-			usable = append(usable, r)
-		}
-	}
-	return usable, broken
+// usable are the replicas that can be attached.
+func usable(replicas []*lh.Replica) []*lh.Replica {
+	return slices.DeleteFunc(slices.Clone(replicas), func(r *lh.Replica) bool { return r.Spec.NodeID == "" || r.Spec.FailedAt != "" })
+}
+
+// broken are those that have to be rebuilt first.
+func broken(replicas []*lh.Replica) []*lh.Replica {
+	return slices.DeleteFunc(slices.Clone(replicas), func(r *lh.Replica) bool { return r.Spec.NodeID == "" || r.Spec.FailedAt == "" })
 }
 
 // startReplicas starts replicas side by side. Those that start are in the answer, by name; the error is of the others.
@@ -113,20 +111,23 @@ func (v *volumes) startReplica(ctx context.Context, r *lh.Replica, backingFile s
 		BackingFile:      backingFile,
 		SnapshotMaxCount: r.Spec.SnapshotMaxCount,
 		SnapshotMaxSize:  r.Spec.SnapshotMaxSize,
+		NoRevisions:      r.Spec.RevisionCounterDisabled,
 	})
 }
 
-func (v *volumes) startEngine(ctx context.Context, vol *volume, replicas map[string]instance.Info) (instance.Info, error) {
+func (v *volumes) startEngine(ctx context.Context, vol *volume, s side, node string, replicas map[string]instance.Info) (instance.Info, error) {
 	e := instance.Engine{
-		Name:             vol.engine.Name,
+		Name:             s.engine.Name,
 		Volume:           vol.Name,
-		IP:               v.ip(vol.Spec.NodeID),
+		IP:               v.ip(node),
 		Size:             vol.Spec.Size,
 		Frontend:         !vol.Spec.DisableFrontend,
 		SnapshotMaxCount: vol.Spec.SnapshotMaxCount,
 		SnapshotMaxSize:  vol.Spec.SnapshotMaxSize,
+		NoRevisions:      s.engine.Spec.RevisionCounterDisabled,
+		Salvage:          s.engine.Spec.SalvageRequested,
 	}
-	for _, r := range vol.replicas { // in the order of their names, every time
+	for _, r := range s.replicas { // in the order of their names, every time
 		if info, ok := replicas[r.Name]; ok {
 			e.Replicas = append(e.Replicas, info.Address())
 		}
@@ -157,7 +158,7 @@ func (v *volumes) backingFiles(ctx context.Context, vol *volume) (map[string]str
 	}); err != nil {
 		return nil, err
 	}
-	return nil, fmt.Errorf("%w for backing image %s", errWaiting, vol.Spec.BackingImage)
+	return nil, waiting{forWhat: "backing image " + vol.Spec.BackingImage, after: waitInterval}
 }
 
 // target is the engine with its replicas, for asking it.

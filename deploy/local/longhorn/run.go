@@ -48,6 +48,7 @@ type Options struct {
 	Nodes        []Node
 	Namespace    string       // "" is DefaultNamespace
 	DiskBytes    int64        // of each node's disk; 0 is 1 TiB
+	RealTiming   bool         // attach and detach as slowly as the real one
 	OnReady      func()       // called once, when volumes are being taken care of
 	Log          *slog.Logger // nil is the default one
 }
@@ -108,6 +109,7 @@ func run(ctx context.Context, o Options) error {
 			&lh.Volume{}:           {Namespaces: map[string]cache.Config{o.Namespace: {}}},
 			&lh.VolumeAttachment{}: {Namespaces: map[string]cache.Config{o.Namespace: {}}},
 			&lh.BackingImage{}:     {Namespaces: map[string]cache.Config{o.Namespace: {}}},
+			&lh.Snapshot{}:         {Namespaces: map[string]cache.Config{o.Namespace: {}}},
 		}},
 	})
 	if err != nil {

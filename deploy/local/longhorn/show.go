@@ -13,11 +13,11 @@ import (
 	"hayloft.dev/deploy/local/longhorn/observe"
 )
 
-// showOpened writes the Engine and Replica objects of a volume that was opened. A replica that did not start is failed,
+// showOpened writes the Engine and Replica objects of an engine that was started on a node. A replica that did not start is failed,
 // and so is one that the engine did not take: it is stopped and leaves running.
-func (v *volumes) showOpened(ctx context.Context, vol *volume, engine instance.Info, running map[string]instance.Info, report observe.Report) error {
+func (v *volumes) showOpened(ctx context.Context, vol *volume, s side, node string, engine instance.Info, running map[string]instance.Info, report observe.Report) error {
 	var changed []*lh.Replica
-	for _, r := range vol.replicas {
+	for _, r := range s.replicas {
 		_, ok := running[r.Name]
 		switch {
 		case ok && report.Modes[r.Name] == lh.ReplicaModeRW:
@@ -36,7 +36,7 @@ func (v *volumes) showOpened(ctx context.Context, vol *volume, engine instance.I
 	for _, r := range changed {
 		group.Go(func() error { return v.showReplica(ctx, r, running) })
 	}
-	group.Go(func() error { return v.showEngine(ctx, vol, engine, running, report) })
+	group.Go(func() error { return v.showEngine(ctx, vol, s.engine, node, engine, running, report) })
 	return group.Wait()
 }
 
@@ -70,10 +70,10 @@ func healReplica(r *lh.Replica) {
 	r.Spec.DesireState = lh.InstanceStateRunning
 }
 
-// showEngine writes the Engine object of a volume that was opened.
-func (v *volumes) showEngine(ctx context.Context, vol *volume, engine instance.Info, running map[string]instance.Info, report observe.Report) error {
-	e := vol.engine
-	e.Spec.NodeID = vol.Spec.NodeID
+// showEngine writes the Engine object.
+func (v *volumes) showEngine(ctx context.Context, vol *volume, e *lh.Engine, node string, engine instance.Info, running map[string]instance.Info, report observe.Report) error {
+	e.Spec.NodeID = node
+	e.Spec.SalvageRequested = false
 	e.Spec.DesireState = lh.InstanceStateRunning
 	e.Spec.DisableFrontend = vol.Spec.DisableFrontend
 	e.Spec.Frontend = vol.Spec.Frontend
@@ -85,7 +85,10 @@ func (v *volumes) showEngine(ctx context.Context, vol *volume, engine instance.I
 	e.Status.CurrentReplicaAddressMap = addresses(running)
 	e.Status.SnapshotMaxCount = e.Spec.SnapshotMaxCount
 	e.Status.SnapshotMaxSize = e.Spec.SnapshotMaxSize
-	fillReport(&e.Status, report)
+	fillReport(e, report)
+	if v.timing.waitsForPoll {
+		e.Status.ReplicaModeMap, e.Status.ReplicaTransitionTimeMap = nil, nil
+	}
 	if err := v.client.Status().Update(ctx, e); err != nil {
 		return fmt.Errorf("writing the status of engine %s: %w", e.Name, err)
 	}
@@ -166,9 +169,13 @@ func clearInstance(s *lh.InstanceStatus) {
 }
 
 // fillReport writes what an engine said into its status. What the report does not have stays.
-func fillReport(s *lh.EngineStatus, report observe.Report) {
+func fillReport(e *lh.Engine, report observe.Report) {
+	s := &e.Status
 	s.CurrentSize = report.SizeBytes
 	s.Endpoint = report.Endpoint
+	if s.Endpoint != "" {
+		s.Endpoint = instance.Endpoint(e.Spec.VolumeName, e.Name)
+	}
 	times := map[string]string{}
 	for name, mode := range report.Modes {
 		times[name] = s.ReplicaTransitionTimeMap[name]
@@ -178,7 +185,7 @@ func fillReport(s *lh.EngineStatus, report observe.Report) {
 	}
 	s.ReplicaModeMap, s.ReplicaTransitionTimeMap = report.Modes, times
 	if report.Snapshots != nil {
-		s.Snapshots = report.Snapshots
+		s.Snapshots, s.SnapshotsError = report.Snapshots, ""
 	}
 	if report.Restore != nil {
 		s.RestoreStatus, s.PurgeStatus, s.RebuildStatus = report.Restore, report.Purge, report.Rebuild

@@ -13,12 +13,12 @@ import (
 	"hayloft.dev/deploy/local/longhorn/observe"
 )
 
-// mirrorSnapshots makes a Snapshot object for each snapshot that the engine shows, and removes those of snapshots that are
-// gone. Objects are only the picture here: making or deleting one cuts or removes nothing.
+// mirrorSnapshots makes a Snapshot object for each snapshot that the engine shows, and deletes those of snapshots that are
+// gone. It knows nothing of detached volumes, whose objects stay, and does nothing while the volume migrates.
 func (v *volumes) mirrorSnapshots(ctx context.Context, vol *volume) error {
 	shown := vol.engine.Status.Snapshots
-	if len(shown) == 0 {
-		return nil // not polled yet: an attached volume has at least a head
+	if len(shown) == 0 || vol.isMigrating() {
+		return nil // without snapshots it was not polled yet: an attached volume has at least a head
 	}
 	var list lh.SnapshotList
 	if err := v.client.List(ctx, &list, v.of(vol.Name)...); err != nil {
@@ -37,7 +37,8 @@ func (v *volumes) mirrorSnapshots(ctx context.Context, vol *volume) error {
 		}
 	}
 	for name, object := range have {
-		if shown[name] == nil && object.Status.CreationTime != "" {
+		yetToCome := object.Spec.CreateSnapshot && object.Status.CreationTime == ""
+		if shown[name] == nil && !yetToCome && object.DeletionTimestamp == nil {
 			if err := client.IgnoreNotFound(v.client.Delete(ctx, object)); err != nil {
 				return fmt.Errorf("deleting snapshot %s: %w", name, err)
 			}
@@ -50,7 +51,7 @@ func (v *volumes) mirrorSnapshot(ctx context.Context, vol *volume, object *lh.Sn
 	if object == nil {
 		object = &lh.Snapshot{
 			ObjectMeta: v.meta(vol.Volume, info.Name),
-			Spec:       lh.SnapshotSpec{Volume: vol.Name, Labels: info.Labels},
+			Spec:       lh.SnapshotSpec{Volume: vol.Name},
 		}
 		if err := v.client.Create(ctx, object); err != nil {
 			if apierrors.IsAlreadyExists(err) || apierrors.IsInvalid(err) {
@@ -63,7 +64,7 @@ func (v *volumes) mirrorSnapshot(ctx context.Context, vol *volume, object *lh.Sn
 	status := lh.SnapshotStatus{
 		Parent: info.Parent, Children: info.Children, MarkRemoved: info.Removed, UserCreated: info.UserCreated,
 		CreationTime: info.Created, Size: size, Labels: info.Labels, OwnerID: vol.Status.OwnerID,
-		RestoreSize: vol.Spec.Size, ReadyToUse: !info.Removed,
+		RestoreSize: vol.Spec.Size, ReadyToUse: !info.Removed && object.DeletionTimestamp == nil,
 	}
 	if reflect.DeepEqual(object.Status, status) {
 		return nil

@@ -5,8 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
-	"strings"
+	"maps"
 	"sync"
 	"time"
 
@@ -42,9 +41,6 @@ const (
 	events                = 1024 // of ended processes and polls, waiting to be taken; more would wait in their goroutines
 )
 
-// errWaiting ends a step that cannot go on yet.
-var errWaiting = errors.New("waiting")
-
 // volumes takes care of Volume objects. One volume is taken care of by one goroutine at a time.
 type volumes struct {
 	client    client.Client
@@ -58,16 +54,11 @@ type volumes struct {
 	wake      chan event.TypedGenericEvent[types.NamespacedName]
 	ended     chan struct{} // closed at the end, so that nobody waits to wake anybody
 
-	mu       sync.Mutex
-	attended map[string]*attendance // volume -> what runs beside its processes while it is attached
-}
+	timing timing
 
-// volume is a volume with everything that belongs to it, as the API server has it.
-type volume struct {
-	*lh.Volume
-	attachment *lh.VolumeAttachment
-	engine     *lh.Engine
-	replicas   []*lh.Replica // by name
+	mu       sync.Mutex
+	attended map[string]*attendance // engine -> what runs beside its process
+	begun    map[string]time.Time   // volume and what is done with it -> since when, where that is to take its time
 }
 
 func newVolumes(c client.Client, o Options) *volumes {
@@ -76,6 +67,10 @@ func newVolumes(c client.Client, o Options) *volumes {
 		wake:     make(chan event.TypedGenericEvent[types.NamespacedName], events),
 		ended:    make(chan struct{}),
 		attended: map[string]*attendance{},
+		begun:    map[string]time.Time{},
+	}
+	if o.RealTiming {
+		v.timing = realTiming
 	}
 	v.instances = instance.NewSet(starter(o.Procs, o.EngineBinary), func(volume, name string) {
 		v.log.Info("process ended by itself", "volume", volume, "instance", name)
@@ -91,6 +86,9 @@ func (v *volumes) setup(mgr ctrl.Manager) error {
 		For(&lh.Volume{}, changed).
 		Watches(&lh.VolumeAttachment{}, handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request {
 			return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: o.GetNamespace(), Name: o.GetName()}}}
+		}), changed).
+		Watches(&lh.Snapshot{}, handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request {
+			return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: o.GetNamespace(), Name: o.(*lh.Snapshot).Spec.Volume}}}
 		}), changed).
 		WatchesRawSource(source.TypedChannel(v.wake, handler.TypedEnqueueRequestsFromMapFunc(
 			func(_ context.Context, name types.NamespacedName) []reconcile.Request {
@@ -116,18 +114,15 @@ func (v *volumes) lookAt(volume string) {
 func (v *volumes) end() {
 	close(v.ended)
 	v.mu.Lock()
-	names := make([]string, 0, len(v.attended))
-	for name := range v.attended {
-		names = append(names, name)
-	}
+	attended := maps.Clone(v.attended)
 	v.mu.Unlock()
-	for _, name := range names {
-		v.leave(name)
+	for engine := range attended {
+		v.leave(engine)
 	}
 	v.instances.StopAll()
-	for _, name := range names {
-		if err := instance.RemoveSocket(name); err != nil {
-			v.log.Warn("ending", "volume", name, "error", err)
+	for _, a := range attended {
+		if err := instance.RemoveSocket(a.engine.Volume); err != nil {
+			v.log.Warn("ending", "volume", a.engine.Volume, "error", err)
 		}
 	}
 }
@@ -143,11 +138,12 @@ func (v *volumes) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result,
 			return ctrl.Result{}, fmt.Errorf("reading volume %s: %w", req.Name, err)
 		}
 		again, err := v.step(ctx, vol)
+		var wait waiting
 		switch {
 		case apierrors.IsConflict(err) || apierrors.IsNotFound(err):
 			continue // somebody else wrote: look again
-		case errors.Is(err, errWaiting):
-			return ctrl.Result{RequeueAfter: waitInterval}, nil
+		case errors.As(err, &wait):
+			return ctrl.Result{RequeueAfter: wait.after}, nil
 		case err != nil:
 			return ctrl.Result{}, fmt.Errorf("volume %s: %w", req.Name, err)
 		case !again:
@@ -180,13 +176,7 @@ func (v *volumes) load(ctx context.Context, name string) (*volume, error) {
 	if err := group.Wait(); err != nil {
 		return nil, fmt.Errorf("reading what belongs to it: %w", err)
 	}
-	if len(engines.Items) > 0 {
-		vol.engine = &engines.Items[0]
-	}
-	for i := range replicas.Items {
-		vol.replicas = append(vol.replicas, &replicas.Items[i])
-	}
-	slices.SortFunc(vol.replicas, func(a, b *lh.Replica) int { return strings.Compare(a.Name, b.Name) })
+	vol.arrange(engines.Items, replicas.Items)
 	return vol, nil
 }
 
@@ -207,6 +197,10 @@ func (v *volumes) step(ctx context.Context, vol *volume) (again bool, err error)
 	if err := v.mirror(ctx, vol); err != nil {
 		return false, fmt.Errorf("mirroring the engine: %w", err)
 	}
+	if end := nextOfMigration(v.migrationFacts(vol)); end != nothingToMigrate {
+		v.log.Debug("volume", "name", vol.Name, "do", end.String(), "node", vol.Spec.NodeID, "migration", vol.Spec.MigrationNodeID)
+		return true, errors.Join(v.migrate(ctx, vol, end), v.showTickets(ctx, vol))
+	}
 	act := next(v.facts(vol))
 	if act != nothing {
 		v.log.Debug("volume", "name", vol.Name, "do", act.String(), "node", vol.Spec.NodeID, "state", vol.Status.State)
@@ -223,7 +217,10 @@ func (v *volumes) step(ctx context.Context, vol *volume) (again bool, err error)
 	case recovery:
 		err = v.recover(ctx, vol)
 	}
-	return act != nothing, errors.Join(err, v.showTickets(ctx, vol))
+	if err = errors.Join(err, v.showTickets(ctx, vol)); err != nil || act != nothing {
+		return true, err
+	}
+	return false, v.tendSnapshots(ctx, vol)
 }
 
 func (v *volumes) facts(vol *volume) facts {
@@ -245,15 +242,18 @@ func (v *volumes) facts(vol *volume) facts {
 
 // applyTickets writes into the volume's spec what its tickets want.
 func (v *volumes) applyTickets(ctx context.Context, vol *volume) error {
-	want := tickets.Decide(vol.attachment, vol.Volume)
-	if want == (tickets.Wanted{NodeID: vol.Spec.NodeID, DisableFrontend: vol.Spec.DisableFrontend, LastAttachedBy: vol.Spec.LastAttachedBy}) {
+	want := tickets.Decide(vol.attachment, vol.Volume, vol.engines())
+	s := &vol.Spec
+	if want == (tickets.Wanted{NodeID: s.NodeID, MigrationNodeID: s.MigrationNodeID, DisableFrontend: s.DisableFrontend, LastAttachedBy: s.LastAttachedBy}) {
 		return nil
 	}
-	if want.NodeID != "" && !slices.ContainsFunc(v.nodes, func(n Node) bool { return n.Name == want.NodeID }) {
-		v.log.Warn("a ticket wants a node that is not there", "volume", vol.Name, "node", want.NodeID)
-		return nil
+	for _, node := range []string{want.NodeID, want.MigrationNodeID} {
+		if node != "" && v.ip(node) == "" {
+			v.log.Warn("a ticket wants a node that is not there", "volume", vol.Name, "node", node)
+			return nil
+		}
 	}
-	vol.Spec.NodeID, vol.Spec.DisableFrontend, vol.Spec.LastAttachedBy = want.NodeID, want.DisableFrontend, want.LastAttachedBy
+	s.NodeID, s.MigrationNodeID, s.DisableFrontend, s.LastAttachedBy = want.NodeID, want.MigrationNodeID, want.DisableFrontend, want.LastAttachedBy
 	return v.client.Update(ctx, vol.Volume)
 }
 

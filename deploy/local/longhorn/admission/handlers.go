@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strconv"
 
 	lh "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
 	admissionv1 "k8s.io/api/admission/v1"
@@ -16,7 +17,11 @@ import (
 const (
 	volumes     = "volumes"
 	attachments = "volumeattachments"
+	snapshots   = "snapshots"
 )
+
+// snapshotMaxCount is the setting that is the limit of a new volume that names none.
+const snapshotMaxCount = "snapshot-max-count"
 
 type handlers struct {
 	reader   client.Reader
@@ -30,7 +35,11 @@ func (h handlers) mutate(ctx context.Context, req admission.Request) admission.R
 		if err := json.Unmarshal(req.Object.Raw, vol); err != nil {
 			return admission.Errored(http.StatusBadRequest, err)
 		}
-		mutateVolume(vol, h.defaults)
+		defaults, err := h.current(ctx, req.Namespace)
+		if err != nil {
+			return admission.Errored(http.StatusInternalServerError, err)
+		}
+		mutateVolume(vol, defaults)
 		return patched(req, vol)
 	case attachments:
 		va, old := &lh.VolumeAttachment{}, &lh.VolumeAttachment{}
@@ -49,6 +58,20 @@ func (h handlers) mutate(ctx context.Context, req admission.Request) admission.R
 		}
 		mutateAttachment(old, va, vol)
 		return patched(req, va)
+	case snapshots:
+		snapshot := &lh.Snapshot{}
+		if err := json.Unmarshal(req.Object.Raw, snapshot); err != nil {
+			return admission.Errored(http.StatusBadRequest, err)
+		}
+		vol, err := h.volume(ctx, req.Namespace, snapshot.Spec.Volume)
+		switch {
+		case err != nil:
+			return admission.Errored(http.StatusInternalServerError, err)
+		case vol == nil && req.Operation == admissionv1.Create:
+			return admission.Errored(http.StatusUnprocessableEntity, fmt.Errorf("failed to get volume %v", snapshot.Spec.Volume))
+		}
+		mutateSnapshot(snapshot, vol, req.Operation == admissionv1.Create)
+		return patched(req, snapshot)
 	}
 	return admission.Allowed("")
 }
@@ -88,6 +111,15 @@ func (h handlers) validate(ctx context.Context, req admission.Request) admission
 			return admission.Errored(http.StatusInternalServerError, err)
 		}
 		refusal = validateAttachment(old, va, vol)
+	case snapshots:
+		snapshot, old := &lh.Snapshot{}, &lh.Snapshot{}
+		if err := decode(req, snapshot, old); err != nil {
+			return admission.Errored(http.StatusBadRequest, err)
+		}
+		if req.Operation == admissionv1.Create {
+			old = nil
+		}
+		refusal = validateSnapshot(old, snapshot)
 	}
 	if refusal != nil {
 		return admission.Errored(http.StatusUnprocessableEntity, refusal)
@@ -115,6 +147,20 @@ func patched(req admission.Request, object any) admission.Response {
 		return admission.Errored(http.StatusInternalServerError, err)
 	}
 	return admission.PatchResponseFromRaw(req.Object.Raw, raw)
+}
+
+// current are the defaults as the settings have them now.
+func (h handlers) current(ctx context.Context, namespace string) (Defaults, error) {
+	defaults := h.defaults
+	setting := &lh.Setting{}
+	err := h.reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: snapshotMaxCount}, setting)
+	if err != nil {
+		return defaults, fmt.Errorf("reading setting %s: %w", snapshotMaxCount, err)
+	}
+	if defaults.SnapshotMaxCount, err = strconv.Atoi(setting.Value); err != nil {
+		return defaults, fmt.Errorf("reading setting %s: %w", snapshotMaxCount, err)
+	}
+	return defaults, nil
 }
 
 // volume is the named volume, nil when there is none.

@@ -1,4 +1,4 @@
-// Package admission answers the API server as Longhorn's admission webhooks do, for volumes and volume attachments: what
+// Package admission answers the API server as Longhorn's admission webhooks do, for volumes, their attachments and snapshots: what
 // is missing is filled in, tickets get their generation, and what Longhorn would refuse is refused at once. It covers what
 // a user of volumes meets and no more. One thing is let through that the real one refuses: a volume of data engine v2,
 // since a cluster can hold such volumes and this stand-in has no other way to have one.
@@ -155,7 +155,7 @@ func rules() []admissionregistrationv1.RuleWithOperations {
 		Rule: admissionregistrationv1.Rule{
 			APIGroups:   []string{lh.SchemeGroupVersion.Group},
 			APIVersions: []string{lh.SchemeGroupVersion.Version},
-			Resources:   []string{volumes, attachments}, // status is not asked about
+			Resources:   []string{volumes, attachments, snapshots}, // status is not asked about
 		},
 	}}
 }

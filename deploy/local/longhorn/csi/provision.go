@@ -113,6 +113,14 @@ func newVolume(claim *corev1.PersistentVolumeClaim, class *storagev1.StorageClas
 			*field = on
 		}
 	}
+	vol.Spec.RevisionCounterDisabled = true
+	if value := class.Parameters["disableRevisionCounter"]; value != "" {
+		disabled, err := strconv.ParseBool(value)
+		if err != nil {
+			return nil, fmt.Errorf("invalid parameter disableRevisionCounter %q", value)
+		}
+		vol.Spec.RevisionCounterDisabled = disabled
+	}
 	// A class can say migratable for all its volumes; only the shared ones are.
 	vol.Spec.Migratable = vol.Spec.Migratable && vol.Spec.AccessMode == lh.AccessModeReadWriteMany
 	return vol, nil

@@ -10,14 +10,14 @@ import (
 
 // Statuses returns what the VolumeAttachment's status should say: one entry for each ticket, at the ticket's generation,
 // and none for a ticket that is gone.
-func Statuses(va *lh.VolumeAttachment, vol *lh.Volume) map[string]*lh.AttachmentTicketStatus {
+func Statuses(va *lh.VolumeAttachment, vol *lh.Volume, engines []*lh.Engine) map[string]*lh.AttachmentTicketStatus {
 	out := make(map[string]*lh.AttachmentTicketStatus, len(va.Spec.AttachmentTickets))
 	for id, t := range va.Spec.AttachmentTickets {
 		status := &lh.AttachmentTicketStatus{ID: id, Generation: t.Generation}
 		if old := va.Status.AttachmentTicketStatuses[id]; old != nil {
 			status.Conditions = old.Conditions
 		}
-		satisfied, reason, message := judge(t, vol)
+		satisfied, reason, message := judge(t, vol, engines)
 		state := lh.ConditionStatusFalse
 		if satisfied {
 			state = lh.ConditionStatusTrue
@@ -31,10 +31,15 @@ func Statuses(va *lh.VolumeAttachment, vol *lh.Volume) map[string]*lh.Attachment
 
 // judge says whether a ticket has what it asks for, and if not what the condition says about it. The real one gives a
 // reason only when the parameters do not fit.
-func judge(t *lh.AttachmentTicket, vol *lh.Volume) (satisfied bool, reason, message string) {
+func judge(t *lh.AttachmentTicket, vol *lh.Volume, engines []*lh.Engine) (satisfied bool, reason, message string) {
 	switch {
 	case viaShare(t, vol):
 		return false, "", "Waiting for volume share to be available"
+	case migratable(vol) && migrating(vol) && t.Type == lh.AttacherTypeCSIAttacher && t.NodeID == vol.Status.CurrentMigrationNodeID:
+		if !available(engines, t.NodeID) {
+			return false, "", fmt.Sprintf("waiting for volume to migrate to node %v", t.NodeID)
+		}
+		return true, "", "The migrating attachment ticket is satisfied"
 	case vol.Status.CurrentNodeID == "" || vol.Status.State != lh.VolumeStateAttached:
 		return false, "", ""
 	case t.NodeID != vol.Status.CurrentNodeID:

@@ -1,10 +1,8 @@
 // Package tickets holds Longhorn's rules of attaching: from the tickets of a VolumeAttachment and the state of its volume
 // to where the volume should be and which tickets are satisfied. It is pure: it reads two objects and changes neither.
 //
-// The rules are those of longhorn-manager v1.8.1 (its volume attachment controller), with two differences: a live
-// migration is not offered, so that a second CSI ticket of a migratable volume waits until the first one is gone and the
-// volume then moves while it is detached; and there is no share manager, so that the CSI tickets of a shared volume that is
-// not migratable are never satisfied.
+// The rules are those of longhorn-manager v1.8.1 (its volume attachment controller), with one difference: there is no share
+// manager, so that the CSI tickets of a shared volume that is not migratable are never satisfied. Migrating: migration.go.
 package tickets
 
 import (
@@ -14,13 +12,25 @@ import (
 // Wanted is what the tickets want of the volume's spec.
 type Wanted struct {
 	NodeID          string // "" is detached
+	MigrationNodeID string // "" is no migration
 	DisableFrontend bool
 	LastAttachedBy  string
 }
 
 // Decide returns what the volume's spec should say now. Detaching comes first, and a volume is given to a ticket only when
-// it is fully detached: a ticket of a higher priority takes nothing away from one that has the volume.
-func Decide(va *lh.VolumeAttachment, vol *lh.Volume) Wanted {
+// it is fully detached: a ticket of a higher priority takes nothing away from one that has the volume. engines are all of
+// the volume.
+func Decide(va *lh.VolumeAttachment, vol *lh.Volume, engines []*lh.Engine) Wanted {
+	wanted := place(va, vol)
+	wanted.MigrationNodeID = vol.Spec.MigrationNodeID
+	if migratable(vol) {
+		migrate(&wanted, va, vol, engines)
+	}
+	return wanted
+}
+
+// place is Decide without migrations.
+func place(va *lh.VolumeAttachment, vol *lh.Volume) Wanted {
 	current := Wanted{
 		NodeID:          vol.Spec.NodeID,
 		DisableFrontend: vol.Spec.DisableFrontend,
@@ -57,6 +67,9 @@ func mustDetach(va *lh.VolumeAttachment, vol *lh.Volume) bool {
 	if vol.Status.Robustness == lh.VolumeRobustnessFaulted {
 		return true
 	}
+	if migratable(vol) && migrating(vol) {
+		return false // that is for the migration to end
+	}
 	var here, elsewhere []*lh.AttachmentTicket
 	for _, t := range candidates(va, vol) {
 		switch {
@@ -69,7 +82,13 @@ func mustDetach(va *lh.VolumeAttachment, vol *lh.Volume) bool {
 	if len(here) == 0 {
 		return true
 	}
-	return all(here, interruptible) && some(elsewhere, workload)
+	if all(here, interruptible) && some(elsewhere, workload) {
+		return true
+	}
+	// A rebuild of a detached volume gives way on its own node too, to a workload that says that it needs the front end.
+	return some(here, rebuilding) && some(here, func(t *lh.AttachmentTicket) bool {
+		return workload(t) && t.Parameters[lh.AttachmentParameterDisableFrontend] == lh.FalseValue
+	})
 }
 
 // pick returns the ticket that gets a detached volume: the highest priority, then the smallest id.
@@ -120,11 +139,11 @@ func compatible(t *lh.AttachmentTicket, vol *lh.Volume) bool {
 
 // interruptible tickets give way to a workload on another node.
 func interruptible(t *lh.AttachmentTicket) bool {
-	switch t.Type {
-	case lh.AttacherTypeSnapshotController, lh.AttacherTypeBackupController, lh.AttacherTypeVolumeRebuildingController:
-		return true
-	}
-	return false
+	return t.Type == lh.AttacherTypeSnapshotController || t.Type == lh.AttacherTypeBackupController || rebuilding(t)
+}
+
+func rebuilding(t *lh.AttachmentTicket) bool {
+	return t.Type == lh.AttacherTypeVolumeRebuildingController
 }
 
 func workload(t *lh.AttachmentTicket) bool {

@@ -15,6 +15,7 @@ const (
 	backup  = lh.AttacherTypeBackupController
 	restore = lh.AttacherTypeVolumeRestoreController
 	api     = lh.AttacherTypeLonghornAPI
+	rebuild = lh.AttacherTypeVolumeRebuildingController
 	custom  = lh.AttacherType("hayloft")
 )
 
@@ -91,12 +92,15 @@ func TestDecide(t *testing.T) {
 		"backup does not give way to a backup":     {on("a"), []*lh.AttachmentTicket{ticket("x", backup, "a", "any"), ticket("z", backup, "b", "any")}, at("a")},
 		"one uninterruptible holds it":             {on("a"), []*lh.AttachmentTicket{ticket("x", backup, "a", "any"), ticket("y", custom, "a", "any"), ticket("z", csi, "b", "-")}, at("a")},
 		"an incompatible one does not hold it":     {on("a"), []*lh.AttachmentTicket{ticket("x", csi, "a", "true")}, at("")},
+		"a workload beside a backup":               {on("a"), []*lh.AttachmentTicket{ticket("x", backup, "a", "any"), ticket("z", csi, "a", "false")}, at("a")},
+		"a rebuild gives way to a workload here":   {on("a", frontless), []*lh.AttachmentTicket{ticket("x", rebuild, "a", "any"), ticket("z", api, "a", "true"), ticket("y", api, "a", "false")}, without("a")},
+		"a rebuild gives way to a front end":       {on("a"), []*lh.AttachmentTicket{ticket("x", rebuild, "a", "any"), ticket("z", csi, "a", "false")}, at("")},
 		"shared volumes are not for csi tickets":   {detached(shared), []*lh.AttachmentTicket{ticket("x", csi, "a", "-")}, at("")},
 		"two csi tickets of a migratable volume":   {detached(migratable), []*lh.AttachmentTicket{ticket("x", csi, "a", "-"), ticket("y", csi, "b", "-")}, at("")},
 		"one of a migratable volume":               {detached(migratable), []*lh.AttachmentTicket{ticket("x", csi, "a", "-"), ticket("y", backup, "b", "any")}, at("a")},
 	} {
 		t.Run(name, func(t *testing.T) {
-			require.Equal(t, test.want, tickets.Decide(attachment(test.tickets...), test.volume))
+			require.Equal(t, test.want, tickets.Decide(attachment(test.tickets...), test.volume, nil))
 		})
 	}
 }
@@ -119,7 +123,7 @@ func TestStatuses(t *testing.T) {
 		"shared over NFS": {on("a", shared), ticket("x", csi, "a", "-"), false, "", "volume share"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := tickets.Statuses(attachment(test.ticket), test.volume)
+			got := tickets.Statuses(attachment(test.ticket), test.volume, nil)
 			require.Len(t, got, 1)
 			status := got["x"]
 			require.Equal(t, test.satisfied, status.Satisfied)
@@ -134,6 +138,6 @@ func TestStatuses(t *testing.T) {
 
 func TestStatusOfAGoneTicketGoes(t *testing.T) {
 	va := attachment(ticket("x", csi, "a", "-"))
-	va.Status.AttachmentTicketStatuses = tickets.Statuses(attachment(ticket("old", csi, "a", "-")), on("a"))
-	require.NotContains(t, tickets.Statuses(va, on("a")), "old")
+	va.Status.AttachmentTicketStatuses = tickets.Statuses(attachment(ticket("old", csi, "a", "-")), on("a"), nil)
+	require.NotContains(t, tickets.Statuses(va, on("a"), nil), "old")
 }
