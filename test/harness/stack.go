@@ -30,6 +30,7 @@ const (
 type StackOptions struct {
 	WithHayloft bool   // also start the agents and coordinators of `make up`; a test that kills them starts its own
 	LogLevel    string // of the agents and coordinators; "" is debug
+	RealTiming  bool   // volumes attach and detach as slowly as the real Longhorn's, which takes seconds
 }
 
 // Stack is a running local stack: a real API server with controllers, real engines and S3, the stand-ins.
@@ -84,6 +85,9 @@ func NewStack(t testing.TB, o StackOptions) *Stack {
 	args := []string{"up", "--dir", dir, "--with-parent", "--log-level", s.logLevel}
 	if !o.WithHayloft {
 		args = append(args, "--without-hayloft")
+	}
+	if o.RealTiming {
+		args = append(args, "--real-timing")
 	}
 	output := filepath.Join(dir, "output")
 	ended := s.run(t, program, args, output)

@@ -25,6 +25,7 @@ func standIns(bin string) ([]stack.StandIn, error) {
 				Dir:          env.NodesDir,
 				Nodes:        longhornNodes(env.Nodes),
 				Namespace:    env.LonghornNamespace,
+				RealTiming:   env.RealTiming,
 			})
 		}},
 		{Name: "kubevirt", Run: func(ctx context.Context, env stack.Env, ready func()) error {

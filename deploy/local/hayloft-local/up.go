@@ -42,6 +42,7 @@ func upCommand() *cobra.Command {
 	f.StringVar(&o.Manifests, "manifests", "", "folder with crds/ and rbac/ (default: deploy beside --bin)")
 	f.StringVar(&o.LogLevel, "log-level", "info", "of agents and coordinators: debug, info, warn or error")
 	f.BoolVar(&o.WithoutHayloft, "without-hayloft", false, "start neither agents nor coordinators")
+	f.BoolVar(&o.RealTiming, "real-timing", false, "attach and detach volumes as slowly as the real Longhorn")
 	f.BoolVar(&withParent, "with-parent", false, "end when standard input is closed")
 	_ = cmd.MarkFlagRequired("dir") // fails only for a flag that does not exist
 	return cmd

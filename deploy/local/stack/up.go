@@ -34,6 +34,7 @@ type Env struct {
 	NodesDir          string       // in it, for what the nodes' disks hold
 	Nodes             []Node
 	LonghornNamespace string
+	RealTiming        bool // take as long for things as what the stand-in stands for
 }
 
 // StandIn takes the place of something that cannot run here.
@@ -50,6 +51,7 @@ type Options struct {
 	Manifests      string // has crds/ and rbac/
 	LogLevel       string // of Hayloft's programs
 	WithoutHayloft bool
+	RealTiming     bool // the stand-ins take their time
 	StandIns       []StandIn
 	Out            io.Writer // for people
 }
@@ -232,6 +234,7 @@ func (u *up) startStandIn(ctx context.Context, group *errgroup.Group, s StandIn)
 	env := Env{
 		Config: rest.CopyConfig(u.config), Procs: u.data, Nodes: Nodes(), LonghornNamespace: LonghornNamespace,
 		Log: slog.New(slog.NewTextHandler(output, nil)), Dir: u.layout.dir, NodesDir: u.layout.nodes(),
+		RealTiming: u.RealTiming,
 	}
 	ready := make(chan struct{})
 	ended := make(chan error, 1)
