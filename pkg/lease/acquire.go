@@ -60,13 +60,18 @@ func (s *Session) AcquireAll(ctx context.Context, volumes []string) (*Held, erro
 }
 
 // tryAll takes all volumes or none. It looks at all of them before it writes,
-// so that it seldom takes one only to give it back. blocked is the first
-// volume that has to be waited for.
+// so that it seldom takes one only to give it back; those that this session was
+// the last to give back it need not look at. blocked is the first volume that
+// has to be waited for.
 func (s *Session) tryAll(ctx context.Context, volumes []string) (h *Held, blocked *look, err error) {
 	looks := make([]look, len(volumes))
 	g, each := errgroup.WithContext(ctx)
 	g.SetLimit(parallel)
 	for i, v := range volumes {
+		if l := s.remembered(v); l != nil {
+			looks[i] = look{volume: v, lease: l, act: take}
+			continue
+		}
 		g.Go(func() (err error) {
 			looks[i], err = s.look(each, v, "")
 			return err
@@ -80,13 +85,15 @@ func (s *Session) tryAll(ctx context.Context, volumes []string) (h *Held, blocke
 			return nil, &looks[i], nil
 		}
 	}
-	h = &Held{s: s}
+	h = &Held{s: s, proofs: map[string]time.Time{}}
 	for _, l := range looks {
 		var o owned
-		if o, blocked, err = s.take(ctx, l); err != nil || blocked != nil {
+		var sent time.Time
+		if o, sent, blocked, err = s.take(ctx, l); err != nil || blocked != nil {
 			break
 		}
 		h.owned = append(h.owned, o)
+		h.proofs[o.volume] = sent
 	}
 	if err == nil && blocked == nil {
 		err = s.err()
@@ -125,8 +132,9 @@ func (s *Session) look(ctx context.Context, volume, claim string) (look, error) 
 
 // take writes this session into a volume's lease that was found free. Where
 // the write is refused or not answered it looks again, until the stored lease
-// shows this very acquisition or another holder.
-func (s *Session) take(ctx context.Context, l look) (o owned, blocked *look, err error) {
+// shows this very acquisition or another holder. sent is when the write that
+// was answered was about to be sent, zero where it was only found.
+func (s *Session) take(ctx context.Context, l look) (o owned, sent time.Time, blocked *look, err error) {
 	o = owned{volume: l.volume, claim: s.claim()}
 	var unknown, unanswered bool // whether a write may be stored; and even later than the next look
 	defer func() {
@@ -138,32 +146,34 @@ func (s *Session) take(ctx context.Context, l look) (o owned, blocked *look, err
 		switch l.act {
 		case own:
 			o.lease = l.lease
-			return o, nil, nil
+			return o, time.Time{}, nil, nil
 		case wait:
-			return o, &l, nil
+			return o, time.Time{}, &l, nil
 		}
 		next, err := acquisition(s.o.Namespace, l.volume, s.id, o.claim, l.lease)
 		if err != nil {
-			return o, nil, err
+			return o, time.Time{}, nil, err
 		}
+		s.claiming(o.volume, o.claim)
+		sent = time.Now()
 		err = s.write(ctx, next)
 		if err == nil {
 			if former := l.holder(); former != "" && former != s.id {
 				s.o.Log.Info("volume taken over", "volume", l.volume, "from", former, "epoch", epoch(next))
 			}
 			o.lease = next
-			return o, nil, nil
+			return o, sent, nil, nil
 		}
 		err = fmt.Errorf("writing lease %s: %w", next.Name, err)
 		if hopeless(err) {
-			return o, nil, err
+			return o, time.Time{}, nil, err
 		}
 		unknown, unanswered = true, unanswered || !refused(err)
 		if !pause(ctx, s.backoff(try)) {
-			return o, nil, fmt.Errorf("%w, after: %w", context.Cause(ctx), err)
+			return o, time.Time{}, nil, fmt.Errorf("%w, after: %w", context.Cause(ctx), err)
 		}
 		if l, err = s.look(ctx, o.volume, o.claim); err != nil {
-			return o, nil, err
+			return o, time.Time{}, nil, err
 		}
 		unknown = unanswered
 	}

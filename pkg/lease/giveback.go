@@ -22,7 +22,11 @@ func (s *Session) giveBack(ctx context.Context, o owned) error {
 		if o.lease == nil || !s.holds(o) {
 			return nil // never stored, or lost
 		}
-		err := s.write(ctx, givenBack(o.lease))
+		free := givenBack(o.lease)
+		err := s.write(ctx, free)
+		if err == nil {
+			s.gaveBack(o, free)
+		}
 		if client.IgnoreNotFound(err) == nil {
 			return nil
 		}

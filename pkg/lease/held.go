@@ -28,6 +28,9 @@ type Held struct {
 
 	mu       sync.Mutex
 	released bool
+	// proofs is when a request about each volume's lease was last sent whose
+	// answer showed it as this call's, volume -> instant.
+	proofs map[string]time.Time
 }
 
 // Epochs under which the volumes are held, volume -> epoch.
@@ -39,30 +42,53 @@ func (h *Held) Epochs() map[string]int64 {
 	return m
 }
 
+// Split makes one Held of each volume, with the same epochs. h itself is spent:
+// it checks as lost, and releasing it gives nothing back.
+func (h *Held) Split() map[string]*Held {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	parts := make(map[string]*Held, len(h.owned))
+	if h.released {
+		return parts
+	}
+	h.released = true
+	for _, o := range h.owned {
+		parts[o.volume] = &Held{s: h.s, owned: []owned{o}, proofs: map[string]time.Time{o.volume: h.proofs[o.volume]}}
+	}
+	return parts
+}
+
 // Check is to be called before an irreversible step: it returns nil only when
-// the session was valid after every lease was read from the API server and
-// found to have this holder and epoch. Where that is known to be untrue the
+// the session is valid and the API server, in answer to a read or write sent
+// less than a second ago, showed every lease with this holder and epoch. It
+// reads those of which there is no such answer; a read, too, is as old as that
+// when it arrives. The second is a fifteenth of a short session's duration. Where that is known to be untrue the
 // error wraps ErrLost, ErrFenced or ErrClosed; any other error, such as an API
 // server that does not answer until ctx ends, is no leave to go on either.
 func (h *Held) Check(ctx context.Context) error {
 	if err := h.s.err(); err != nil {
 		return fmt.Errorf("checking leases: %w", err)
 	}
-	h.mu.Lock()
-	released := h.released
-	h.mu.Unlock()
-	if released {
-		return fmt.Errorf("checking leases: %w: they were released", ErrLost)
+	stale, err := h.unproved(time.Now())
+	if err != nil {
+		return fmt.Errorf("checking leases: %w", err)
 	}
 	ctx, stop := h.s.bind(ctx)
 	defer stop()
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallel)
-	for _, o := range h.owned {
-		g.Go(func() error { return h.s.check(ctx, o) })
+	for _, o := range stale {
+		g.Go(func() error {
+			sent := time.Now()
+			err := h.s.check(ctx, o)
+			if err == nil {
+				h.proved(o.volume, sent)
+			}
+			return err
+		})
 	}
 	// The clock is looked at last: the reads may have taken long.
-	err := g.Wait()
+	err = g.Wait()
 	if over := h.s.err(); over != nil {
 		err = over
 	}
@@ -70,6 +96,28 @@ func (h *Held) Check(ctx context.Context) error {
 		return fmt.Errorf("checking leases: %w", err)
 	}
 	return nil
+}
+
+// unproved are the leases that must be read before they count as held.
+func (h *Held) unproved(now time.Time) ([]owned, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.released {
+		return nil, fmt.Errorf("%w: they were released", ErrLost)
+	}
+	var stale []owned
+	for _, o := range h.owned {
+		if !h.s.latest(o) || now.Sub(h.proofs[o.volume]) >= h.s.proofLasts() {
+			stale = append(stale, o)
+		}
+	}
+	return stale, nil
+}
+
+func (h *Held) proved(volume string, sent time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.proofs[volume] = sent
 }
 
 func (s *Session) check(ctx context.Context, o owned) error {

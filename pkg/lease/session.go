@@ -35,7 +35,8 @@ type Session struct {
 	mu       sync.Mutex
 	validity validity
 	closing  bool
-	settling sync.WaitGroup // claims of unknown fate that are being given back
+	memos    map[string]memo // volume -> what is remembered of its lease
+	settling sync.WaitGroup  // claims of unknown fate that are being given back
 }
 
 // Open makes a session and keeps it alive in the background until Close. ctx
