@@ -8,6 +8,8 @@ import (
 
 	replicaclient "github.com/longhorn/longhorn-engine/pkg/replica/client"
 	diskutil "github.com/longhorn/longhorn-engine/pkg/util/disk"
+
+	"hayloft.dev/pkg/words"
 )
 
 // emptyHeadBytes bounds what the file of a head that was never written to may
@@ -109,9 +111,9 @@ func emptyReplica(v view) error {
 	}
 	switch {
 	case len(c.snapshots) > 0:
-		return fmt.Errorf("%w: replica %s holds %d snapshots", ErrNotFresh, v.replica.Address, len(c.snapshots))
+		return fmt.Errorf("%w: replica %s holds %s", ErrNotFresh, v.replica.Address, words.Count(len(c.snapshots), "snapshot"))
 	case c.heads != 1:
-		return fmt.Errorf("%w: replica %s has %d heads", ErrNotFresh, v.replica.Address, c.heads)
+		return fmt.Errorf("%w: replica %s has %s", ErrNotFresh, v.replica.Address, words.Count(c.heads, "head"))
 	case c.headBytes >= emptyHeadBytes:
 		return fmt.Errorf("%w: replica %s was written to, its head takes %d bytes", ErrNotFresh, v.replica.Address, c.headBytes)
 	}

@@ -17,6 +17,7 @@ import (
 	"hayloft.dev/cli/internal/status"
 	"hayloft.dev/cli/internal/units"
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/words"
 )
 
 // event is something to show: a state of the object, or a remark.
@@ -153,15 +154,15 @@ func ready(o client.Object, took time.Duration) string {
 				uploaded += *d.UploadedBytes
 			}
 		}
-		return fmt.Sprintf("backup %s is ready: %d disks, %s, %s uploaded, in %s",
-			x.Name, len(x.Status.Disks), units.Bytes(size), units.Bytes(uploaded), units.Duration(took))
+		return fmt.Sprintf("backup %s is ready: %s, %s, %s uploaded, in %s",
+			x.Name, words.Count(len(x.Status.Disks), "disk"), units.Bytes(size), units.Bytes(uploaded), units.Duration(took))
 	case *v1alpha1.VMRestore:
 		var size int64
 		for _, d := range x.Status.Disks {
 			size += d.SizeBytes
 		}
-		return fmt.Sprintf("restore %s is ready: VM %s with %d disks, %s, in %s",
-			x.Name, x.Spec.NewVM, len(x.Status.Disks), units.Bytes(size), units.Duration(took))
+		return fmt.Sprintf("restore %s is ready: VM %s with %s, %s, in %s",
+			x.Name, x.Spec.NewVM, words.Count(len(x.Status.Disks), "disk"), units.Bytes(size), units.Duration(took))
 	}
 	return o.GetName() + " is ready"
 }

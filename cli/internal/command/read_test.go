@@ -69,7 +69,7 @@ func TestGetJobsLooksInHayloftsNamespace(t *testing.T) {
 	}
 	require.NoError(t, w.Create(t.Context(), j))
 	r := w.run(t, "get", "jobs", "--system-namespace", w.namespace)
-	assert.Contains(t, r.out, "remove 1 snapshots")
+	assert.Contains(t, r.out, "remove 1 snapshot")
 	r = w.run(t, "describe", "job", "remove-1", "--system-namespace", w.namespace)
 	assert.Contains(t, r.out, "Queued: waits for its turn")
 	r = w.run(t, "get", "jobs")
@@ -93,7 +93,7 @@ func TestDescribeShowsJobsAndEvents(t *testing.T) {
 	}))
 	r := w.run(t, "describe", "backup", "point", "--system-namespace", w.namespace)
 	require.Equal(t, 0, r.code, r.err)
-	assert.Contains(t, r.out, "cut 1 disks")
+	assert.Contains(t, r.out, "cut 1 disk")
 	assert.Contains(t, r.out, "cutting 1 disk")
 	r = w.run(t, "describe", "backup", "none")
 	assert.Equal(t, "Error: there is no backup called \"none\"\n", r.err)

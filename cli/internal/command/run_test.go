@@ -187,7 +187,7 @@ func TestBackupWaitReady(t *testing.T) {
 	w.say(t, b, v1alpha1.VMBackupStatus{Phase: v1alpha1.BackupReady, Disks: []v1alpha1.BackupDisk{disk}, Conditions: condition("Ready", "True", "Ready", "whole")})
 	r := <-done
 	assert.Equal(t, 0, r.code, r.err)
-	assert.Regexp(t, `^backup web-\d+-\d+ is ready: 1 disks, 1.0 GiB, 3.0 MiB uploaded, in \d+(ms|s)\n$`, r.out)
+	assert.Regexp(t, `^backup web-\d+-\d+ is ready: 1 disk, 1.0 GiB, 3.0 MiB uploaded, in \d+(ms|s)\n$`, r.out)
 	assert.Contains(t, r.err, "Ready; root done", "progress goes to standard error")
 }
 
@@ -250,5 +250,5 @@ func TestRestoreCreate(t *testing.T) {
 	require.NoError(t, w.Status().Update(t.Context(), r))
 	got := <-done
 	assert.Equal(t, 0, got.code, got.err)
-	assert.Contains(t, got.out, "restore "+r.Name+" is ready: VM web2 with 1 disks, 5.0 GiB, in ")
+	assert.Contains(t, got.out, "restore "+r.Name+" is ready: VM web2 with 1 disk, 5.0 GiB, in ")
 }

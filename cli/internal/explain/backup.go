@@ -7,6 +7,7 @@ import (
 	"hayloft.dev/cli/internal/status"
 	"hayloft.dev/cli/internal/units"
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/words"
 )
 
 // Backup explains a VMBackup.
@@ -108,7 +109,7 @@ func consistency(b *v1alpha1.VMBackup) string {
 		text += " (" + m + ")"
 	}
 	if w := b.Status.CutWindowMilliseconds; w != nil {
-		text += fmt.Sprintf("; %d disks cut within %d ms", len(b.Status.Disks), *w)
+		text += fmt.Sprintf("; %s cut within %d ms", words.Count(len(b.Status.Disks), "disk"), *w)
 	}
 	if f := b.Status.FrozenMilliseconds; f != nil {
 		text += fmt.Sprintf("; frozen for %d ms", *f)

@@ -7,6 +7,7 @@ import (
 	"hayloft.dev/cli/internal/status"
 	"hayloft.dev/cli/internal/units"
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/words"
 )
 
 // Restore explains a VMRestore.
@@ -30,7 +31,8 @@ func Restore(out io.Writer, r *v1alpha1.VMRestore, a Around) error {
 			image = d.BackingImage.Name
 		}
 		if d.Record != nil {
-			proof = fmt.Sprintf("%d replicas hold it", len(d.Record.Replicas))
+			n := len(d.Record.Replicas)
+			proof = fmt.Sprintf("%s %s it", words.Count(n, "replica"), words.Verb(n, "holds", "hold"))
 		}
 		rows = append(rows, []string{
 			d.Name, d.Claim, d.Volume, units.Bytes(d.SizeBytes), string(d.State),

@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/words"
 )
 
 // Target explains a BackupTarget.
@@ -25,8 +26,8 @@ func Target(out io.Writer, t *v1alpha1.BackupTarget, a Around) error {
 	case t.Spec.Directory != nil:
 		p.line("Directory", t.Spec.Directory.Path)
 	}
-	p.line("Transfers", fmt.Sprintf("at most %d at once, %d blocks in flight each, compression %s",
-		t.Spec.MaxConcurrentJobs, t.Spec.Threads, or(t.Spec.Compression, "lz4")))
+	p.line("Transfers", fmt.Sprintf("at most %d at once, %s in flight each, compression %s",
+		t.Spec.MaxConcurrentJobs, words.Count(int(t.Spec.Threads), "block"), or(t.Spec.Compression, "lz4")))
 	p.line("State", targetState(t))
 	if t.Status.LastProbeTime != nil {
 		p.line("Last probe", p.moment(t.Status.LastProbeTime.Time))

@@ -17,6 +17,7 @@ import (
 	"hayloft.dev/cli/internal/status"
 	"hayloft.dev/cli/internal/units"
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/words"
 )
 
 // Options of a table.
@@ -117,13 +118,13 @@ func row(obj client.Object, o Options) ([]cell, error) {
 func Work(j *v1alpha1.NodeJob) string {
 	switch {
 	case j.Spec.Cut != nil:
-		return fmt.Sprintf("cut %d disks", len(j.Spec.Cut.Disks))
+		return "cut " + words.Count(len(j.Spec.Cut.Disks), "disk")
 	case j.Spec.Backup != nil:
 		return "backup " + j.Spec.Backup.Disk
 	case j.Spec.Restore != nil:
 		return "restore " + j.Spec.Restore.Disk
 	case j.Spec.RemoveSnapshots != nil:
-		return fmt.Sprintf("remove %d snapshots", len(j.Spec.RemoveSnapshots.Snapshots))
+		return "remove " + words.Count(len(j.Spec.RemoveSnapshots.Snapshots), "snapshot")
 	}
 	return "-"
 }
