@@ -76,38 +76,32 @@ func shorten(s string) string {
 	return s[:limit] + " ..."
 }
 
-// pacer remembers when each object's status was last written, so that what only
-// informs is written seldom.
+// pacer holds back statuses that only inform until there has been something to
+// tell for a while: what passes sooner is never written.
 type pacer struct {
-	mu   sync.Mutex
-	last map[types.UID]time.Time
+	mu    sync.Mutex
+	since map[types.UID]time.Time // object -> when something was first held back since its last write
 }
 
-func newPacer() *pacer { return &pacer{last: map[types.UID]time.Time{}} }
+func newPacer() *pacer { return &pacer{since: map[types.UID]time.Time{}} }
 
-// due tells whether a status that only informs may be written now, or in how
-// long. An object that was never seen has just been written by somebody.
+// due tells in how long a status that only informs may be written; 0: now.
 func (p *pacer) due(uid types.UID, every time.Duration) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	at, known := p.last[uid]
+	at, known := p.since[uid]
 	if !known {
 		at = time.Now()
-		p.last[uid] = at
+		p.since[uid] = at
 	}
 	return max(0, every-time.Since(at))
 }
 
-func (p *pacer) wrote(uid types.UID) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.last[uid] = time.Now()
-}
-
+// forget is called when an object was written, or is gone.
 func (p *pacer) forget(uid types.UID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.last, uid)
+	delete(p.since, uid)
 }
 
 // known remembers the UIDs of objects, to clean up after those that are gone.

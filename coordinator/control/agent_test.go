@@ -102,6 +102,9 @@ func (w *world) upload(b *v1alpha1.VMBackup, disk string, attempt int32, session
 	j := w.awaitJob("backup", b.UID, disk, attempt)
 	w.claim(j, session)
 	w.succeed(j, func(s *v1alpha1.NodeJobStatus) {
-		s.Transfer = &v1alpha1.TransferStatus{Started: true, Progress: &v1alpha1.Progress{BytesDone: 64 << 20, BytesTotal: 64 << 20}}
+		s.Transfer = &v1alpha1.TransferStatus{
+			Started: true, Progress: &v1alpha1.Progress{BytesDone: 64 << 20, BytesTotal: 64 << 20},
+			SupersededRemoved: len(j.Spec.Backup.Superseded) > 0,
+		}
 	})
 }

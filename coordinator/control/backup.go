@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
@@ -14,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"hayloft.dev/coordinator/plan"
+	"hayloft.dev/coordinator/targetio/protocol"
 	"hayloft.dev/pkg/api/v1alpha1"
 )
 
@@ -23,6 +25,11 @@ type backups struct {
 	fresh *freshest[*v1alpha1.VMBackup]
 	pace  *pacer
 	known *known
+	// captures is what was read of each VM whose point begins.
+	captures *memory[*protocol.CaptureSource]
+
+	clusterMu sync.Mutex
+	cluster   types.UID // empty until it was read
 }
 
 // Reconcile brings one VMBackup a step further.
@@ -65,6 +72,7 @@ func (r *backups) forget(uid types.UID) {
 	r.pool.forget(uid)
 	r.fresh.forget(uid)
 	r.pace.forget(uid)
+	r.captures.forget(uid)
 }
 
 // view gathers what the decision looks at; what it costs depends on the phase.
@@ -93,8 +101,8 @@ func (r *backups) view(ctx context.Context, b *v1alpha1.VMBackup, jobs []v1alpha
 			return v, err
 		}
 	}
-	if b.Status.Phase == v1alpha1.BackupReady {
-		if v.Newer, err = r.newer(ctx, b); err != nil {
+	if !deleting {
+		if v.Newer, v.Earlier, err = r.chain(ctx, b); err != nil {
 			return v, err
 		}
 	}
@@ -143,20 +151,27 @@ func (r *backups) readers(ctx context.Context, b *v1alpha1.VMBackup) ([]string, 
 	return names, nil
 }
 
-// newer are the Ready points that replace this one as the base of the next
-// incremental.
-func (r *backups) newer(ctx context.Context, b *v1alpha1.VMBackup) ([]v1alpha1.VMBackup, error) {
+// chain are the Ready points of the same VM on the same target: for a Ready one
+// those that were cut later, for one that is being made all others.
+func (r *backups) chain(ctx context.Context, b *v1alpha1.VMBackup) (newer, earlier []v1alpha1.VMBackup, err error) {
+	ready := b.Status.Phase == v1alpha1.BackupReady
+	if !ready && b.Status.StartedAt == nil || b.Spec.Type == v1alpha1.TypeSnapshot {
+		return nil, nil, nil // the engine snapshot of a Snapshot is the point itself
+	}
 	siblings, err := r.siblings(ctx, b)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var out []v1alpha1.VMBackup
 	for _, o := range siblings {
-		if o.Status.Phase == v1alpha1.BackupReady && o.DeletionTimestamp.IsZero() && cutAfter(&o, b) {
-			out = append(out, o)
+		switch {
+		case o.Status.Phase != v1alpha1.BackupReady || !o.DeletionTimestamp.IsZero() || o.Status.CutAt == nil:
+		case ready && cutAfter(&o, b):
+			newer = append(newer, o)
+		case !ready:
+			earlier = append(earlier, o)
 		}
 	}
-	return out, nil
+	return newer, earlier, nil
 }
 
 // siblings are the other points of the same VM on the same target.
@@ -167,7 +182,7 @@ func (c *Controller) siblings(ctx context.Context, b *v1alpha1.VMBackup) ([]v1al
 	}
 	var out []v1alpha1.VMBackup
 	for _, o := range list.Items {
-		if o.UID != b.UID && o.Spec.Target == b.Spec.Target {
+		if o.UID != b.UID && o.Spec.Type == b.Spec.Type && o.Spec.Target == b.Spec.Target {
 			out = append(out, o)
 		}
 	}
@@ -241,6 +256,7 @@ func (r *backups) act(ctx context.Context, b *v1alpha1.VMBackup, v plan.BackupVi
 		if changed {
 			r.fresh.wrote(b.DeepCopy(), before)
 			r.pool.forget(b.UID)
+			r.captures.forget(b.UID)
 		}
 		return 0, nil
 	}
@@ -274,7 +290,7 @@ func (r *backups) write(ctx context.Context, b *v1alpha1.VMBackup, in plan.Backu
 		return false, 0, fmt.Errorf("writing its status: %w", err)
 	}
 	r.fresh.wrote(b.DeepCopy(), before)
-	r.pace.wrote(b.UID)
+	r.pace.forget(b.UID)
 	return true, 0, nil
 }
 
@@ -291,4 +307,5 @@ func (r *backups) done(b *v1alpha1.VMBackup) {
 	}
 	r.Recorder.PointDone(data, uploaded)
 	r.pool.forget(b.UID)
+	r.captures.forget(b.UID)
 }

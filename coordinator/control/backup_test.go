@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"hayloft.dev/coordinator/targetio/protocol"
@@ -46,6 +47,15 @@ func TestBackupBecomesReady(t *testing.T) {
 	w.eventually("its jobs are gone", func() bool { return len(w.jobs()) == 0 })
 	require.Len(t, w.fake.called("capture"), 1)
 	require.Len(t, w.fake.called("finalize"), 1)
+
+	given := w.fake.given()
+	require.NotNil(t, given, "what was read of the VM is handed over")
+	require.Contains(t, string(given.VM), `"kind":"VirtualMachine"`)
+	require.Empty(t, given.VMI, "it does not run")
+	require.NotEmpty(t, given.ClusterUID)
+	for _, d := range b.Status.Disks {
+		require.Contains(t, string(given.Claims[d.Claim]), `"kind":"PersistentVolumeClaim"`)
+	}
 }
 
 func TestRefusedBackups(t *testing.T) {
@@ -117,7 +127,8 @@ func TestFailedAttemptIsDroppedAndTriedAgain(t *testing.T) {
 	w.upload(b, "root", 2, session)
 	w.upload(b, "data", 1, session)
 	w.awaitBackup(b, v1alpha1.BackupReady)
-	require.Equal(t, []string{names.Backup(b.UID, "root", 1)}, w.fake.called("dropAttempt"))
+	lost := names.Backup(b.UID, "root", 1)
+	require.Equal(t, []string{lost, lost}, w.fake.called("dropAttempt"), "when it had failed, and once more when the point was whole")
 }
 
 // An attempt whose end nobody saw is looked for on the target, and taken over
@@ -165,7 +176,9 @@ func TestFailedPointLeavesNothing(t *testing.T) {
 	require.Empty(t, w.fake.called("finalize"), "a partial point never gets a document")
 }
 
-func TestOlderPointLosesItsEngineSnapshots(t *testing.T) {
+// The third backup removes the first point's engine snapshots, the second is its
+// base; no point gets a job for that.
+func TestLaterBackupRemovesEngineSnapshots(t *testing.T) {
 	w := newWorld(t)
 	w.start("one")
 	session, _ := w.session("n1")
@@ -173,6 +186,38 @@ func TestOlderPointLosesItsEngineSnapshots(t *testing.T) {
 	target := w.target("s3")
 	first := w.ready("p1", target.Name, session)
 	second := w.ready("p2", target.Name, session)
+	third := w.backup("p3", "web", target.Name)
+	w.cut(third, session)
+	for _, d := range first.Status.Disks {
+		j := w.awaitJob("backup", third.UID, d.Name, 1)
+		require.Equal(t, []string{d.Snapshot}, j.Spec.Backup.Superseded)
+		w.upload(third, d.Name, 1, session)
+	}
+	w.awaitBackup(third, v1alpha1.BackupReady)
+	w.eventually("the first point has no engine snapshots", func() bool {
+		w.refresh(first)
+		return first.Status.Disks[0].Snapshot == "" && first.Status.Disks[1].Snapshot == ""
+	})
+	w.eventually("the jobs are gone", func() bool { return len(w.jobs()) == 0 })
+	w.refresh(second)
+	require.NotEmpty(t, second.Status.Disks[0].Snapshot, "the next backup takes it along")
+
+	fourth := w.backup("p4", "web", target.Name)
+	w.cut(fourth, session)
+	j := w.awaitJob("backup", fourth.UID, "root", 1)
+	require.Equal(t, []string{second.Status.Disks[0].Snapshot}, j.Spec.Backup.Superseded, "and not again what is gone")
+}
+
+// A VM that is not backed up any more does not keep superseded snapshots for ever.
+func TestSupersededSnapshotsGetAJobAfterAWhile(t *testing.T) {
+	w := newWorld(t)
+	w.opts.Plan.SupersededRest = time.Millisecond
+	w.start("one")
+	session, _ := w.session("n1")
+	w.vm("web")
+	target := w.target("s3")
+	first := w.ready("p1", target.Name, session)
+	w.ready("p2", target.Name, session)
 	for _, disk := range []string{"root", "data"} {
 		j := w.awaitJob("remove", first.UID, disk, 1)
 		w.claim(j, session)
@@ -183,8 +228,27 @@ func TestOlderPointLosesItsEngineSnapshots(t *testing.T) {
 		return first.Status.Disks[0].Snapshot == "" && first.Status.Disks[1].Snapshot == ""
 	})
 	w.eventually("its jobs are gone", func() bool { return len(w.jobs()) == 0 })
-	w.refresh(second)
-	require.NotEmpty(t, second.Status.Disks[0].Snapshot, "the newest is the base of the next incremental")
+}
+
+// A job goes at once to where its volume's engine runs, not first to the agent
+// with the least to do.
+func TestJobIsMadeForTheEnginesNode(t *testing.T) {
+	w := newWorld(t)
+	for _, node := range []string{"n1", "n2", "n3"} {
+		w.session(node)
+	}
+	w.vm("web")
+	for _, disk := range []string{"root", "data"} {
+		v := w.volume("vol-"+w.ns+"-web-"+disk, nil)
+		require.NoError(t, w.client.Get(w.ctx, client.ObjectKeyFromObject(v), v))
+		require.NoError(t, unstructured.SetNestedField(v.Object, "n2", "status", "currentNodeID"))
+		require.NoError(t, w.client.Status().Update(w.ctx, v))
+	}
+	w.start("one")
+	b := w.backup("p1", "web", w.target("s3").Name)
+	j := w.awaitJob("cut", b.UID, "", 1)
+	w.eventually("it is assigned", func() bool { w.refresh(j); return j.Spec.NodeName != "" })
+	require.Equal(t, "n2", j.Spec.NodeName)
 }
 
 // ready takes a point of VM web to its end.

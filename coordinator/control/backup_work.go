@@ -37,7 +37,10 @@ func (r *backups) start(b *v1alpha1.VMBackup, t *v1alpha1.BackupTarget, o plan.O
 	deadline := shortDeadline
 	switch o.Op {
 	case plan.OpCapture:
-		request := protocol.CaptureRequest{Point: point, VM: b.Spec.VM, VMUID: b.Status.SourceUID, IncludeDisks: b.Spec.IncludeDisks, ExcludeDisks: b.Spec.ExcludeDisks}
+		request := protocol.CaptureRequest{
+			Point: point, VM: b.Spec.VM, VMUID: b.Status.SourceUID, Source: r.captures.get(b.UID),
+			IncludeDisks: b.Spec.IncludeDisks, ExcludeDisks: b.Spec.ExcludeDisks,
+		}
 		for _, d := range b.Status.Disks {
 			request.Claims = append(request.Claims, d.Claim)
 		}

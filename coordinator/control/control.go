@@ -71,8 +71,8 @@ type Options struct {
 	// ProbeEvery is the time between probes of a target that is Ready, and
 	// ProbeFloor how long a good probe counts.
 	ProbeEvery, ProbeFloor time.Duration
-	// StatusEvery is the shortest time between two status writes of an object
-	// that only tell of progress.
+	// StatusEvery is how long a status that only informs is held back; what
+	// passes sooner is never written.
 	StatusEvery time.Duration
 	// SweepEvery is the time between two sweeps, SweepGrace how long something
 	// must be seen left over before it is removed.

@@ -23,6 +23,18 @@ type fakeTargets struct {
 	vm    *unstructured.Unstructured
 	claim func(name string) []byte
 	draft bool // Finalize needs a capture first
+	// sources are what the captures were given, in their order.
+	sources []*protocol.CaptureSource
+}
+
+// given is what the last capture was given of the VM.
+func (f *fakeTargets) given() *protocol.CaptureSource {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.sources) == 0 {
+		return nil
+	}
+	return f.sources[len(f.sources)-1]
 }
 
 // missingDraft has Finalize fail until the VM is captured.
@@ -68,6 +80,9 @@ func (f *fakeTargets) Probe(_ context.Context, t v1alpha1.BackupTarget) error {
 func (f *fakeTargets) Capture(_ context.Context, _ v1alpha1.BackupTarget, r protocol.CaptureRequest) error {
 	slices.Sort(r.Claims)
 	f.missingDraft(false)
+	f.mu.Lock()
+	f.sources = append(f.sources, r.Source)
+	f.mu.Unlock()
 	return f.do("capture", fmt.Sprint(r.VM, r.Claims))
 }
 

@@ -107,6 +107,9 @@ func (s *jobStore) create(ctx context.Context, job *v1alpha1.NodeJob) error {
 	next := assignable(job)
 	next.Created = time.Now()
 	view.Jobs = append(view.Jobs, next)
+	for _, volume := range next.Volumes {
+		view.Engines[volume] = s.engineNode(ctx, volume)
+	}
 	changes, _ := assign.Decide(view)
 	for _, ch := range changes {
 		if ch.Job == job.Name {

@@ -58,6 +58,7 @@ func TestNewLeaderCapturesWhatTheOldOneDidNot(t *testing.T) {
 	w.upload(b, "data", 1, session)
 	w.awaitBackup(b, v1alpha1.BackupReady)
 	require.GreaterOrEqual(t, len(w.fake.called("capture")), 2)
+	require.Nil(t, w.fake.given(), "what the former leader read went with it: the target worker reads it")
 }
 
 func TestJobOfADeadAgentGoesToAnother(t *testing.T) {

@@ -373,7 +373,7 @@ func (r *restores) write(ctx context.Context, s *v1alpha1.VMRestore, in plan.Res
 		return false, 0, fmt.Errorf("writing its status: %w", err)
 	}
 	r.fresh.wrote(s.DeepCopy(), before)
-	r.pace.wrote(s.UID)
+	r.pace.forget(s.UID)
 	return true, 0, nil
 }
 

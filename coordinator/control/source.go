@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 
 	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
@@ -9,11 +10,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"hayloft.dev/coordinator/plan"
+	"hayloft.dev/coordinator/targetio/protocol"
 	"hayloft.dev/coordinator/vmspec"
 	"hayloft.dev/pkg/api/v1alpha1"
 )
@@ -34,31 +38,78 @@ func (r *backups) source(ctx context.Context, b *v1alpha1.VMBackup) (*plan.Sourc
 	if err := g.Wait(); err != nil || vm == nil {
 		return nil, err
 	}
-	out, err := r.resolve(ctx, r.cache, b, vm, vmi)
+	out, claims, err := r.resolve(ctx, r.cache, b, vm, vmi)
 	if err == nil && len(out.Refusals) > 0 {
 		// The cache may not show yet that a claim is bound, say.
-		out, err = r.resolve(ctx, r.live, b, vm, vmi)
+		out, claims, err = r.resolve(ctx, r.live, b, vm, vmi)
 	}
 	if err != nil {
 		return nil, err
 	}
+	given, err := r.captureSource(ctx, vm, vmi, claims)
+	if err != nil {
+		return nil, err
+	}
+	r.captures.put(b.UID, given)
 	return &out, nil
 }
 
 // resolve finds the VM's disks by what from says of its storage.
-func (r *backups) resolve(ctx context.Context, from client.Reader, b *v1alpha1.VMBackup, vm, vmi *unstructured.Unstructured) (plan.Source, error) {
+func (r *backups) resolve(ctx context.Context, from client.Reader, b *v1alpha1.VMBackup, vm, vmi *unstructured.Unstructured) (plan.Source, map[string]*corev1.PersistentVolumeClaim, error) {
 	namespace := b.Namespace
 	var claims corev1.PersistentVolumeClaimList
 	if err := from.List(ctx, &claims, client.InNamespace(namespace)); err != nil {
-		return plan.Source{}, fmt.Errorf("listing the claims in namespace %s: %w", namespace, err)
+		return plan.Source{}, nil, fmt.Errorf("listing the claims in namespace %s: %w", namespace, err)
 	}
 	contents, refusals := vmspec.Inspect(vm, vmi, claims.Items)
 	contents, refusals = vmspec.Select(contents, refusals, b.Spec.IncludeDisks, b.Spec.ExcludeDisks)
 	storage, err := r.storage(ctx, from, namespace, contents.Disks)
 	if err != nil {
-		return plan.Source{}, err
+		return plan.Source{}, nil, err
 	}
-	return plan.Resolve(vm.GetUID(), contents, refusals, storage), nil
+	return plan.Resolve(vm.GetUID(), contents, refusals, storage), storage.Claims, nil
+}
+
+// captureSource is what the target worker need not read again when it captures
+// the VM. Of a VM that is refused it is never used.
+func (r *backups) captureSource(ctx context.Context, vm, vmi *unstructured.Unstructured, claims map[string]*corev1.PersistentVolumeClaim) (*protocol.CaptureSource, error) {
+	out := &protocol.CaptureSource{Claims: map[string]json.RawMessage{}}
+	var err error
+	if out.ClusterUID, err = r.clusterUID(ctx); err != nil {
+		return nil, err
+	}
+	if out.VM, err = json.Marshal(vm); err != nil {
+		return nil, fmt.Errorf("writing VM %s as JSON: %w", vm.GetName(), err)
+	}
+	if vmi != nil {
+		if out.VMI, err = json.Marshal(vmi); err != nil {
+			return nil, fmt.Errorf("writing the instance of VM %s as JSON: %w", vm.GetName(), err)
+		}
+	}
+	for name, c := range claims {
+		c = c.DeepCopy()
+		c.SetGroupVersionKind(kindClaim)
+		if out.Claims[name], err = json.Marshal(c); err != nil {
+			return nil, fmt.Errorf("writing claim %s as JSON: %w", name, err)
+		}
+	}
+	return out, nil
+}
+
+// clusterUID is that of the namespace kube-system, which lives as long as its
+// cluster.
+func (r *backups) clusterUID(ctx context.Context) (types.UID, error) {
+	r.clusterMu.Lock()
+	defer r.clusterMu.Unlock()
+	if r.cluster == "" {
+		var o metav1.PartialObjectMetadata
+		o.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
+		if err := r.live.Get(ctx, client.ObjectKey{Name: metav1.NamespaceSystem}, &o); err != nil {
+			return "", fmt.Errorf("reading namespace %s, whose UID names the cluster: %w", metav1.NamespaceSystem, err)
+		}
+		r.cluster = o.UID
+	}
+	return r.cluster, nil
 }
 
 // read returns an object live, nil when it or its kind does not exist.

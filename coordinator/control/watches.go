@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"hayloft.dev/coordinator/targetio/protocol"
 	"hayloft.dev/pkg/api/v1alpha1"
 )
 
@@ -27,7 +28,10 @@ import (
 const atOnce = 8
 
 func (c *Controller) addBackups(mgr ctrl.Manager) error {
-	r := &backups{Controller: c, fresh: newFreshest[*v1alpha1.VMBackup](), pace: newPacer(), known: newKnown()}
+	r := &backups{
+		Controller: c, fresh: newFreshest[*v1alpha1.VMBackup](), pace: newPacer(), known: newKnown(),
+		captures: newMemory[*protocol.CaptureSource](),
+	}
 	return ctrl.NewControllerManagedBy(mgr).Named("points").
 		For(&v1alpha1.VMBackup{}).
 		Watches(&v1alpha1.NodeJob{}, jobsOf("VMBackup")).

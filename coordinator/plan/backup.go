@@ -11,6 +11,7 @@ import (
 
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/names"
+	"hayloft.dev/pkg/words"
 )
 
 // BackupView is what a decision about a VMBackup looks at.
@@ -32,8 +33,11 @@ type BackupView struct {
 	// is being deleted.
 	Readers []string
 	// Newer are the Ready points of the same VM on the same target that were
-	// cut later.
+	// cut later; looked at when this one is Ready.
 	Newer []v1alpha1.VMBackup
+	// Earlier are those that may have been cut before; looked at while this
+	// one's disks are moved.
+	Earlier []v1alpha1.VMBackup
 	// Gone are the Longhorn volumes of this point that do not exist any more.
 	Gone   map[string]bool
 	Config Config
@@ -78,9 +82,9 @@ func Backup(v BackupView) BackupIntent {
 	case failure(p.st.Conditions) != nil:
 		p.failing()
 	case v.Backup.Spec.Cancel:
-		p.fail("", ReasonCancelled, "cancelled (spec.cancel) while it stood at: "+p.standing())
-	case p.overdue():
-		p.fail("", ReasonDeadline, fmt.Sprintf("the backup was not done within %s; it stood at: %s", v.Config.PointDeadline, p.standing()))
+		p.fail("", ReasonCancelled, "cancelled (spec.cancel) while it stood at: "+standing(p.st.Conditions))
+	case overdue(v.Now, v.Backup.CreationTimestamp, p.st.StartedAt, v.Config.PointDeadline):
+		p.fail("", ReasonDeadline, fmt.Sprintf("the backup was not done within %s; it stood at: %s", v.Config.PointDeadline, standing(p.st.Conditions)))
 	case p.st.StartedAt == nil:
 		p.pending()
 	case p.st.Phase == v1alpha1.BackupCutting:
@@ -117,24 +121,6 @@ func (p *backupPlan) waiting(format string, args ...any) {
 	p.st.Phase = v1alpha1.BackupPending
 	p.a.Cosmetic = true
 	p.progressing(metav1.ConditionTrue, ReasonWaiting, fmt.Sprintf(format, args...))
-}
-
-// standing is what the point was doing last, for people.
-func (p *backupPlan) standing() string {
-	for _, c := range p.st.Conditions {
-		if c.Type == v1alpha1.ConditionProgressing && c.Message != "" {
-			return c.Message
-		}
-	}
-	return "nothing done yet"
-}
-
-func (p *backupPlan) overdue() bool {
-	began := p.v.Backup.CreationTimestamp.Time
-	if p.st.StartedAt != nil {
-		began = p.st.StartedAt.Time
-	}
-	return p.v.Now.Sub(began) > p.v.Config.PointDeadline
 }
 
 // pending refuses, or waits, or begins. Nothing outside has been touched yet.
@@ -200,7 +186,7 @@ func (p *backupPlan) begin() {
 	}
 	p.a.AddFinalizer = true
 	p.a.Labels = map[string]string{v1alpha1.LabelVM: p.v.Backup.Spec.VM}
-	p.a.tell("Started", fmt.Sprintf("backing up %d disks of VM %s to target %s", len(s.Disks), p.v.Backup.Spec.VM, p.v.Backup.Spec.Target))
+	p.a.tell("Started", fmt.Sprintf("backing up %s of VM %s to target %s", words.Count(len(s.Disks), "disk"), p.v.Backup.Spec.VM, p.v.Backup.Spec.Target))
 	for _, w := range s.Warnings {
 		p.a.warn("NotInBackup", w)
 	}
@@ -213,7 +199,7 @@ func (p *backupPlan) cutting() {
 		return
 	}
 	job := find(p.v.Jobs, kindCut, p.owner(), "", 1)
-	doing := fmt.Sprintf("cutting snapshots of %d disks", len(p.st.Disks))
+	doing := "cutting snapshots of " + words.Count(len(p.st.Disks), "disk")
 	if job == nil {
 		p.a.CreateJobs = append(p.a.CreateJobs, p.cutJob())
 		p.working("%s", doing)

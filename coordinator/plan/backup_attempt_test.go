@@ -138,3 +138,24 @@ func TestAttemptOnTheTarget(t *testing.T) {
 		})
 	}
 }
+
+// A replica that was frozen when its attempt was given up may go on: what it
+// leaves is looked for once more when the point is whole.
+func TestFormerAttemptsAreLookedForOnceMoreAtTheEnd(t *testing.T) {
+	former := names.Backup(uid, "root", 1)
+	v := look(cut, func(v *BackupView) {
+		d := &v.Backup.Status.Disks[0]
+		d.Attempt, d.Backup = 2, names.Backup(uid, "root", 2)
+	}, job(kindBackup, "root", 2, succeeded), job(kindBackup, "data", 1, succeeded),
+		work(OpDropAttempt, former, WorkState{Tries: 1, Ended: now}),
+		work(OpFinalize, "true,"+names.Backup(uid, "root", 2)+","+names.Backup(uid, "data", 1), WorkState{Tries: 1, Ended: now}),
+		func(v *BackupView) { v.Finalized = &Finalized{Path: "hayloft/points/ns/p1.json", Digest: "sha256:1"} })
+	in := Backup(v)
+	require.Equal(t, v1alpha1.BackupVerifying, in.Status.Phase)
+	require.Len(t, in.Start, 1)
+	require.Equal(t, OpDropAttempt, in.Start[0].Op)
+	require.Equal(t, []BackupRef{{"v-root", former}}, in.Start[0].Backups)
+
+	work(OpDropAttempt, in.Start[0].Arg, WorkState{Tries: 1, Ended: now})(&v)
+	require.Equal(t, v1alpha1.BackupReady, Backup(v).Status.Phase)
+}

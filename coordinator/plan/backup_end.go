@@ -126,7 +126,7 @@ func (p *backupPlan) removeSnapshots(tries int32, want func(v1alpha1.BackupDisk)
 	var texts []string
 	for i := range p.st.Disks {
 		d := &p.st.Disks[i]
-		list := p.snapshots(d)
+		list := snapshots(p.v.Backup.UID, d)
 		if len(list) == 0 || !want(*d) {
 			continue
 		}
@@ -177,55 +177,6 @@ func (p *backupPlan) removeJob(d *v1alpha1.BackupDisk, list []string, attempt in
 	j := newJob(kindRemove, p.owner(), d.Name, attempt, p.v.Config.RemoveDeadline)
 	j.Spec.RemoveSnapshots = &v1alpha1.RemoveSnapshotsJob{Volume: d.Volume, Snapshots: list}
 	return j
-}
-
-// maxCuts bounds the cut numbers looked for; an agent makes a few per claim.
-const maxCuts = 200
-
-// snapshots are the engine snapshots that may exist of a disk: of the cut that
-// is recorded, and of those before it.
-func (p *backupPlan) snapshots(d *v1alpha1.BackupDisk) []string {
-	if d.Snapshot == "" {
-		return nil
-	}
-	var out []string
-	for n := int32(1); n <= maxCuts; n++ {
-		out = append(out, names.Snapshot(p.v.Backup.UID, n, d.Name))
-		if out[n-1] == d.Snapshot {
-			return out
-		}
-	}
-	return []string{d.Snapshot}
-}
-
-// ready looks after a point that is whole: its engine snapshots go when a newer
-// point is the base of the next incremental.
-func (p *backupPlan) ready() {
-	finished, _ := p.removeSnapshots(p.v.Config.RemoveAttempts, p.superseded)
-	if !finished {
-		return
-	}
-	for i := range p.v.Jobs {
-		j := &p.v.Jobs[i]
-		if j.Spec.RemoveSnapshots == nil || j.Status.State == v1alpha1.JobSucceeded {
-			p.a.DeleteJobs = append(p.a.DeleteJobs, j.Name)
-		}
-	}
-	if len(p.a.DeleteJobs) == len(p.v.Jobs) && len(p.v.Jobs) > 0 {
-		p.a.DeleteJobs, p.a.DropJobs = nil, true
-	}
-}
-
-// superseded: a newer point on the same target has this volume too.
-func (p *backupPlan) superseded(d v1alpha1.BackupDisk) bool {
-	for _, n := range p.v.Newer {
-		for _, other := range n.Status.Disks {
-			if other.Volume == d.Volume {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // deletion lets a VMBackup go after what it stands for is gone. With policy

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/names"
@@ -19,12 +20,15 @@ func TestBackupEnd(t *testing.T) {
 	later := func(volumes ...string) func(*BackupView) {
 		return func(v *BackupView) {
 			n := v1alpha1.VMBackup{ObjectMeta: metav1.ObjectMeta{Name: "p2", UID: "later"}}
+			n.Status.CompletedAt = ago(48 * time.Hour)
 			for _, volume := range volumes {
 				n.Status.Disks = append(n.Status.Disks, v1alpha1.BackupDisk{Name: volume, Volume: volume})
 			}
 			v.Newer = append(v.Newer, n)
 		}
 	}
+	lately := func(v *BackupView) { v.Newer[0].Status.CompletedAt = ago(time.Hour) }
+	removedRoot := func(v *BackupView) { v.Newer[0].Status.Disks[0].Superseded = []string{names.Snapshot(uid, 2, "root")} }
 	for name, c := range map[string]struct {
 		view        BackupView
 		phase       v1alpha1.BackupPhase
@@ -88,7 +92,17 @@ func TestBackupEnd(t *testing.T) {
 		"ready: leftover jobs of a former leader": {
 			view: look(isReady, job(kindBackup, "root", 1, succeeded)), phase: "Ready", progressing: "False Complete", do: []string{"drop jobs"},
 		},
-		"ready: a newer point has one of its volumes": {
+		"ready: a newer point has its volumes, the next backup is waited for": {
+			view: look(isReady, later("v-root", "v-data"), lately), phase: "Ready", progressing: "False Complete",
+		},
+		"ready: a newer point's backup removed one, the other waits": {
+			view: look(isReady, later("v-root", "v-data"), lately, removedRoot), phase: "Ready", progressing: "False Complete",
+		},
+		"ready: a newer point's backup removed one, the other waited long": {
+			view:  look(isReady, later("v-root", "v-data"), removedRoot),
+			phase: "Ready", progressing: "False Complete", do: []string{"create remove-data-1"},
+		},
+		"ready: a newer point has had one of its volumes for long": {
 			view: look(isReady, later("v-root")), phase: "Ready", progressing: "False Complete", do: []string{"create remove-root-1"},
 		},
 		"ready: a newer point of other volumes": {view: look(isReady, later("v-x")), phase: "Ready", progressing: "False Complete"},
@@ -174,4 +188,92 @@ func TestEveryAttemptIsReclaimed(t *testing.T) {
 func TestCauseStaysTheFirst(t *testing.T) {
 	v := look(isFailing, job(kindRemove, "root", 1, failedJob("EngineError", false, 0)), work(OpDeletePoint, "", bad(false, 0)))
 	require.Equal(t, "disk root: words of the agent", message(Backup(v).Status.Conditions, v1alpha1.ConditionReady))
+}
+
+func TestSnapshotsRemovedByALaterBackupAreNotLookedForAgain(t *testing.T) {
+	v := look(isReady, func(v *BackupView) {
+		n := v1alpha1.VMBackup{ObjectMeta: metav1.ObjectMeta{Name: "p2", UID: "later"}}
+		n.Status.CompletedAt = ago(time.Hour)
+		n.Status.Disks = []v1alpha1.BackupDisk{
+			{Name: "root", Volume: "v-root", Superseded: []string{names.Snapshot(uid, 1, "root"), names.Snapshot(uid, 2, "root")}},
+			{Name: "data", Volume: "v-data"},
+		}
+		v.Newer = []v1alpha1.VMBackup{n}
+	})
+	in := Backup(v)
+	require.Empty(t, in.Status.Disks[0].Snapshot)
+	require.NotEmpty(t, in.Status.Disks[1].Snapshot)
+	require.Equal(t, 47*time.Hour, in.After, "then it gets a job of its own")
+
+	v.Newer[0].Status.CompletedAt = ago(48 * time.Hour)
+	v.Gone["v-data"] = true
+	require.Empty(t, Backup(v).Status.Disks[1].Snapshot)
+}
+
+// earlier is a Ready point that was cut some time before the one that is looked
+// at; cuts are the cut numbers of its disks.
+func earlier(name types.UID, before time.Duration, cuts map[string]int32) v1alpha1.VMBackup {
+	b := v1alpha1.VMBackup{ObjectMeta: metav1.ObjectMeta{Name: string(name), UID: name}}
+	at := metav1.NewMicroTime(now.Add(-before))
+	b.Status.Phase, b.Status.CutAt = v1alpha1.BackupReady, &at
+	for _, disk := range []string{"root", "data"} {
+		if n, has := cuts[disk]; has {
+			d := v1alpha1.BackupDisk{Name: disk, Volume: "v-" + disk}
+			if n > 0 {
+				d.Snapshot = names.Snapshot(name, n, disk)
+			}
+			b.Status.Disks = append(b.Status.Disks, d)
+		}
+	}
+	return b
+}
+
+func TestABackupTakesSupersededSnapshotsAlong(t *testing.T) {
+	const a, b, c, d = types.UID("a"), types.UID("b"), types.UID("c"), types.UID("d")
+	for name, tc := range map[string]struct {
+		earlier    []v1alpha1.VMBackup
+		root, data []string
+	}{
+		"no earlier point": {},
+		"one is the base":  {earlier: []v1alpha1.VMBackup{earlier(a, time.Hour, map[string]int32{"root": 1, "data": 1})}},
+		"of two the newest": {
+			earlier: []v1alpha1.VMBackup{earlier(b, time.Hour, map[string]int32{"root": 1, "data": 1}), earlier(a, 2*time.Hour, map[string]int32{"root": 2, "data": 1})},
+			root:    []string{names.Snapshot(a, 1, "root"), names.Snapshot(a, 2, "root")}, data: []string{names.Snapshot(a, 1, "data")},
+		},
+		"the newest per volume": {
+			earlier: []v1alpha1.VMBackup{earlier(a, 3*time.Hour, map[string]int32{"root": 1, "data": 1}), earlier(b, 2*time.Hour, map[string]int32{"root": 1})},
+			root:    []string{names.Snapshot(a, 1, "root")},
+		},
+		"removed before": {
+			earlier: []v1alpha1.VMBackup{
+				earlier(a, 4*time.Hour, map[string]int32{"root": 0, "data": 0}), earlier(b, 3*time.Hour, map[string]int32{"root": 1, "data": 0}), earlier(c, 2*time.Hour, map[string]int32{"root": 1, "data": 1}),
+			},
+			root: []string{names.Snapshot(b, 1, "root")},
+		},
+		"one that was cut later is neither base nor superseded": {
+			earlier: []v1alpha1.VMBackup{earlier(a, time.Hour, map[string]int32{"root": 1, "data": 1}), earlier(d, -time.Hour, map[string]int32{"root": 1, "data": 1})},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := Backup(look(wasStarted, job(kindCut, "", 1, cutDone), func(v *BackupView) { v.Earlier = tc.earlier }))
+			require.Len(t, in.CreateJobs, 2)
+			require.Equal(t, tc.root, in.CreateJobs[0].Spec.Backup.Superseded)
+			require.Equal(t, tc.data, in.CreateJobs[1].Spec.Backup.Superseded)
+		})
+	}
+}
+
+func TestRemovedSnapshotsAreRecorded(t *testing.T) {
+	took := []string{names.Snapshot("a", 1, "root")}
+	for _, removed := range []bool{true, false} {
+		v := look(cut, job(kindBackup, "root", 1, succeeded), job(kindBackup, "data", 1, running))
+		j := find(v.Jobs, kindBackup, v1alpha1.ObjectReference{UID: uid}, "root", 1)
+		j.Spec.Backup = &v1alpha1.BackupJob{Superseded: took}
+		j.Status.Transfer = &v1alpha1.TransferStatus{SupersededRemoved: removed}
+		if removed {
+			require.Equal(t, took, Backup(v).Status.Disks[0].Superseded)
+		} else {
+			require.Empty(t, Backup(v).Status.Disks[0].Superseded)
+		}
+	}
 }

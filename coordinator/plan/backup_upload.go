@@ -8,6 +8,7 @@ import (
 
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/names"
+	"hayloft.dev/pkg/words"
 )
 
 // uploading moves every disk forward and, when all are transferred, has the
@@ -31,7 +32,7 @@ func (p *backupPlan) uploading() {
 		if d.State != v1alpha1.DiskTransferred {
 			busy = append(busy, d.Message)
 		}
-		dropped = p.dropFormer(d) && dropped
+		dropped = p.dropFormer(d, firstLook) && dropped
 	}
 	p.sum()
 	if len(busy) > 0 {
@@ -69,6 +70,9 @@ func (p *backupPlan) upload(d *v1alpha1.BackupDisk) *verdict {
 		}
 	}
 	if job.Status.State == v1alpha1.JobSucceeded {
+		if t := job.Status.Transfer; t != nil && t.SupersededRemoved {
+			d.Superseded = job.Spec.Backup.Superseded
+		}
 		d.State, d.Message = v1alpha1.DiskTransferred, ""
 		return nil
 	}
@@ -93,7 +97,7 @@ func (p *backupPlan) again(d *v1alpha1.BackupDisk, bad *verdict) *verdict {
 		}
 		return bad
 	}
-	p.drop(d, d.Attempt)
+	p.drop(d, d.Attempt, firstLook)
 	if wait := remaining(p.v.Now, bad.at, backoff(c.RetryAfter, c.RetryMax, 4, int(d.Attempt))); wait > 0 {
 		d.Message = fmt.Sprintf("attempt %d of disk %s failed (%s: %s); trying again", d.Attempt, d.Name, bad.reason, bad.message)
 		p.a.again(wait)
@@ -117,32 +121,48 @@ func (p *backupPlan) backupJob(d *v1alpha1.BackupDisk) *v1alpha1.NodeJob {
 	j := newJob(kindBackup, p.owner(), d.Name, d.Attempt, p.v.Config.TransferDeadline)
 	j.Spec.Backup = &v1alpha1.BackupJob{
 		Disk: d.Name, Volume: d.Volume, Snapshot: d.Snapshot, Backup: d.Backup, Target: b.Spec.Target,
-		BackingImage: d.BackingImage,
-		Labels:       map[string]string{v1alpha1.LabelPoint: string(b.UID), v1alpha1.LabelVM: b.Namespace + "/" + b.Spec.VM},
+		BackingImage: d.BackingImage, Superseded: p.superseded(d),
+		Labels: map[string]string{v1alpha1.LabelPoint: string(b.UID), v1alpha1.LabelVM: b.Namespace + "/" + b.Spec.VM},
 	}
 	return j
 }
 
+// Looks for what a failed attempt left on the target. The last one comes when
+// the point is whole: a replica that slept when its attempt was given up may
+// have gone on since.
+const (
+	firstLook = ""
+	lastLook  = "/last"
+)
+
 // drop removes the in-progress cfg that a failed attempt may have left on the
 // target: one of them stops backupstore from ever freeing blocks of the volume.
-func (p *backupPlan) drop(d *v1alpha1.BackupDisk, attempt int32) bool {
+func (p *backupPlan) drop(d *v1alpha1.BackupDisk, attempt int32, look string) bool {
 	backup := names.Backup(p.v.Backup.UID, d.Name, attempt)
 	o, err := p.a.work(p.v.Now, p.v.Config, p.v.Work, Order{
-		Work: Work{Op: OpDropAttempt, Arg: backup}, Backups: []BackupRef{{Volume: d.Volume, Backup: backup}},
+		Work: Work{Op: OpDropAttempt, Arg: backup + look}, Backups: []BackupRef{{Volume: d.Volume, Backup: backup}},
 	}, p.v.Config.WorkPatience)
-	if o == gaveUp {
+	if o == gaveUp && look == lastLook {
 		// The point's own clean-up, or its deletion, removes it with the rest.
 		p.left = append(p.left, fmt.Sprintf("attempt %d of disk %s could not be removed from the target: %s", attempt, d.Name, err.Message))
 	}
 	return o != pending
 }
 
-// dropFormer drops every attempt before the current one whose job is still
-// there to tell that it failed.
-func (p *backupPlan) dropFormer(d *v1alpha1.BackupDisk) bool {
+// dropFormer drops every attempt before the current one.
+func (p *backupPlan) dropFormer(d *v1alpha1.BackupDisk, look string) bool {
 	all := true
 	for n := int32(1); n < d.Attempt; n++ {
-		all = p.drop(d, n) && all
+		all = p.drop(d, n, look) && all
+	}
+	return all
+}
+
+// dropFormers does that for all disks.
+func (p *backupPlan) dropFormers(look string) bool {
+	all := true
+	for i := range p.st.Disks {
+		all = p.dropFormer(&p.st.Disks[i], look) && all
 	}
 	return all
 }
@@ -171,7 +191,7 @@ func (p *backupPlan) verify() {
 		p.doubt(err)
 	case o == pending && err != nil:
 		p.working("checking the disks on the target: %s; looking again", err.Message)
-	case o == done && p.v.Finalized != nil:
+	case o == done && p.v.Finalized != nil && p.dropFormers(lastLook):
 		p.finish(p.v.Finalized)
 	}
 }
@@ -208,7 +228,8 @@ func (p *backupPlan) finish(f *Finalized) {
 	p.st.Document, p.st.DocumentDigest = f.Path, f.Digest
 	message := "all disks and the VM's definition are on the target"
 	if f.Secrets > 0 {
-		message = fmt.Sprintf("%s; it holds %d Secrets, which are not encrypted: whoever can read the target can read them", message, f.Secrets)
+		message = fmt.Sprintf("%s; it holds %s, which %s not encrypted: whoever can read the target can read %s",
+			message, words.Count(f.Secrets, "Secret"), words.Verb(f.Secrets, "is", "are"), words.Verb(f.Secrets, "it", "them"))
 	}
 	set(&p.st.Conditions, p.v.Now, p.v.Backup.Generation, v1alpha1.ConditionReady, metav1.ConditionTrue, ReasonComplete, message)
 	p.progressing(metav1.ConditionFalse, ReasonComplete, "done")

@@ -38,6 +38,25 @@ func ended(conditions []metav1.Condition) bool {
 	return meta.IsStatusConditionFalse(conditions, v1alpha1.ConditionProgressing)
 }
 
+// standing is what an object was doing last, for people.
+func standing(conditions []metav1.Condition) string {
+	c := meta.FindStatusCondition(conditions, v1alpha1.ConditionProgressing)
+	if c == nil || c.Message == "" {
+		return "nothing done yet"
+	}
+	return c.Message
+}
+
+// overdue: a backup or restore has taken longer than a whole one may. One that
+// has not begun counts from its creation.
+func overdue(now time.Time, created metav1.Time, started *metav1.Time, limit time.Duration) bool {
+	began := created
+	if started != nil {
+		began = *started
+	}
+	return now.Sub(began.Time) > limit
+}
+
 // total adds up the progress of disks.
 func total(each []*v1alpha1.Progress) (*v1alpha1.Progress, string) {
 	var sum v1alpha1.Progress

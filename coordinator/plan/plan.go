@@ -35,6 +35,10 @@ type Config struct {
 	RetryAfter, RetryMax time.Duration
 	// RemoveAttempts to remove engine snapshots before they are left behind.
 	RemoveAttempts int32
+	// SupersededRest is how long the engine snapshots of a superseded point
+	// wait for the next backup of their volumes, which removes them without a
+	// job of their own.
+	SupersededRest time.Duration
 	// WorkPatience is how long failing target work is tried again before what
 	// needs it fails; clean-up work is tried for ever.
 	WorkPatience time.Duration
@@ -65,6 +69,7 @@ func DefaultConfig() Config {
 		RetryAfter:       5 * time.Second,
 		RetryMax:         5 * time.Minute,
 		RemoveAttempts:   3,
+		SupersededRest:   48 * time.Hour,
 		WorkPatience:     3 * time.Minute,
 		WorkRetry:        time.Second,
 		WorkRetryMax:     30 * time.Second,

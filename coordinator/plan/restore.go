@@ -117,8 +117,8 @@ func Restore(v RestoreView) RestoreIntent {
 		p.end()
 	case failure(p.st.Conditions) != nil:
 		p.failing()
-	case p.overdue():
-		p.fail("", ReasonDeadline, fmt.Sprintf("the restore was not done within %s; it stood at: %s", v.Config.PointDeadline, p.standing()))
+	case overdue(v.Now, v.Restore.CreationTimestamp, p.st.StartedAt, v.Config.PointDeadline):
+		p.fail("", ReasonDeadline, fmt.Sprintf("the restore was not done within %s; it stood at: %s", v.Config.PointDeadline, standing(p.st.Conditions)))
 	case v.Refused != "":
 		p.fail("", ReasonRefused, "the cluster refused "+v.Refused)
 	case len(p.st.Disks) == 0:
@@ -151,23 +151,6 @@ func (p *restorePlan) progressing(status metav1.ConditionStatus, reason, message
 
 func (p *restorePlan) working(format string, args ...any) {
 	p.progressing(metav1.ConditionTrue, ReasonWorking, fmt.Sprintf(format, args...))
-}
-
-func (p *restorePlan) standing() string {
-	for _, c := range p.st.Conditions {
-		if c.Type == v1alpha1.ConditionProgressing && c.Message != "" {
-			return c.Message
-		}
-	}
-	return "nothing done yet"
-}
-
-func (p *restorePlan) overdue() bool {
-	began := p.v.Restore.CreationTimestamp.Time
-	if p.st.StartedAt != nil {
-		began = p.st.StartedAt.Time
-	}
-	return p.v.Now.Sub(began) > p.v.Config.PointDeadline
 }
 
 // pending refuses what cannot be made here, before any data moves. The point is

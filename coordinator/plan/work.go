@@ -25,7 +25,7 @@ const (
 type Work struct {
 	Op Op
 	// Arg tells apart several of one kind: the backup of an InspectAttempt or a
-	// DropAttempt, the backups of a Finalize.
+	// DropAttempt and which look it is, the backups of a Finalize.
 	Arg string
 }
 

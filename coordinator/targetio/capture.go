@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 
 	"hayloft.dev/coordinator/targetio/cluster"
 	"hayloft.dev/coordinator/targetio/protocol"
@@ -23,24 +24,19 @@ func (w *worker) capture(ctx context.Context, r protocol.CaptureRequest) error {
 	if err != nil {
 		return refuse("%v", err)
 	}
-	namespace := r.Point.Namespace
-	vm, err := w.cluster.Get(ctx, cluster.VirtualMachines, namespace, r.VM)
+	src, err := w.source(ctx, r)
 	if err != nil {
 		return err
 	}
-	if vm.GetUID() != r.VMUID {
+	if src.vm.GetUID() != r.VMUID {
 		return &protocol.Error{Reason: protocol.Mismatch, Message: fmt.Sprintf(
-			"VM %s/%s has UID %s, the point is of %s: the VM was deleted and made again", namespace, r.VM, vm.GetUID(), r.VMUID)}
+			"VM %s/%s has UID %s, the point is of %s: the VM was deleted and made again", r.Point.Namespace, r.VM, src.vm.GetUID(), r.VMUID)}
 	}
-	vmi, err := w.cluster.Get(ctx, cluster.VirtualMachineInstances, namespace, r.VM)
-	if err != nil && !cluster.IsNotFound(err) {
-		return err
-	}
-	claims, raw, err := w.claims(ctx, namespace, r.Claims)
+	claims, raw, err := documentClaims(src.claims)
 	if err != nil {
 		return err
 	}
-	contents, refusals := vmspec.Inspect(vm, vmi, claims)
+	contents, refusals := vmspec.Inspect(src.vm, src.vmi, claims)
 	contents, refusals = vmspec.Select(contents, refusals, r.IncludeDisks, r.ExcludeDisks)
 	if err := checkContents(r, contents, refusals); err != nil {
 		return err
@@ -48,14 +44,11 @@ func (w *worker) capture(ctx context.Context, r protocol.CaptureRequest) error {
 	d := &document.Document{
 		FormatVersion: document.FormatVersion,
 		Point:         r.Point,
-		Origin:        document.Origin{Namespace: namespace, VM: r.VM, VMUID: vm.GetUID()},
+		Origin:        document.Origin{ClusterUID: src.clusterUID, Namespace: r.Point.Namespace, VM: r.VM, VMUID: src.vm.GetUID()},
 		Claims:        raw,
 		Notes:         contents.Warnings,
 	}
-	if d.Origin.ClusterUID, err = w.cluster.UID(ctx); err != nil {
-		return err
-	}
-	if d.VM, err = bare(vm); err != nil {
+	if d.VM, err = bare(src.vm); err != nil {
 		return err
 	}
 	if err := w.collect(ctx, d, contents); err != nil {
@@ -66,6 +59,65 @@ func (w *worker) capture(ctx context.Context, r protocol.CaptureRequest) error {
 		return refuse("%v", err)
 	}
 	return w.store.Write(ctx, path, data)
+}
+
+// source is a VM with what is no secret of it.
+type source struct {
+	vm, vmi    *unstructured.Unstructured // vmi nil: it does not run
+	claims     []*unstructured.Unstructured
+	clusterUID types.UID
+}
+
+// source takes what the coordinator has read, or reads it.
+func (w *worker) source(ctx context.Context, r protocol.CaptureRequest) (s source, err error) {
+	names := slices.Sorted(slices.Values(r.Claims))
+	if given := r.Source; given != nil {
+		return givenSource(given, names)
+	}
+	namespace := r.Point.Namespace
+	if s.vm, err = w.cluster.Get(ctx, cluster.VirtualMachines, namespace, r.VM); err != nil {
+		return s, err
+	}
+	if s.vmi, err = w.cluster.Get(ctx, cluster.VirtualMachineInstances, namespace, r.VM); err != nil && !cluster.IsNotFound(err) {
+		return s, err
+	}
+	for _, name := range names {
+		u, err := w.cluster.Get(ctx, cluster.Claims, namespace, name)
+		if err != nil {
+			return s, err
+		}
+		s.claims = append(s.claims, u)
+	}
+	s.clusterUID, err = w.cluster.UID(ctx)
+	return s, err
+}
+
+func givenSource(given *protocol.CaptureSource, claims []string) (s source, err error) {
+	s.clusterUID = given.ClusterUID
+	if s.vm, err = object(given.VM); err != nil {
+		return s, err
+	}
+	if len(given.VMI) > 0 {
+		if s.vmi, err = object(given.VMI); err != nil {
+			return s, err
+		}
+	}
+	for _, name := range claims {
+		u, err := object(given.Claims[name])
+		if err != nil {
+			return s, err
+		}
+		s.claims = append(s.claims, u)
+	}
+	return s, nil
+}
+
+func object(raw json.RawMessage) (*unstructured.Unstructured, error) {
+	u := &unstructured.Unstructured{}
+	if err := u.UnmarshalJSON(raw); err != nil {
+		return nil, refuse("an object of the request cannot be read: %v", err)
+	}
+	return u, nil
 }
 
 // checkContents refuses a VM that is not, or not any more, what the point was
@@ -93,14 +145,10 @@ func checkContents(r protocol.CaptureRequest, contents vmspec.Contents, refusals
 	return nil
 }
 
-func (w *worker) claims(ctx context.Context, namespace string, names []string) ([]corev1.PersistentVolumeClaim, []document.Claim, error) {
+func documentClaims(claims []*unstructured.Unstructured) ([]corev1.PersistentVolumeClaim, []document.Claim, error) {
 	var typed []corev1.PersistentVolumeClaim
 	var raw []document.Claim
-	for _, name := range slices.Sorted(slices.Values(names)) {
-		u, err := w.cluster.Get(ctx, cluster.Claims, namespace, name)
-		if err != nil {
-			return nil, nil, err
-		}
+	for _, u := range claims {
 		claim := corev1.PersistentVolumeClaim{}
 		if err := cluster.Decode(u, &claim); err != nil {
 			return nil, nil, err
@@ -110,7 +158,7 @@ func (w *worker) claims(ctx context.Context, namespace string, names []string) (
 		if err != nil {
 			return nil, nil, err
 		}
-		raw = append(raw, document.Claim{Name: name, Object: object})
+		raw = append(raw, document.Claim{Name: u.GetName(), Object: object})
 	}
 	return typed, raw, nil
 }

@@ -44,10 +44,16 @@ func TestPoint(t *testing.T) {
 	v := w.makeVM(t, "web", first, second)
 
 	require.NoError(t, w.Capture(within(t, limit), target, v.capture()))
-	require.NoError(t, w.Capture(within(t, limit), target, v.capture()), "a capture can be repeated")
 	draft := filepath.Join(s3.Dir, "hayloft", "drafts", string(v.point.UID)+".json")
-	require.FileExists(t, draft)
-	_, err := w.Finalize(within(t, limit), target, v.finalize())
+	read, err := os.ReadFile(draft)
+	require.NoError(t, err)
+	given := v.capture()
+	given.Source = w.given(t, v)
+	require.NoError(t, w.Capture(within(t, limit), target, given), "a capture can be repeated")
+	handed, err := os.ReadFile(draft)
+	require.NoError(t, err)
+	require.JSONEq(t, string(read), string(handed), "it does not matter who read the VM")
+	_, err = w.Finalize(within(t, limit), target, v.finalize())
 	failed(t, err, protocol.NotFound, "disk disk-0: the target has no backups of volume")
 	v.backUp(t, s3.Target, first)
 	_, err = w.Finalize(within(t, limit), target, v.finalize())
@@ -303,6 +309,18 @@ func TestCaptureRefuses(t *testing.T) {
 		{"another VM of that name", func(r *targetwork.CaptureRequest) { r.VMUID = r.Point.UID }, protocol.Mismatch, "was deleted and made again"},
 		{"no such claim", func(r *targetwork.CaptureRequest) { r.Claims = []string{"absent"} }, protocol.NotFound, "persistentvolumeclaims"},
 		{"disks changed", func(r *targetwork.CaptureRequest) { r.Claims = nil }, protocol.Mismatch, "its disks were changed"},
+		{"another VM was handed over", func(r *targetwork.CaptureRequest) {
+			r.Source = w.given(t, v)
+			r.VMUID = r.Point.UID
+		}, protocol.Mismatch, "was deleted and made again"},
+		{"other disks were handed over", func(r *targetwork.CaptureRequest) {
+			r.Source = w.given(t, v)
+			r.Claims = nil
+		}, protocol.Mismatch, "its disks were changed"},
+		{"a claim was not handed over", func(r *targetwork.CaptureRequest) {
+			r.Source = w.given(t, v)
+			r.Source.Claims = nil
+		}, protocol.Invalid, "cannot be read"},
 		{"no point", func(r *targetwork.CaptureRequest) { r.Point.UID = "../x" }, protocol.Invalid, "not the UID of a point"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -22,6 +22,7 @@ type (
 	Reason             = protocol.Reason
 	Backup             = protocol.Backup
 	CaptureRequest     = protocol.CaptureRequest
+	CaptureSource      = protocol.CaptureSource
 	FinalizeRequest    = protocol.FinalizeRequest
 	FinalizeResult     = protocol.FinalizeResult
 	Inspection         = protocol.Inspection

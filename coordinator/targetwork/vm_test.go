@@ -2,6 +2,7 @@ package targetwork_test
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"testing"
 	"time"
@@ -46,6 +47,28 @@ func (v *vm) claims() []string {
 
 func (v *vm) capture() targetwork.CaptureRequest {
 	return targetwork.CaptureRequest{Point: v.point, VM: v.name, VMUID: v.uid, Claims: v.claims()}
+}
+
+// given is what a coordinator hands over of a VM.
+func (w *world) given(t *testing.T, v *vm) *targetwork.CaptureSource {
+	t.Helper()
+	api, err := dynamic.NewForConfig(harness.APIServer(t))
+	require.NoError(t, err)
+	system, err := w.client.CoreV1().Namespaces().Get(t.Context(), metav1.NamespaceSystem, metav1.GetOptions{})
+	require.NoError(t, err)
+	vm, err := api.Resource(cluster.VirtualMachines).Namespace(w.vms).Get(t.Context(), v.name, metav1.GetOptions{})
+	require.NoError(t, err)
+	out := &targetwork.CaptureSource{ClusterUID: system.UID, Claims: map[string]json.RawMessage{}}
+	out.VM, err = json.Marshal(vm)
+	require.NoError(t, err)
+	for _, name := range v.claims() {
+		claim, err := w.client.CoreV1().PersistentVolumeClaims(w.vms).Get(t.Context(), name, metav1.GetOptions{})
+		require.NoError(t, err)
+		claim.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("PersistentVolumeClaim"))
+		out.Claims[name], err = json.Marshal(claim)
+		require.NoError(t, err)
+	}
+	return out
 }
 
 func (v *vm) finalize() targetwork.FinalizeRequest {

@@ -6,6 +6,8 @@
 package protocol
 
 import (
+	"encoding/json"
+
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/document"
 
@@ -73,6 +75,20 @@ type CaptureRequest struct {
 	// IncludeDisks and ExcludeDisks as in the VMBackup's spec.
 	IncludeDisks []string `json:"includeDisks,omitempty"`
 	ExcludeDisks []string `json:"excludeDisks,omitempty"`
+	// Source is what the coordinator read when the point began; nil: the worker
+	// reads it. Secrets and ConfigMaps the worker always reads itself.
+	Source *CaptureSource `json:"source,omitempty"`
+}
+
+// CaptureSource are objects of a cluster as JSON, none of them a secret.
+type CaptureSource struct {
+	VM json.RawMessage `json:"vm"`
+	// VMI is empty for a VM that does not run.
+	VMI json.RawMessage `json:"vmi,omitempty"`
+	// Claims, name -> object.
+	Claims map[string]json.RawMessage `json:"claims"`
+	// ClusterUID is the UID of the cluster's namespace kube-system.
+	ClusterUID types.UID `json:"clusterUID"`
 }
 
 // FinalizeRequest asks for a point's document, made of its draft and disks.

@@ -102,6 +102,12 @@ type BackupJob struct {
 	// Labels are stored with the backup on the target.
 	// +optional
 	Labels map[string]string `json:"labels,omitempty"`
+	// Superseded are engine snapshots of earlier points of this volume that no
+	// incremental needs any more. They are removed along with the backup; that
+	// this could not be done does not fail it.
+	// +optional
+	// +kubebuilder:validation:MaxItems=250
+	Superseded []string `json:"superseded,omitempty"`
 }
 
 // RestoreJob fills one fresh volume, made for this attempt, from a backup.
@@ -253,6 +259,10 @@ type TransferStatus struct {
 	// Incremental is true when the engine found a base.
 	// +optional
 	Incremental bool `json:"incremental,omitempty"`
+	// SupersededRemoved: every snapshot of a BackupJob's superseded is removed
+	// and its blocks are merged.
+	// +optional
+	SupersededRemoved bool `json:"supersededRemoved,omitempty"`
 	// +optional
 	Progress *Progress `json:"progress,omitempty"`
 }

@@ -263,6 +263,11 @@ type BackupDisk struct {
 	// Snapshot is the engine snapshot that was cut for this point.
 	// +optional
 	Snapshot string `json:"snapshot,omitempty"`
+	// Superseded are engine snapshots of earlier points that were removed from
+	// the volume when this disk was backed up.
+	// +optional
+	// +kubebuilder:validation:MaxItems=250
+	Superseded []string `json:"superseded,omitempty"`
 	// Attempt counts backups of Snapshot, from 1.
 	// +optional
 	Attempt int32 `json:"attempt,omitempty"`
