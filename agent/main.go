@@ -38,6 +38,9 @@ import (
 	"hayloft.dev/pkg/lease"
 )
 
+// closeTime bounds giving back what is kept for jobs that have not come.
+const closeTime = 5 * time.Second
+
 type options struct {
 	kubeconfig, node, namespace, longhornNamespace string
 	metricsAddress, healthAddress                  string
@@ -156,6 +159,11 @@ func run(ctx context.Context, o options) error {
 		keeper.Run(sctx)
 	}()
 	err = mgr.Start(ctx)
+	cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
+	if cerr := w.Close(cctx); cerr != nil {
+		log.Warn("closing the worker", "error", cerr)
+	}
+	cancel()
 	closeSession()
 	<-kept
 	if err != nil {

@@ -84,6 +84,7 @@ func TestProgressIsWrittenWhenItMoved(t *testing.T) {
 
 func TestRestoreStatuses(t *testing.T) {
 	const b = "hl-point-a1-root"
+	job := &v1alpha1.RestoreJob{Backup: b, Target: "s3"}
 	done := engine.ReplicaRestore{Address: "1", LastRestored: b, State: "complete", Progress: 100}
 	running := engine.ReplicaRestore{Address: "2", Restoring: true, Current: b, State: "in_progress", Progress: 40}
 	blank := engine.ReplicaRestore{Address: "3"}
@@ -103,16 +104,16 @@ func TestRestoreStatuses(t *testing.T) {
 		require.ErrorAs(t, err, &f)
 		return f.reason
 	}
-	require.NoError(t, failedReplica(list(done, running), 2, b))
-	require.Equal(t, v1alpha1.ReasonTargetError, reason(failedReplica(list(running, broken), 2, b)))
-	require.Equal(t, v1alpha1.ReasonTransferLost, reason(failedReplica(list(running, blank), 2, b)), "a replica whose process was restarted")
-	require.Equal(t, v1alpha1.ReasonReplicasDiffer, reason(failedReplica(list(running), 2, b)), "a replica that dropped out")
+	require.NoError(t, failedReplica(list(done, running), 2, job))
+	require.Equal(t, v1alpha1.ReasonTargetError, reason(failedReplica(list(running, broken), 2, job)))
+	require.Equal(t, v1alpha1.ReasonTransferLost, reason(failedReplica(list(running, blank), 2, job)), "a replica whose process was restarted")
+	require.Equal(t, v1alpha1.ReasonReplicasDiffer, reason(failedReplica(list(running), 2, job)), "a replica that dropped out")
 
 	silent := engine.ReplicaRestore{Address: "6", Mode: engine.ModeRW, State: engine.StateUnreachable, Error: "no answer"}
 	givenUp := engine.ReplicaRestore{Address: "7", Mode: engine.ModeERR, State: engine.StateUnreachable, Error: "no answer"}
 	require.Error(t, silentReplica(list(done, silent)), "it may only be starting")
 	require.NoError(t, silentReplica(list(done, givenUp)))
-	require.Equal(t, v1alpha1.ReasonReplicasDiffer, reason(failedReplica(list(running, givenUp), 2, b)))
+	require.Equal(t, v1alpha1.ReasonReplicasDiffer, reason(failedReplica(list(running, givenUp), 2, job)))
 }
 
 func TestClassify(t *testing.T) {

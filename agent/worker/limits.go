@@ -9,11 +9,13 @@ type Limits struct {
 	Attach     time.Duration // a detached volume to be attached
 	Detach     time.Duration // and detached again
 	Purge      time.Duration // snapshots to be merged away
+	Fold       time.Duration // superseded snapshots to be merged away after a backup
 	Stall      time.Duration // a transfer without any progress
 	Lost       time.Duration // an engine that does not answer during a transfer
 	Lock       time.Duration // another process's lock on a backup volume: backupstore lets a dead one stand for 150 s
 	Poll       time.Duration // between two looks at a transfer
 	Report     time.Duration // between two progress reports of a job
+	Linger     time.Duration // what a cut holds is kept for the backups of its volumes
 	RetryFloor time.Duration // before a job is looked at again
 	Cuts       int           // tries to cut all disks within the window
 }
@@ -26,11 +28,13 @@ func DefaultLimits() Limits {
 		Attach:     2 * time.Minute,
 		Detach:     2 * time.Minute,
 		Purge:      30 * time.Minute,
+		Fold:       30 * time.Second,
 		Stall:      10 * time.Minute,
 		Lost:       time.Minute,
 		Lock:       5 * time.Minute,
 		Poll:       500 * time.Millisecond,
 		Report:     2 * time.Second,
+		Linger:     2 * time.Second,
 		RetryFloor: time.Second,
 		Cuts:       3,
 	}

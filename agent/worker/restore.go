@@ -61,9 +61,9 @@ func (r *run) fill(ctx context.Context, job *v1alpha1.RestoreJob) error {
 			return err
 		}
 	case transfer.EngineAddress != loc.Address:
-		return failed(v1alpha1.ReasonTransferLost, true, "the engine of volume %s was restarted during the restore (it stood at %s and is at %s now)", job.Volume, transfer.EngineAddress, loc.Address)
+		return restarted(job.Volume, transfer.EngineAddress, loc.Address)
 	}
-	if err := r.watchRestore(ctx, e, job, *transfer); err != nil {
+	if err := r.watchRestore(ctx, e, loc, job, *transfer); err != nil {
 		return err
 	}
 	return r.record(ctx, e, job, loc)
@@ -144,9 +144,19 @@ func (r *run) startRestore(ctx context.Context, e Engine, job *v1alpha1.RestoreJ
 	})
 	if err != nil {
 		r.Targets.Forget(job.Target)
-		return nil, fmt.Errorf("starting the restore of backup %s: %w", job.Backup, err)
+		what := "starting the restore of backup " + job.Backup
+		if final := refused(what, job.Target, err.Error()); final != nil {
+			return nil, final
+		}
+		return nil, fmt.Errorf("%s: %w", what, err)
 	}
 	return transfer, nil
+}
+
+// restarted ends an attempt whose engine is another one than it began with: of
+// what was restored by then nobody knows.
+func restarted(volume, stood, stands string) error {
+	return failed(v1alpha1.ReasonTransferLost, true, "the engine of volume %s was restarted during the restore (it stood at %s and is at %s now)", volume, stood, stands)
 }
 
 // restored: every replica says that this backup is the last one it restored.
@@ -159,8 +169,9 @@ func restored(statuses []engine.ReplicaRestore, backup string) bool {
 	return len(statuses) > 0
 }
 
-func (r *run) watchRestore(ctx context.Context, e Engine, job *v1alpha1.RestoreJob, transfer v1alpha1.TransferStatus) error {
+func (r *run) watchRestore(ctx context.Context, e Engine, loc attach.Location, job *v1alpha1.RestoreJob, transfer v1alpha1.TransferStatus) error {
 	watch := newTransferWatch(r.Limits.Stall, r.Limits.Lost)
+	site := site{volume: job.Volume, at: loc}
 	replicas := 0
 	for {
 		statuses, err := within(ctx, r.Limits.Call, e.RestoreStatus)
@@ -171,6 +182,9 @@ func (r *run) watchRestore(ctx context.Context, e Engine, job *v1alpha1.RestoreJ
 			err = silentReplica(statuses)
 		}
 		if err != nil {
+			if r.moved(ctx, &site) {
+				return restarted(job.Volume, loc.Address, site.at.Address)
+			}
 			if watch.unreachable(time.Now()) {
 				return failed(v1alpha1.ReasonTransferLost, true, "no answer for %s during the restore: %w", r.Limits.Lost, err)
 			}
@@ -180,7 +194,7 @@ func (r *run) watchRestore(ctx context.Context, e Engine, job *v1alpha1.RestoreJ
 			continue
 		}
 		replicas = max(replicas, len(statuses))
-		if err := failedReplica(statuses, replicas, job.Backup); err != nil {
+		if err := failedReplica(statuses, replicas, job); err != nil {
 			return err
 		}
 		if restored(statuses, job.Backup) {
@@ -217,13 +231,15 @@ func silentReplica(statuses []engine.ReplicaRestore) error {
 }
 
 // failedReplica finds the first replica that failed or dropped out.
-func failedReplica(statuses []engine.ReplicaRestore, replicas int, backup string) error {
+func failedReplica(statuses []engine.ReplicaRestore, replicas int, job *v1alpha1.RestoreJob) error {
+	backup := job.Backup
 	for _, s := range statuses {
 		if s.Mode == engine.ModeERR {
 			return failed(v1alpha1.ReasonReplicasDiffer, true, "the engine gave up replica %s during the restore of backup %s", s.Address, backup)
 		}
 		if s.Error != "" || s.State == engine.StateError {
-			return failed(v1alpha1.ReasonTargetError, true, "replica %s could not restore backup %s: %s", s.Address, backup, orState(s.Error, s.State))
+			what := fmt.Sprintf("replica %s could not restore backup %s", s.Address, backup)
+			return targetFailed(what, job.Target, orState(s.Error, s.State))
 		}
 		if !s.Restoring && s.LastRestored != backup && s.Current != backup {
 			return failed(v1alpha1.ReasonTransferLost, true, "replica %s does not know of restoring backup %s any more: its process was restarted", s.Address, backup)
@@ -243,7 +259,7 @@ func (r *run) record(ctx context.Context, e Engine, job *v1alpha1.RestoreJob, be
 		return err
 	}
 	if loc.Address != began.Address || loc.EngineUID != began.EngineUID {
-		return failed(v1alpha1.ReasonTransferLost, true, "the engine of volume %s was restarted during the restore", job.Volume)
+		return restarted(job.Volume, began.Address, loc.Address)
 	}
 	info, err := within(ctx, r.Limits.Call, e.Info)
 	if err != nil {

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"hayloft.dev/agent/attach"
 	"hayloft.dev/pkg/api/v1alpha1"
@@ -26,9 +29,11 @@ type run struct {
 	report  *reporter
 	result  func(*v1alpha1.NodeJobStatus) // what the work found, for the final status
 	resumed bool                          // somebody, perhaps this session, had claimed the job before: look before acting
+	former  *kept                         // what a cut left of this job's volume; nil: nothing
 
 	mu      sync.Mutex
 	tickets []attach.Ticket
+	sites   map[string]attach.Location // volume -> where its engine was found
 }
 
 func (w *Worker) run(ctx context.Context, job *v1alpha1.NodeJob) error {
@@ -41,7 +46,7 @@ func (w *Worker) run(ctx context.Context, job *v1alpha1.NodeJob) error {
 	ctx, stop := whileLiving(ctx, session)
 	defer stop()
 
-	held, err := session.AcquireAll(ctx, volumes(&job.Spec))
+	held, former, err := w.acquire(ctx, session, job)
 	if err != nil {
 		return causeOf(ctx, fmt.Errorf("taking the leases: %w", err))
 	}
@@ -53,9 +58,15 @@ func (w *Worker) run(ctx context.Context, job *v1alpha1.NodeJob) error {
 		}
 	}()
 
-	r := &run{Worker: w, job: job, session: session, held: held, result: func(*v1alpha1.NodeJobStatus) {}}
+	r := &run{Worker: w, job: job, session: session, held: held, former: former, result: func(*v1alpha1.NodeJobStatus) {}}
+	if former != nil {
+		r.keep(former.ticket)
+	}
 	r.report = newReporter(w.Client, job, w.Limits.Report)
 	if err := r.claim(ctx); err != nil {
+		if former != nil {
+			r.dropTickets(ctx) // no transfer needs it, and nobody else knows of it
+		}
 		return causeOf(ctx, err)
 	}
 
@@ -73,20 +84,70 @@ func (w *Worker) run(ctx context.Context, job *v1alpha1.NodeJob) error {
 		reason = f.reason
 		w.Log.Info("job failed", "job", job.Name, "reason", f.reason, "error", f.Error())
 		err = r.report.finish(ctx, func(s *v1alpha1.NodeJobStatus) {
-			s.State, s.Reason, s.Message, s.Retryable = v1alpha1.JobFailed, f.reason, shorten(f.Error()), f.retryable
+			s.State, s.Reason, s.Message, s.Retryable = v1alpha1.JobFailed, f.reason, shorten(oneLine(f.Error())), f.retryable
 		})
 	} else {
+		if job.Spec.Cut != nil {
+			// Before the backups can come, which they do as soon as this is written.
+			defer r.keepForBackups()()
+		}
 		err = r.report.finish(ctx, func(s *v1alpha1.NodeJobStatus) {
 			s.State, s.Reason, s.Message = v1alpha1.JobSucceeded, "", ""
 			r.result(s)
 		})
 	}
 	if err != nil {
+		go w.standby.end(func(k *kept) bool { return k.job == client.ObjectKeyFromObject(job) })
 		return causeOf(ctx, err)
 	}
 	r.dropTickets(ctx)
 	w.Observer.JobDone(kind(job), reason, time.Since(began))
 	return nil
+}
+
+// acquire takes the leases of a job's volumes, or, for a backup, what the cut
+// before it has left.
+func (w *Worker) acquire(ctx context.Context, s Session, job *v1alpha1.NodeJob) (*lease.Held, *kept, error) {
+	if job.Spec.Backup != nil {
+		if k := w.standby.take(job.Spec.Backup.Volume, s.ID()); k != nil {
+			return k.held, k, nil
+		}
+	}
+	wanted := volumes(&job.Spec)
+	w.standby.end(func(k *kept) bool { return slices.Contains(wanted, k.volume) })
+	held, err := s.AcquireAll(ctx, wanted)
+	return held, nil, err
+}
+
+// keepForBackups leaves leases, tickets and locations of a cut's volumes for
+// the backups that follow. Only of those whose engine runs on this node: the
+// backups of others go to the agents there, which must not wait for us. What is
+// not kept goes back when the returned function is called.
+func (r *run) keepForBackups() (giveRestBack func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	tickets := map[string]attach.Ticket{}
+	for _, t := range r.tickets {
+		tickets[t.Volume] = t
+	}
+	r.tickets = nil
+	var rest []*kept
+	for volume, held := range r.held.Split() {
+		k := &kept{
+			volume: volume, job: client.ObjectKeyFromObject(r.job), session: r.session.ID(),
+			held: held, ticket: tickets[volume], at: r.sites[volume], giveUp: r.giveBack,
+		}
+		if k.at.Node != r.Node || !r.standby.put(k, r.Limits.Linger) {
+			rest = append(rest, k)
+		}
+	}
+	return func() {
+		var all sync.WaitGroup
+		for _, k := range rest {
+			all.Go(func() { r.giveBack(k) })
+		}
+		all.Wait()
+	}
 }
 
 // claim makes the job ours in its status. For a job that nobody had, the claim

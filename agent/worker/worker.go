@@ -74,6 +74,7 @@ type Worker struct {
 
 	mu      sync.Mutex
 	running map[client.ObjectKey]context.CancelCauseFunc // job -> stops its run
+	standby standby
 }
 
 // errWithdrawn ends a run whose job was deleted or given to another node.
@@ -110,9 +111,11 @@ func (w *Worker) Reconcile(ctx context.Context, req reconcile.Request) (reconcil
 	return reconcile.Result{}, fmt.Errorf("job %s: %w", job.Name, err)
 }
 
-// Withdraw stops the run of a job, if there is one. It is called when the job
-// is deleted or assigned to another node.
+// Withdraw stops the run of a job, if there is one, and gives back what is kept
+// of a finished one. It is called when the job is deleted or assigned to another
+// node.
 func (w *Worker) Withdraw(key client.ObjectKey) {
+	go w.standby.end(func(k *kept) bool { return k.job == key })
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if cancel := w.running[key]; cancel != nil {
