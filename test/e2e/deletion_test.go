@@ -192,8 +192,8 @@ func retain(w *world) {
 	require.Empty(w.t, w.ourSnapshots("vm-root"), "the engine keeps no snapshot for a point that nobody knows")
 }
 
-// deletionWorld has agents that soon give up an engine that does not answer, and
-// coordinators that soon try again.
+// deletionWorld has agents that give up an engine only because it was started
+// elsewhere, and coordinators that soon try again.
 func deletionWorld(t testing.TB) *world {
 	t.Helper()
 	w := bare(t, newStack(t))
@@ -207,7 +207,7 @@ func deletionWorld(t testing.TB) *world {
 func (w *world) startAgents() {
 	w.t.Helper()
 	for _, n := range w.Nodes {
-		w.startAgent(n.Name, harness.ProgramOptions{Args: []string{"--lost-limit", "3s"}})
+		w.startAgent(n.Name, harness.ProgramOptions{Args: []string{"--lost-limit", kitLostLimit.String()}})
 	}
 }
 

@@ -30,8 +30,9 @@ import (
 )
 
 // kitLostLimit is how long the agents of a kitWorld ask an engine that does not
-// answer. A killed engine is attached again long before.
-const kitLostLimit = 10 * time.Second
+// answer: longer than any test waits, so that a killed one is given up because
+// Longhorn was asked and has another by now.
+const kitLostLimit = 30 * time.Minute
 
 // kitWorld is a world with one coordinator and short pauses before further
 // attempts, for tests of engines that fail.

@@ -165,7 +165,7 @@ func engineKilledInRestore(t *testing.T, s *harness.Stack, fenced bool) {
 	require.Len(t, found, 1)
 	require.NoError(t, syscall.Kill(found[0].PID, syscall.SIGKILL))
 	release()
-	w.within(kitLostLimit, "Longhorn to attach the volume again, healthy, without memory of a restore", func() (bool, string) {
+	w.eventually("Longhorn to attach the volume again, healthy, without memory of a restore", func() (bool, string) {
 		loc, err := w.locate(volume)
 		if err != nil || loc.Address == job.Status.Transfer.EngineAddress {
 			return false, fmt.Sprint(loc.Address, " ", err)

@@ -10,8 +10,8 @@ import (
 	"hayloft.dev/pkg/api/v1alpha1"
 )
 
-// TestMainJob: two points of a running VM with two disks, the second one
-// incremental, each restored bit by bit; deleting both leaves no block.
+// TestMainJob: three points of a running VM with two disks, the later ones
+// incremental, each restored bit by bit; deleting all leaves no block.
 func TestMainJob(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, newStack(t))
@@ -37,13 +37,30 @@ func TestMainJob(t *testing.T) {
 		require.Less(t, *d.UploadedBytes, *b.Status.Disks[i].UploadedBytes/2, "disk %s", d.Name)
 	}
 
+	// The third backup removes the first point's engine snapshots along the way.
+	w.guest("fill", "shop", "--disk", "root", "--offset", fmt.Sprint(2*mib), "--length", fmt.Sprint(6*mib), "--seed", "10")
+	third := w.quietHashes("shop", "root", "data1")
+	w.backup("third", "shop")
+	b3 := w.awaitBackup("third", v1alpha1.BackupReady)
+	for i, d := range b3.Status.Disks {
+		require.True(t, d.Incremental, "disk %s", d.Name)
+		require.Equal(t, []string{b.Status.Disks[i].Snapshot}, d.Superseded)
+		require.ElementsMatch(t, []string{b2.Status.Disks[i].Snapshot, d.Snapshot}, w.ourSnapshots(d.Claim))
+	}
+	w.eventually("the first point to know", func() (bool, string) {
+		now := w.awaitBackup("first", v1alpha1.BackupReady)
+		return now.Status.Disks[0].Snapshot == "" && now.Status.Disks[1].Snapshot == "", words(now.Status.Disks)
+	})
+
 	w.restore("r1", "first", "shop-first")
 	w.restore("r2", "second", "shop-second")
+	w.restore("r3", "third", "shop-third")
 	w.sameDisks(w.awaitRestore("r1", v1alpha1.RestoreReady), first)
 	w.sameDisks(w.awaitRestore("r2", v1alpha1.RestoreReady), second)
+	w.sameDisks(w.awaitRestore("r3", v1alpha1.RestoreReady), third)
 	w.nothingLeft()
 
-	for _, name := range []string{"first", "second"} {
+	for _, name := range []string{"first", "second", "third"} {
 		o := &v1alpha1.VMBackup{}
 		o.Namespace, o.Name = w.ns, name
 		require.NoError(t, w.c.Delete(w.ctx, o))

@@ -140,7 +140,8 @@ func (w *world) failInEngine(vm, wrong string) *v1alpha1.BackupTarget {
 		return meta.IsStatusConditionFalse(b.Status.Conditions, v1alpha1.ConditionReady), words(b.Status)
 	})
 	w.setKey(target, w.S3.SecretKey)
-	w.refusedBackup("turned", patience, "disk root")
+	require.EqualValues(w.t, 1, b.Status.Disks[0].Attempt, "what cannot pass is not tried again")
+	w.refusedBackup("turned", patience, "disk root", "target "+target.Name, "SignatureDoesNotMatch", "AWS_SECRET_ACCESS_KEY in the target's Secret does not fit its key ID: correct it")
 	w.nothingLeft()
 	return target
 }
