@@ -19,7 +19,12 @@ const (
 	OpFill     = "fill"     // Length bytes from Offset of a disk: random data that follows from Seed
 	OpQuiet    = "quiet"    // stop writing records; answered when the last one is on all replicas
 	OpResume   = "resume"   // write records again
-	OpStatus   = "status"   // the last finished round and the disks
+	OpFreeze   = "freeze"   // let the agent freeze the filesystems; answered when no write is under way, on any disk
+	OpThaw     = "thaw"     // undo it
+	OpPause    = "pause"    // stand still, as a machine whose processors are stopped
+	OpUnpause  = "unpause"  // undo it
+	OpFreezes  = "freezes"  // when the guest was frozen and thawed
+	OpStatus   = "status"   // the last finished round, the disks and all else
 	OpShutdown = "shutdown" // end, as when the guest is shut down from inside
 )
 
@@ -31,6 +36,9 @@ type Request struct {
 	Length int64  `json:"length,omitempty"` // bytes
 	Seed   uint64 `json:"seed,omitempty"`
 	File   string `json:"file,omitempty"` // absolute: the guest runs in a folder of its own
+
+	Timeout time.Duration `json:"timeout,omitempty"` // after which a frozen guest thaws by itself; 0: never
+	Fault   string        `json:"fault,omitempty"`   // of a freeze: error, hang, or a duration that it takes longer
 }
 
 // Response is the answer, one JSON object; then the guest closes the connection.
@@ -39,6 +47,9 @@ type Response struct {
 	SHA256   string       `json:"sha256,omitempty"`
 	Sequence uint64       `json:"sequence"` // of the last finished round
 	Quiet    bool         `json:"quiet"`
+	Frozen   bool         `json:"frozen"`
+	Paused   bool         `json:"paused"`
+	Freezes  []Freeze     `json:"freezes,omitempty"` // oldest first
 	Disks    []DiskStatus `json:"disks,omitempty"`
 }
 

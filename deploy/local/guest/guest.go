@@ -14,7 +14,7 @@ import (
 	"hayloft.dev/deploy/local/guest/ring"
 )
 
-// probeInterval is how often a guest that writes nothing looks whether its disks are still there.
+// probeInterval is how often a guest looks whether its disks are still there.
 const probeInterval = 500 * time.Millisecond
 
 // Disk is a disk of the VM: the volume behind it is attached to this machine.
@@ -28,6 +28,7 @@ type Options struct {
 	VM       string        // UID of the VirtualMachine
 	Disks    []Disk        // in the order in which each round writes them
 	Interval time.Duration // between two rounds; 0: the guest starts quiet and stays so
+	Agent    bool          // an agent is in the guest: it can be frozen
 	Control  string        // path of the control socket
 	Log      *slog.Logger
 }
@@ -35,7 +36,7 @@ type Options struct {
 // openDisk is a disk in use.
 type openDisk struct {
 	Disk
-	device *disk.Device
+	device *gated
 	ring   ring.Ring
 }
 
@@ -45,8 +46,12 @@ type guest struct {
 	disks    []openDisk
 	shutdown context.CancelFunc
 
-	mu       sync.Mutex // held during a round, so that who holds it knows that nothing is half written
-	sequence uint64     // of the last finished round
+	gate    *gate
+	freezer *freezer
+
+	rounds   sync.Mutex // held during a round, so that who holds it knows that no round is half done
+	mu       sync.Mutex
+	sequence uint64 // of the last finished round
 	isQuiet  bool
 }
 
@@ -55,7 +60,10 @@ type guest struct {
 func Run(ctx context.Context, o Options) (err error) {
 	ctx, shutdown := context.WithCancel(ctx)
 	defer shutdown()
-	g := &guest{options: o, shutdown: shutdown, isQuiet: o.Interval == 0}
+	g := &guest{options: o, shutdown: shutdown, isQuiet: o.Interval == 0, gate: newGate()}
+	g.freezer = &freezer{gate: g.gate, hasAgent: o.Agent, onThaw: func(f Freeze) {
+		o.Log.Warn("nobody thawed the guest in time: it goes on", "frozen", f.Frozen, "timeout", f.Timeout)
+	}}
 	defer g.close()
 	if err := g.open(ctx); err != nil {
 		return err
@@ -67,7 +75,10 @@ func Run(ctx context.Context, o Options) (err error) {
 	o.Log.Info("guest is up", "disks", len(g.disks), "sequence", g.sequence, "interval", o.Interval)
 
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return g.write(ctx) })
+	stop := context.AfterFunc(ctx, g.gate.down)
+	defer stop()
+	group.Go(func() error { return g.every(ctx, o.Interval, g.round) })
+	group.Go(func() error { return g.every(ctx, probeInterval, g.probe) })
 	group.Go(func() error { return g.serve(ctx, listener) })
 	if err := group.Wait(); err != nil {
 		return err
@@ -88,7 +99,7 @@ func (g *guest) open(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("disk %s: %w", d.Name, err)
 		}
-		g.disks = append(g.disks, openDisk{Disk: d, device: device, ring: place})
+		g.disks = append(g.disks, openDisk{Disk: d, device: &gated{gate: g.gate, device: device}, ring: place})
 		state, err := place.Read(device)
 		if err != nil {
 			return fmt.Errorf("disk %s: %w", d.Name, err)
@@ -120,24 +131,22 @@ func continueAt(last []uint64) uint64 {
 	return high
 }
 
-// write runs the rounds until ctx ends or a disk fails.
-func (g *guest) write(ctx context.Context) error {
-	interval := g.options.Interval
+// every does something again and again until ctx ends or a disk fails. An interval of 0 is never.
+func (g *guest) every(ctx context.Context, interval time.Duration, do func() error) error {
 	if interval <= 0 {
-		interval = probeInterval
+		return nil
 	}
-	rounds, probes := time.NewTicker(interval), time.NewTicker(probeInterval)
-	defer rounds.Stop()
-	defer probes.Stop()
+	ticks := time.NewTicker(interval)
+	defer ticks.Stop()
 	for {
-		var err error
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-rounds.C:
-			err = g.round()
-		case <-probes.C:
-			err = g.probe()
+		case <-ticks.C:
+		}
+		err := do()
+		if errors.Is(err, errDown) {
+			return nil
 		}
 		if err != nil {
 			return fmt.Errorf("disk failed: %w", err)
@@ -145,10 +154,11 @@ func (g *guest) write(ctx context.Context) error {
 	}
 }
 
-// round writes one record to each disk, each only when the one before is on all replicas.
+// round writes one record to each disk, each only when the one before is on all replicas. So no disk is ever ahead of one
+// before it, and none is more than one record behind.
 func (g *guest) round() error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	g.rounds.Lock()
+	defer g.rounds.Unlock()
 	if g.isQuiet {
 		return nil
 	}
@@ -159,11 +169,22 @@ func (g *guest) round() error {
 			return err
 		}
 	}
+	g.mu.Lock()
 	g.sequence = record.Sequence
+	g.mu.Unlock()
 	return nil
 }
 
-// probe reads a block of each disk: a quiet guest would else not see that its engine is gone.
+// quiet stops the rounds, or lets them go on. It waits for the round that is under way.
+func (g *guest) quiet(isQuiet bool) {
+	g.rounds.Lock()
+	defer g.rounds.Unlock()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.isQuiet = isQuiet
+}
+
+// probe reads a block of each disk: a guest that writes nothing would else not see that its engine is gone.
 func (g *guest) probe() error {
 	var errs []error
 	for _, d := range g.disks {
@@ -175,6 +196,6 @@ func (g *guest) probe() error {
 
 func (g *guest) close() {
 	for _, d := range g.disks {
-		d.device.Close()
+		d.device.device.Close()
 	}
 }

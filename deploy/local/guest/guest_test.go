@@ -30,9 +30,14 @@ type running struct {
 
 func start(t *testing.T, interval time.Duration, volumes ...disktest.Volume) *running {
 	t.Helper()
+	return startWith(t, guest.Options{Interval: interval, Agent: true}, volumes...)
+}
+
+func startWith(t *testing.T, o guest.Options, volumes ...disktest.Volume) *running {
+	t.Helper()
 	// A folder deeper than a socket's address can name.
 	dir := filepath.Join(t.TempDir(), strings.Repeat("deep/", 20))
-	o := guest.Options{VM: vmUID, Interval: interval, Control: guest.ControlPath(dir, "default", "vm"), Log: slog.New(slog.DiscardHandler)}
+	o.VM, o.Control, o.Log = vmUID, guest.ControlPath(dir, "default", "vm"), slog.New(slog.DiscardHandler)
 	for i, v := range volumes {
 		o.Disks = append(o.Disks, guest.Disk{Name: string(rune('a' + i)), Volume: v.Name, Size: v.Size})
 	}

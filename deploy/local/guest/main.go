@@ -19,6 +19,7 @@ func Command() *cobra.Command {
 	var vm, control string
 	var disks []string
 	var interval time.Duration
+	var agent bool
 	cmd := &cobra.Command{
 		Use:    "guest --vm UID --control SOCKET --disk NAME=VOLUME:BYTES...",
 		Short:  "the stand-in for a running VM's operating system",
@@ -27,7 +28,7 @@ func Command() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
-			o := Options{VM: vm, Interval: interval, Control: control, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+			o := Options{VM: vm, Interval: interval, Agent: agent, Control: control, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
 			for _, arg := range disks {
 				d, err := parseDisk(arg)
 				if err != nil {
@@ -43,6 +44,7 @@ func Command() *cobra.Command {
 	f.StringVar(&control, "control", "", "path of the control socket")
 	f.StringArrayVar(&disks, "disk", nil, "a disk, in the order in which they are written")
 	f.DurationVar(&interval, "write-interval", 50*time.Millisecond, "time between two rounds of records; 0 writes none")
+	f.BoolVar(&agent, "agent", false, "an agent is in the guest: it can be frozen")
 	_ = cmd.MarkFlagRequired("vm") // these fail only for a flag that does not exist
 	_ = cmd.MarkFlagRequired("control")
 	return cmd
@@ -51,6 +53,9 @@ func Command() *cobra.Command {
 // Args is the command line for a guest with these options.
 func Args(o Options) []string {
 	args := []string{"guest", "--vm", o.VM, "--control", o.Control, "--write-interval", o.Interval.String()}
+	if o.Agent {
+		args = append(args, "--agent")
+	}
 	for _, d := range o.Disks {
 		args = append(args, "--disk", fmt.Sprintf("%s=%s:%d", d.Name, d.Volume, d.Size))
 	}

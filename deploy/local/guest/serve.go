@@ -73,14 +73,24 @@ func (g *guest) handle(ctx context.Context, r Request) (Response, error) {
 		response.SHA256 = sum
 		return response, err
 	case OpQuiet, OpResume:
-		g.mu.Lock()
-		g.isQuiet = r.Op == OpQuiet
-		g.mu.Unlock()
 		if r.Op == OpResume && g.options.Interval == 0 {
 			return g.status(), errors.New("this guest was started without a write interval")
 		}
+		g.quiet(r.Op == OpQuiet)
 		return g.status(), nil
-	case OpStatus, OpShutdown:
+	case OpFreeze:
+		err := g.freezer.freeze(ctx, r.Timeout, r.Fault)
+		return g.status(), err
+	case OpThaw:
+		err := g.freezer.thaw()
+		return g.status(), err
+	case OpPause:
+		g.gate.close(paused)
+		return g.status(), nil
+	case OpUnpause:
+		g.gate.open(paused)
+		return g.status(), nil
+	case OpStatus, OpFreezes, OpShutdown:
 		return g.status(), nil
 	default:
 		return g.status(), errors.New("no such operation")
@@ -91,6 +101,7 @@ func (g *guest) status() Response {
 	g.mu.Lock()
 	response := Response{Sequence: g.sequence, Quiet: g.isQuiet}
 	g.mu.Unlock()
+	response.Frozen, response.Paused, response.Freezes = g.gate.is(frozen), g.gate.is(paused), g.freezer.all()
 	for _, d := range g.disks {
 		usable, _ := ring.Tail(d.Size)
 		response.Disks = append(response.Disks, DiskStatus{Name: d.Name, Volume: d.Volume, Size: d.Size, Usable: usable})

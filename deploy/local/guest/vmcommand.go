@@ -33,6 +33,7 @@ func VMCommand() *cobra.Command {
 		{OpFill, "write random data that follows from a seed", []string{disk, offset, length, seed}, []string{disk, length}},
 		{OpQuiet, "stop writing records; prints the last one's sequence", nil, nil},
 		{OpResume, "write records again", nil, nil},
+		{OpFreezes, "print when the guest was frozen and thawed, one freeze a line, oldest first", nil, nil},
 		{OpStatus, "print the guest's state as JSON", nil, nil},
 		{OpShutdown, "shut the VM down from inside", nil, nil},
 	} {
@@ -86,6 +87,10 @@ func ask(cmd *cobra.Command, dir, name string, request Request) error {
 		fmt.Fprintln(cmd.OutOrStdout(), response.SHA256)
 	case OpQuiet:
 		fmt.Fprintln(cmd.OutOrStdout(), response.Sequence)
+	case OpFreezes:
+		for _, f := range response.Freezes {
+			fmt.Fprintln(cmd.OutOrStdout(), f)
+		}
 	case OpStatus:
 		encoder := json.NewEncoder(cmd.OutOrStdout())
 		encoder.SetIndent("", "  ")

@@ -19,6 +19,11 @@ import (
 	"hayloft.dev/deploy/local/crds"
 )
 
+// serviceRange is where Services get their addresses from. There is no kube-proxy that leads from such an address to
+// where a server listens, so they are loopback addresses: a server of the stack listens on its Service's address itself,
+// and the API server, when it forwards requests for an APIService, finds it there.
+const serviceRange = "127.96.0.0/16"
+
 type apiserverOptions struct {
 	dir        string
 	port       int
@@ -145,11 +150,18 @@ func serverOptions(keys pki, etcdAddress string, extra []string) (*options.Serve
 		"--etcd-servers=" + etcdAddress,
 		"--advertise-address=127.0.0.1",
 		"--endpoint-reconciler-type=none", // loopback addresses are refused in Endpoints, and no Pod will use them
-		"--service-cluster-ip-range=10.96.0.0/16",
+		"--service-cluster-ip-range=" + serviceRange,
 		"--tls-cert-file=" + keys.serverCert(),
 		"--tls-private-key-file=" + keys.serverKey(),
 		"--client-ca-file=" + keys.caCert(),
 		"--authorization-mode=RBAC",
+		"--requestheader-client-ca-file=" + keys.proxyCACert(),
+		"--requestheader-allowed-names=" + proxyUser,
+		"--requestheader-username-headers=X-Remote-User",
+		"--requestheader-group-headers=X-Remote-Group",
+		"--requestheader-extra-headers-prefix=X-Remote-Extra-",
+		"--proxy-client-cert-file=" + keys.proxyCert(),
+		"--proxy-client-key-file=" + keys.proxyKey(),
 		"--service-account-issuer=https://kubernetes.default.svc",
 		"--service-account-key-file=" + keys.serviceAccountPub(),
 		"--service-account-signing-key-file=" + keys.serviceAccountKey(),

@@ -20,8 +20,12 @@ import (
 // certificateLife is how long the certificates are good for. A stack is thrown away long before.
 const certificateLife = 365 * 24 * time.Hour
 
-// pki is the folder with the stack's keys: the authority, the server's certificate, the clients' certificates and
-// the key that signs service-account tokens.
+// proxyUser is whose certificate the API server shows to the API servers behind it (aggregation). Those trust what it
+// says about the caller only under this name.
+const proxyUser = "front-proxy-client"
+
+// pki is the folder with the stack's keys: the authority, the server's certificate, the clients' certificates, the
+// authority and the certificate of aggregation, and the key that signs service-account tokens.
 type pki struct{ dir string }
 
 func (p pki) path(name string) string { return filepath.Join(p.dir, name) }
@@ -34,6 +38,10 @@ func (p pki) adminCert() string         { return p.path("admin.crt") }
 func (p pki) adminKey() string          { return p.path("admin.key") }
 func (p pki) controllersCert() string   { return p.path("controller-manager.crt") }
 func (p pki) controllersKey() string    { return p.path("controller-manager.key") }
+func (p pki) proxyCACert() string       { return p.path("front-proxy-ca.crt") }
+func (p pki) proxyCAKey() string        { return p.path("front-proxy-ca.key") }
+func (p pki) proxyCert() string         { return p.path("front-proxy-client.crt") }
+func (p pki) proxyKey() string          { return p.path("front-proxy-client.key") }
 func (p pki) serviceAccountKey() string { return p.path("service-account.key") }
 func (p pki) serviceAccountPub() string { return p.path("service-account.pub") }
 
@@ -48,7 +56,7 @@ func (p pki) ensure() error {
 	if err := os.MkdirAll(p.dir, 0o700); err != nil {
 		return err
 	}
-	ca, err := p.makeAuthority()
+	ca, err := makeAuthority("local-ca", p.caCert(), p.caKey())
 	if err != nil {
 		return fmt.Errorf("making the authority: %w", err)
 	}
@@ -75,7 +83,23 @@ func (p pki) ensure() error {
 			return fmt.Errorf("issuing the certificate of %s: %w", c.user, err)
 		}
 	}
+	if err := p.makeProxy(); err != nil {
+		return fmt.Errorf("making the certificate of aggregation: %w", err)
+	}
 	return p.makeServiceAccountKey()
+}
+
+// makeProxy makes the certificate of aggregation. Its authority signs nothing else: whoever has a certificate of it may
+// say to an API server behind this one that he is anybody.
+func (p pki) makeProxy() error {
+	ca, err := makeAuthority("front-proxy-ca", p.proxyCACert(), p.proxyCAKey())
+	if err != nil {
+		return err
+	}
+	return ca.issue(x509.Certificate{
+		Subject:     pkix.Name{CommonName: proxyUser},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}, p.proxyCert(), p.proxyKey())
 }
 
 type authority struct {
@@ -83,15 +107,15 @@ type authority struct {
 	key  *ecdsa.PrivateKey
 }
 
-func (p pki) makeAuthority() (*authority, error) {
-	key, err := writeKey(p.caKey())
+func makeAuthority(name, certPath, keyPath string) (*authority, error) {
+	key, err := writeKey(keyPath)
 	if err != nil {
 		return nil, err
 	}
 	now := time.Now()
 	cert := &x509.Certificate{
 		SerialNumber:          big.NewInt(1),
-		Subject:               pkix.Name{CommonName: "local-ca"},
+		Subject:               pkix.Name{CommonName: name},
 		NotBefore:             now.Add(-time.Minute), // a clock that steps back a little must not lock everybody out
 		NotAfter:              now.Add(certificateLife),
 		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
@@ -105,7 +129,7 @@ func (p pki) makeAuthority() (*authority, error) {
 	if cert, err = x509.ParseCertificate(der); err != nil {
 		return nil, err
 	}
-	return &authority{cert: cert, key: key}, writePEM(p.caCert(), "CERTIFICATE", der, 0o644)
+	return &authority{cert: cert, key: key}, writePEM(certPath, "CERTIFICATE", der, 0o644)
 }
 
 // issue completes the template, signs it and writes certificate and key.
