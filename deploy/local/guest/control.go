@@ -66,8 +66,13 @@ func ControlPath(dir, namespace, vm string) string {
 	return filepath.Join(dir, "guests", namespace+"-"+vm+".sock")
 }
 
+// RefusedError is what the guest says of a request that it refused or failed at.
+type RefusedError struct{ Message string }
+
+func (e RefusedError) Error() string { return "guest: " + e.Message }
+
 // Call sends a request to the guest that listens at path and waits for the answer. What the guest refuses or fails at
-// is an error.
+// is a RefusedError.
 func Call(ctx context.Context, path string, request Request) (Response, error) {
 	var response Response
 	short, done, err := shortPath(path)
@@ -89,7 +94,7 @@ func Call(ctx context.Context, path string, request Request) (Response, error) {
 		return response, fmt.Errorf("the guest ended before it answered %s: %w", request.Op, errors.Join(err, ctx.Err()))
 	}
 	if response.Error != "" {
-		return response, fmt.Errorf("guest: %s", response.Error)
+		return response, RefusedError{response.Error}
 	}
 	return response, nil
 }
