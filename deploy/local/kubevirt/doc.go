@@ -25,12 +25,23 @@
 //     attached as a disk.
 //   - CDI: a dataVolumeTemplate's claim is made (blank sources only) and owned by the VM. A DataVolume that is new over
 //     a claim that CDI did not populate for it populates it: the claim's data is overwritten, here with zeros.
+//   - subresources.kubevirt.io/v1 (package subresource), to which the API server forwards: freeze, unfreeze, pause and
+//     unpause of an instance; start, stop and restart of a VM. virt-api gives up after 10 s, what it asked for goes on.
+//   - Freezing: a frozen guest has no write under way and begins none, on any disk, until it is thawed or its
+//     unfreezeTimeout, in whole seconds, has passed; 0 is never. Freezing a frozen guest changes nothing, the time neither.
+//     It needs the guest's agent (condition AgentConnected), a guest that is not paused, and no migration. An instance's
+//     status.fsFreezeStatus follows a little later. What is cut between two writes of one round stays so: like a real
+//     frozen filesystem, the guest does not finish what a program had in mind.
+//   - Pausing: condition Paused, printableStatus Paused. A guest whose unfreezeTimeout passes while it is paused stays
+//     frozen: the agent is not reached, and there is one try.
 //   - Harvester: claims in the annotation harvesterhci.io/volumeClaimTemplates that do not exist are made.
 //
 // Its own: the annotations local.hayloft.dev/write-interval (a duration, default 50ms: how often the guest writes; 0 is
 // never) and local.hayloft.dev/node (where to run) on the VM. Instances without either it or a nodeSelector
 // kubernetes.io/hostname go to the nodes in turn. A restarted failed start waits 1 s more each time instead of 10 s.
+// A guest has an agent only where the VM's annotation local.hayloft.dev/guest-agent says connected: one without is cut
+// while it writes, which is the harder case. The annotation local.hayloft.dev/freeze-fault, read at each freeze, spoils
+// it: error, hang, or a duration that it takes longer (above 10 s: the guest is frozen when nobody waits any more).
 //
-// There are no pods, networks, consoles, subresources, live migration, hot-plug into a running VM, freezing, KubeVirt
-// snapshots or exports.
+// There are no pods, networks, consoles, live migration, hot-plug into a running VM, KubeVirt snapshots or exports.
 package kubevirt

@@ -38,8 +38,8 @@ type guests struct {
 	procs *proc.Table
 	self  string
 	dir   string
-	// ended carries the instances whose guests ended, for the reconciler.
-	ended chan event.GenericEvent
+	// events carries the instances whose guests ended or were frozen, thawed and so on, for the reconciler.
+	events chan event.GenericEvent
 
 	mu      sync.Mutex
 	running map[types.UID]*proc.Process // UID of the instance -> its guest, until the instance has gone
@@ -48,7 +48,7 @@ type guests struct {
 func newGuests(o Options) *guests {
 	return &guests{
 		procs: o.Procs, self: o.Self, dir: o.Dir,
-		ended:   make(chan event.GenericEvent, 64),
+		events:  make(chan event.GenericEvent, 64),
 		running: map[types.UID]*proc.Process{},
 	}
 }
@@ -65,7 +65,7 @@ func (g *guests) start(ctx context.Context, vmi *virt.VirtualMachineInstance, di
 	if err != nil {
 		return err
 	}
-	o := guest.Options{VM: ownerUID(vmi), Interval: interval, Control: g.control(vmi)}
+	o := guest.Options{VM: ownerUID(vmi), Interval: interval, Agent: hasAgent(vmi), Control: g.control(vmi)}
 	for _, d := range disks {
 		bytes, err := size(ctx, d.Volume)
 		if err != nil {
@@ -86,12 +86,24 @@ func (g *guests) start(ctx context.Context, vmi *virt.VirtualMachineInstance, di
 	object := vmi.DeepCopy()
 	go func() {
 		<-p.Done()
-		select {
-		case g.ended <- event.GenericEvent{Object: object}:
-		case <-time.After(answerTimeout): // nobody reads any more
-		}
+		g.changed(object)
 	}()
 	return nil
+}
+
+// changed has an instance looked at.
+func (g *guests) changed(vmi *virt.VirtualMachineInstance) {
+	select {
+	case g.events <- event.GenericEvent{Object: vmi}:
+	case <-time.After(answerTimeout): // nobody reads any more
+	}
+}
+
+// state asks a guest that runs how it is.
+func (g *guests) state(ctx context.Context, vmi *virt.VirtualMachineInstance) (guest.Response, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	return guest.Call(ctx, g.control(vmi), guest.Request{Op: guest.OpStatus})
 }
 
 // look tells how a guest is; for one that is gone the error is what it ended with.
@@ -108,9 +120,7 @@ func (g *guests) look(ctx context.Context, vmi *virt.VirtualMachineInstance) (gu
 	if vmi.IsRunning() {
 		return guestUp, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
-	defer cancel()
-	if _, err := guest.Call(ctx, g.control(vmi), guest.Request{Op: guest.OpStatus}); err != nil {
+	if _, err := g.state(ctx, vmi); err != nil {
 		return guestStarting, nil // it is asked again
 	}
 	return guestUp, nil

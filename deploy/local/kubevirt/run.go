@@ -8,15 +8,18 @@ import (
 
 	"github.com/go-logr/logr"
 	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
+	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 	virt "kubevirt.io/api/core/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
+	"hayloft.dev/deploy/local/kubevirt/subresource"
 	"hayloft.dev/deploy/local/proc"
 )
 
@@ -55,7 +58,9 @@ func Run(ctx context.Context, o Options) error {
 
 func run(ctx context.Context, o Options) error {
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, longhorn.AddToScheme, virt.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{
+		clientgoscheme.AddToScheme, longhorn.AddToScheme, virt.AddToScheme, apiregistrationv1.AddToScheme,
+	} {
 		if err := add(scheme); err != nil {
 			return err
 		}
@@ -95,12 +100,21 @@ func run(ctx context.Context, o Options) error {
 	if err := instances.setup(mgr); err != nil {
 		return err
 	}
-	if o.OnReady != nil {
-		go func() {
-			if mgr.GetCache().WaitForCacheSync(ctx) {
-				o.OnReady()
-			}
-		}()
+	api, err := subresource.Listen(ctx, c, launcher{client: c, guests: guests}, o.Log)
+	if err != nil {
+		return err
 	}
-	return mgr.Start(ctx)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return mgr.Start(ctx) })
+	group.Go(func() error { return api.Run(ctx) })
+	group.Go(func() error {
+		if err := api.Register(ctx); err != nil {
+			return err
+		}
+		if mgr.GetCache().WaitForCacheSync(ctx) && o.OnReady != nil {
+			o.OnReady()
+		}
+		return nil
+	})
+	return group.Wait()
 }

@@ -95,6 +95,7 @@ func TestPrintableStatus(t *testing.T) {
 	}
 	noClaim := virt.VirtualMachineInstanceCondition{Type: virt.VirtualMachineInstanceSynchronized, Status: corev1.ConditionFalse, Reason: pvcNotFound}
 	noNode := virt.VirtualMachineInstanceCondition{Type: "PodScheduled", Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable}
+	paused := virt.VirtualMachineInstanceCondition{Type: virt.VirtualMachineInstancePaused, Status: corev1.ConditionTrue}
 	crashing := virt.VirtualMachineStatus{StartFailure: &virt.VirtualMachineStartFailure{ConsecutiveFailCount: 1}}
 	for _, test := range []struct {
 		vm   virt.VirtualMachine
@@ -111,6 +112,8 @@ func TestPrintableStatus(t *testing.T) {
 		{vmi: with(instanceIn(virt.Pending), noNode), want: virt.VirtualMachineStatusUnschedulable},
 		{vmi: instanceIn(virt.Scheduled), want: virt.VirtualMachineStatusStarting},
 		{vmi: instanceIn(virt.Running), want: virt.VirtualMachineStatusRunning},
+		{vmi: with(instanceIn(virt.Running), paused), want: virt.VirtualMachineStatusPaused},
+		{vmi: deleted(with(instanceIn(virt.Running), paused)), want: virt.VirtualMachineStatusStopping},
 		{vmi: deleted(instanceIn(virt.Running)), want: virt.VirtualMachineStatusStopping},
 		{vmi: deleted(instanceIn(virt.Succeeded)), want: virt.VirtualMachineStatusStopped},
 		{vm: virt.VirtualMachine{Status: crashing}, want: virt.VirtualMachineStatusCrashLoopBackOff},

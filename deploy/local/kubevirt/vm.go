@@ -22,7 +22,12 @@ import (
 const (
 	WriteIntervalAnnotation = "local.hayloft.dev/write-interval"
 	NodeAnnotation          = "local.hayloft.dev/node"
+	GuestAgentAnnotation    = "local.hayloft.dev/guest-agent"
+	FreezeFaultAnnotation   = "local.hayloft.dev/freeze-fault"
 )
+
+// AgentConnected is the annotation's value for a guest with an agent. All others are without one.
+const AgentConnected = "connected"
 
 // waitInterval is how often something that no watched object tells is looked at again.
 const waitInterval = 250 * time.Millisecond
@@ -255,7 +260,7 @@ func newInstance(vm *virt.VirtualMachine) *virt.VirtualMachineInstance {
 	vmi.Name, vmi.GenerateName, vmi.Namespace = vm.Name, "", vm.Namespace
 	vmi.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(vm, virt.VirtualMachineGroupVersionKind)}
 	vmi.Finalizers = append(vmi.Finalizers, virt.VirtualMachineInstanceFinalizer)
-	for _, own := range []string{WriteIntervalAnnotation, NodeAnnotation} {
+	for _, own := range []string{WriteIntervalAnnotation, NodeAnnotation, GuestAgentAnnotation} {
 		if value, ok := vm.Annotations[own]; ok {
 			if vmi.Annotations == nil {
 				vmi.Annotations = map[string]string{}
@@ -264,6 +269,10 @@ func newInstance(vm *virt.VirtualMachine) *virt.VirtualMachineInstance {
 		}
 	}
 	return vmi
+}
+
+func hasAgent(vmi *virt.VirtualMachineInstance) bool {
+	return vmi.Annotations[GuestAgentAnnotation] == AgentConnected
 }
 
 // writeInterval reads the annotation; without one it is 50 ms.

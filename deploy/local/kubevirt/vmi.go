@@ -17,6 +17,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 )
 
+// fsFrozen is the status of an instance whose filesystems are frozen.
+const fsFrozen = "frozen"
+
 // attachInterval is how often the volumes of an instance that is on its way up are looked at.
 const attachInterval = 50 * time.Millisecond
 
@@ -32,7 +35,7 @@ type instances struct {
 func (r *instances) setup(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).Named("virtualmachineinstance").
 		For(&virt.VirtualMachineInstance{}).
-		WatchesRawSource(source.Channel(r.guests.ended, &handler.EnqueueRequestForObject{})).
+		WatchesRawSource(source.Channel(r.guests.events, &handler.EnqueueRequestForObject{})).
 		Complete(r)
 }
 
@@ -161,11 +164,34 @@ func (r *instances) attend(ctx context.Context, vmi *virt.VirtualMachineInstance
 		setPhase(vmi, virt.Failed)
 	case state == guestUp:
 		setCondition(vmi, virt.VirtualMachineInstanceReady, corev1.ConditionTrue, "", "")
+		if hasAgent(vmi) {
+			setCondition(vmi, virt.VirtualMachineInstanceAgentConnected, corev1.ConditionTrue, "", "")
+		}
 		setPhase(vmi, virt.Running)
+		return r.tellHeld(ctx, vmi), nil
 	default:
 		return attachInterval, nil
 	}
 	return 0, nil
+}
+
+// tellHeld says whether the guest is frozen or paused. While it is frozen it is looked at again: it may thaw by itself.
+func (r *instances) tellHeld(ctx context.Context, vmi *virt.VirtualMachineInstance) time.Duration {
+	state, err := r.guests.state(ctx, vmi)
+	if err != nil {
+		return waitInterval // it is asked again, or has ended
+	}
+	if state.Paused {
+		setCondition(vmi, virt.VirtualMachineInstancePaused, corev1.ConditionTrue, "PausedByUser", "VMI was paused by user")
+	} else {
+		removeCondition(vmi, virt.VirtualMachineInstancePaused)
+	}
+	vmi.Status.FSFreezeStatus = ""
+	if state.Frozen {
+		vmi.Status.FSFreezeStatus = fsFrozen
+		return waitInterval
+	}
+	return 0
 }
 
 // shutDown ends the guest of an instance that is being deleted.
@@ -181,6 +207,9 @@ func (r *instances) shutDown(vmi *virt.VirtualMachineInstance) {
 // cleanUp removes the tickets of an instance that has come to its end, and lets it go when it is deleted.
 func (r *instances) cleanUp(ctx context.Context, vmi *virt.VirtualMachineInstance) (time.Duration, error) {
 	setCondition(vmi, virt.VirtualMachineInstanceReady, corev1.ConditionFalse, virt.PodNotExistsReason, "the guest has ended")
+	removeCondition(vmi, virt.VirtualMachineInstanceAgentConnected)
+	removeCondition(vmi, virt.VirtualMachineInstancePaused)
+	vmi.Status.FSFreezeStatus = ""
 	_ = r.guests.stop(vmi) // it has ended, and how is in the phase
 	held, err := attachedOf(vmi)
 	if err != nil {

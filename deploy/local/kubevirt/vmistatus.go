@@ -3,6 +3,7 @@ package kubevirt
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -78,6 +79,10 @@ func setCondition(vmi *virt.VirtualMachineInstance, kind virt.VirtualMachineInst
 		return
 	}
 	vmi.Status.Conditions = append(vmi.Status.Conditions, wanted)
+}
+
+func removeCondition(vmi *virt.VirtualMachineInstance, kind virt.VirtualMachineInstanceConditionType) {
+	vmi.Status.Conditions = slices.DeleteFunc(vmi.Status.Conditions, func(c virt.VirtualMachineInstanceCondition) bool { return c.Type == kind })
 }
 
 // setSynchronized says what keeps an instance from its next phase; nil: nothing does.

@@ -49,6 +49,8 @@ func printable(vm *virt.VirtualMachine, vmi *virt.VirtualMachineInstance, strate
 		return virt.VirtualMachineStatusTerminating
 	case vmi != nil && !vmi.IsFinal() && vmi.DeletionTimestamp != nil:
 		return virt.VirtualMachineStatusStopping
+	case hasCondition(vmi, virt.VirtualMachineInstancePaused, corev1.ConditionTrue, ""):
+		return virt.VirtualMachineStatusPaused
 	case vmi != nil && vmi.IsRunning():
 		return virt.VirtualMachineStatusRunning
 	case hasCondition(vmi, virt.VirtualMachineInstanceSynchronized, corev1.ConditionFalse, pvcNotFound):
