@@ -23,6 +23,7 @@ const (
 	OpThaw     = "thaw"     // undo it
 	OpPause    = "pause"    // stand still, as a machine whose processors are stopped
 	OpUnpause  = "unpause"  // undo it
+	OpReopen   = "reopen"   // go on with the engines that serve the disks now: the machine has migrated
 	OpFreezes  = "freezes"  // when the guest was frozen and thawed
 	OpStatus   = "status"   // the last finished round, the disks and all else
 	OpShutdown = "shutdown" // end, as when the guest is shut down from inside

@@ -1,7 +1,6 @@
 package guest
 
 import (
-	"context"
 	"errors"
 	"sync"
 
@@ -113,16 +112,11 @@ func (d *gated) WriteAt(p []byte, offset int64) (n int, err error) {
 	return n, err
 }
 
-// reopen goes on with whatever serves the volume now. The former device is kept when that fails.
-func (d *gated) reopen(ctx context.Context, volume string, size int64) error {
-	device, err := disk.Open(ctx, volume, size)
-	if err != nil {
-		return err
-	}
+// use goes on with another device and closes the former one.
+func (d *gated) use(device *disk.Device) {
 	d.mu.Lock()
 	former := d.device
 	d.device = device
 	d.mu.Unlock()
 	former.Close()
-	return nil
 }

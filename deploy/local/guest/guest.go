@@ -114,6 +114,28 @@ func (g *guest) open(ctx context.Context) error {
 	return nil
 }
 
+// reopen goes on with whatever serves the volumes now, as a machine that has migrated. No write is under way meanwhile.
+// If one of them does not answer, all stay with what they had.
+func (g *guest) reopen(ctx context.Context) error {
+	g.gate.close(moving)
+	defer g.gate.open(moving)
+	var devices []*disk.Device
+	for _, d := range g.disks {
+		device, err := disk.Open(ctx, d.Volume, d.Size)
+		if err != nil {
+			for _, opened := range devices {
+				opened.Close()
+			}
+			return fmt.Errorf("disk %s: %w", d.Name, err)
+		}
+		devices = append(devices, device)
+	}
+	for i, d := range g.disks {
+		d.device.use(devices[i])
+	}
+	return nil
+}
+
 // continueAt is the last finished round, from each disk's last record. A guest that was cut off in the middle of a
 // round left one round more on its first disks: that round is done again. Disks that are further apart were not one
 // guest's until now (one was added, or an older state of one was brought back): all go on behind the highest.

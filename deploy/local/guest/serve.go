@@ -84,6 +84,9 @@ func (g *guest) handle(ctx context.Context, r Request) (Response, error) {
 	case OpThaw:
 		err := g.freezer.thaw()
 		return g.status(), err
+	case OpReopen:
+		err := g.reopen(ctx)
+		return g.status(), err
 	case OpPause:
 		g.gate.close(paused)
 		return g.status(), nil

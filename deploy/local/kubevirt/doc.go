@@ -34,14 +34,22 @@
 //     frozen filesystem, the guest does not finish what a program had in mind.
 //   - Pausing: condition Paused, printableStatus Paused. A guest whose unfreezeTimeout passes while it is paused stays
 //     frozen: the agent is not reached, and there is one try.
+//   - VirtualMachineInstanceMigration: Pending until the instance runs and a node fits, Scheduling until every volume is
+//     attached to that node too, by a second csi-attacher ticket; a ticket that Longhorn refuses is asked for again and
+//     again, until KubeVirt's time for a target pod is over. Then Scheduled, PreparingTarget, TargetReady, Running and
+//     Succeeded, with the instance's migrationState; the guest holds its writes, goes on with its disks' engines on the
+//     target, and the source's tickets go. One that fails, or whose object is deleted, leaves the guest where it was, and
+//     the target's tickets go. An instance of which a claim is not ReadWriteMany is not LiveMigratable. What KubeVirt's
+//     webhook would refuse, a second migration of an instance for one, fails here.
 //   - Harvester: claims in the annotation harvesterhci.io/volumeClaimTemplates that do not exist are made.
 //
 // Its own: the annotations local.hayloft.dev/write-interval (a duration, default 50ms: how often the guest writes; 0 is
-// never) and local.hayloft.dev/node (where to run) on the VM. Instances without either it or a nodeSelector
+// never) and local.hayloft.dev/node (where to start) on the VM. Instances without either it or a nodeSelector
 // kubernetes.io/hostname go to the nodes in turn. A restarted failed start waits 1 s more each time instead of 10 s.
 // A guest has an agent only where the VM's annotation local.hayloft.dev/guest-agent says connected: one without is cut
 // while it writes, which is the harder case. The annotation local.hayloft.dev/freeze-fault, read at each freeze, spoils
-// it: error, hang, or a duration that it takes longer (above 10 s: the guest is frozen when nobody waits any more).
+// it: error, hang, or a duration that it takes longer (above 10 s: the guest is frozen when nobody waits any more). The
+// annotation local.hayloft.dev/migration makes migrations fail when they run (error) or run for a duration.
 //
-// There are no pods, networks, consoles, live migration, hot-plug into a running VM, KubeVirt snapshots or exports.
+// There are no pods, networks, consoles, hot-plug into a running VM, KubeVirt snapshots or exports.
 package kubevirt

@@ -36,3 +36,20 @@ func (n *nodes) choose(vmi *virt.VirtualMachineInstance) (node, problem string) 
 	}
 	return wanted, ""
 }
+
+// other gives an instance that migrates another node than its own, "" when there is none that it may run on. The
+// stand-in's annotation says only where it starts.
+func (n *nodes) other(vmi *virt.VirtualMachineInstance, added map[string]string) string {
+	wanted := vmi.Spec.NodeSelector[corev1.LabelHostname]
+	if wanted == "" {
+		wanted = added[corev1.LabelHostname]
+	}
+	own := slices.Index(n.names, vmi.Status.NodeName)
+	for i := range n.names {
+		next := n.names[(own+1+i)%len(n.names)]
+		if next != vmi.Status.NodeName && (wanted == "" || wanted == next) {
+			return next
+		}
+	}
+	return ""
+}

@@ -90,14 +90,11 @@ func run(ctx context.Context, o Options) error {
 	if err := (&vms{client: c, claims: claims{client: c, populator: populating}, log: o.Log}).setup(mgr); err != nil {
 		return err
 	}
-	instances := &instances{
-		client:  c,
-		guests:  guests,
-		tickets: tickets{client: c, namespace: o.LonghornNamespace},
-		nodes:   &nodes{names: o.Nodes},
-		log:     o.Log,
+	attaching, nodes := tickets{client: c, namespace: o.LonghornNamespace}, &nodes{names: o.Nodes}
+	if err := (&instances{client: c, guests: guests, tickets: attaching, nodes: nodes, log: o.Log}).setup(mgr); err != nil {
+		return err
 	}
-	if err := instances.setup(mgr); err != nil {
+	if err := (&migrations{client: c, guests: guests, tickets: attaching, nodes: nodes, log: o.Log}).setup(mgr); err != nil {
 		return err
 	}
 	api, err := subresource.Listen(ctx, c, launcher{client: c, guests: guests}, o.Log)

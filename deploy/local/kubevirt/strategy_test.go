@@ -93,6 +93,10 @@ func TestPrintableStatus(t *testing.T) {
 		vmi.Status.Conditions = append(vmi.Status.Conditions, c)
 		return vmi
 	}
+	migrating := func(vmi *virt.VirtualMachineInstance) *virt.VirtualMachineInstance {
+		vmi.Status.MigrationState = &virt.VirtualMachineInstanceMigrationState{StartTimestamp: new(metav1.NewTime(testNow))}
+		return vmi
+	}
 	noClaim := virt.VirtualMachineInstanceCondition{Type: virt.VirtualMachineInstanceSynchronized, Status: corev1.ConditionFalse, Reason: pvcNotFound}
 	noNode := virt.VirtualMachineInstanceCondition{Type: "PodScheduled", Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable}
 	paused := virt.VirtualMachineInstanceCondition{Type: virt.VirtualMachineInstancePaused, Status: corev1.ConditionTrue}
@@ -113,6 +117,7 @@ func TestPrintableStatus(t *testing.T) {
 		{vmi: instanceIn(virt.Scheduled), want: virt.VirtualMachineStatusStarting},
 		{vmi: instanceIn(virt.Running), want: virt.VirtualMachineStatusRunning},
 		{vmi: with(instanceIn(virt.Running), paused), want: virt.VirtualMachineStatusPaused},
+		{vmi: migrating(with(instanceIn(virt.Running), paused)), want: virt.VirtualMachineStatusMigrating},
 		{vmi: deleted(with(instanceIn(virt.Running), paused)), want: virt.VirtualMachineStatusStopping},
 		{vmi: deleted(instanceIn(virt.Running)), want: virt.VirtualMachineStatusStopping},
 		{vmi: deleted(instanceIn(virt.Succeeded)), want: virt.VirtualMachineStatusStopped},
@@ -200,6 +205,35 @@ func TestNodesAreChosenInTurnUnlessNamed(t *testing.T) {
 		got, problem := n.choose(test.vmi)
 		if got != test.want || (problem != "") != (test.want == "") {
 			t.Errorf("choice %d: %q, %q, want %q", i, got, problem, test.want)
+		}
+	}
+}
+
+func TestAMigrationGoesToAnotherNode(t *testing.T) {
+	n := &nodes{names: []string{"a", "b", "c"}}
+	for i, test := range []struct {
+		on, selects, added, want string
+	}{
+		{on: "a", want: "b"},
+		{on: "c", want: "a"},
+		{on: "a", added: "c", want: "c"},
+		{on: "a", added: "a"},
+		{on: "a", added: "d"},
+		{on: "a", selects: "a"},
+		{on: "a", selects: "a", added: "b"}, // the VM's own selector cannot be got round
+	} {
+		vmi := &virt.VirtualMachineInstance{}
+		vmi.Status.NodeName = test.on
+		vmi.Annotations = map[string]string{NodeAnnotation: test.on}
+		if test.selects != "" {
+			vmi.Spec.NodeSelector = map[string]string{corev1.LabelHostname: test.selects}
+		}
+		added := map[string]string{}
+		if test.added != "" {
+			added[corev1.LabelHostname] = test.added
+		}
+		if got := n.other(vmi, added); got != test.want {
+			t.Errorf("case %d: %q, want %q", i, got, test.want)
 		}
 	}
 }

@@ -24,8 +24,8 @@ func ticketID(volume, node string) string {
 	return fmt.Sprintf("csi-%x", sha256.Sum256([]byte(volume+disk.Driver+node)))
 }
 
-// ensure adds the ticket, unless it is there, and tells whether it is satisfied and the volume attached to the node: the
-// status of a ticket of the same name that was removed a moment ago may still be there.
+// ensure adds the ticket, unless it is there, and tells whether it is satisfied and the volume attached to the node, or
+// migrating to it: the status of a ticket of the same name that was removed a moment ago may still be there.
 func (t tickets) ensure(ctx context.Context, volume, node string) (isSatisfied bool, _ error) {
 	id := ticketID(volume, node)
 	err := t.change(ctx, volume, func(va *longhorn.VolumeAttachment) bool {
@@ -52,7 +52,7 @@ func (t tickets) ensure(ctx context.Context, volume, node string) (isSatisfied b
 	if err != nil {
 		return false, err
 	}
-	return v.Status.State == longhorn.VolumeStateAttached && v.Status.CurrentNodeID == node, nil
+	return v.Status.State == longhorn.VolumeStateAttached && (v.Status.CurrentNodeID == node || v.Status.CurrentMigrationNodeID == node), nil
 }
 
 // remove takes the ticket away. A volume that is gone has none.

@@ -24,6 +24,7 @@ const (
 	NodeAnnotation          = "local.hayloft.dev/node"
 	GuestAgentAnnotation    = "local.hayloft.dev/guest-agent"
 	FreezeFaultAnnotation   = "local.hayloft.dev/freeze-fault"
+	MigrationAnnotation     = "local.hayloft.dev/migration"
 )
 
 // AgentConnected is the annotation's value for a guest with an agent. All others are without one.

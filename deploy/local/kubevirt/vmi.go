@@ -105,6 +105,7 @@ func (r *instances) schedule(ctx context.Context, vmi *virt.VirtualMachineInstan
 	setCondition(vmi, virt.VirtualMachineInstanceConditionType(corev1.PodScheduled), corev1.ConditionTrue, "", "")
 	setSynchronized(vmi, nil)
 	setVolumeStatus(vmi, disks)
+	setMigratable(vmi, disks)
 	if err := setAttached(vmi, node, disks); err != nil {
 		return 0, err
 	}
@@ -168,6 +169,9 @@ func (r *instances) attend(ctx context.Context, vmi *virt.VirtualMachineInstance
 			setCondition(vmi, virt.VirtualMachineInstanceAgentConnected, corev1.ConditionTrue, "", "")
 		}
 		setPhase(vmi, virt.Running)
+		if err := r.leaveOther(ctx, vmi); err != nil {
+			return 0, err
+		}
 		return r.tellHeld(ctx, vmi), nil
 	default:
 		return attachInterval, nil
@@ -204,6 +208,28 @@ func (r *instances) shutDown(vmi *virt.VirtualMachineInstance) {
 	setPhase(vmi, virt.Succeeded)
 }
 
+// leaveOther removes the tickets that a migration has left: on the node that it came from, or did not get to.
+func (r *instances) leaveOther(ctx context.Context, vmi *virt.VirtualMachineInstance) error {
+	held, err := attachedOf(vmi)
+	if err != nil || held.Other == "" || held.Migration != "" {
+		return err
+	}
+	if err := r.detach(ctx, held.Disks, held.Other); err != nil {
+		return err
+	}
+	held.Other = ""
+	return held.write(vmi)
+}
+
+func (r *instances) detach(ctx context.Context, disks []attachedDisk, node string) error {
+	for _, d := range disks {
+		if err := r.tickets.remove(ctx, d.Volume, node); err != nil {
+			return fmt.Errorf("detaching disk %s from node %s: %w", d.Name, node, err)
+		}
+	}
+	return nil
+}
+
 // cleanUp removes the tickets of an instance that has come to its end, and lets it go when it is deleted.
 func (r *instances) cleanUp(ctx context.Context, vmi *virt.VirtualMachineInstance) (time.Duration, error) {
 	setCondition(vmi, virt.VirtualMachineInstanceReady, corev1.ConditionFalse, virt.PodNotExistsReason, "the guest has ended")
@@ -215,9 +241,9 @@ func (r *instances) cleanUp(ctx context.Context, vmi *virt.VirtualMachineInstanc
 	if err != nil {
 		return 0, err
 	}
-	for _, d := range held.Disks {
-		if err := r.tickets.remove(ctx, d.Volume, held.Node); err != nil {
-			return 0, fmt.Errorf("detaching disk %s: %w", d.Name, err)
+	for _, node := range []string{held.Node, held.Other} {
+		if err := r.detach(ctx, held.Disks, node); err != nil {
+			return 0, err
 		}
 	}
 	clearAttached(vmi)

@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	virt "kubevirt.io/api/core/v1"
 )
 
@@ -18,6 +19,10 @@ const attachedAnnotation = "local.hayloft.dev/attached"
 type attachment struct {
 	Node  string         `json:"node"`
 	Disks []attachedDisk `json:"disks"`
+	// Other is a second node with tickets: where a migration goes to, or whatever one has left. Migration is the UID of
+	// the migration that needs them; without one they go.
+	Other     string    `json:"other,omitempty"`
+	Migration types.UID `json:"migration,omitempty"`
 }
 
 type attachedDisk struct {
@@ -30,6 +35,10 @@ func setAttached(vmi *virt.VirtualMachineInstance, node string, disks []resolved
 	for _, d := range disks {
 		note.Disks = append(note.Disks, attachedDisk{Name: d.name, Volume: d.volume})
 	}
+	return note.write(vmi)
+}
+
+func (note attachment) write(vmi *virt.VirtualMachineInstance) error {
 	text, err := json.Marshal(note)
 	if err != nil {
 		return err

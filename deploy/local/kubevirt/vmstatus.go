@@ -49,6 +49,8 @@ func printable(vm *virt.VirtualMachine, vmi *virt.VirtualMachineInstance, strate
 		return virt.VirtualMachineStatusTerminating
 	case vmi != nil && !vmi.IsFinal() && vmi.DeletionTimestamp != nil:
 		return virt.VirtualMachineStatusStopping
+	case vmi != nil && isMigrating(vmi):
+		return virt.VirtualMachineStatusMigrating
 	case hasCondition(vmi, virt.VirtualMachineInstancePaused, corev1.ConditionTrue, ""):
 		return virt.VirtualMachineStatusPaused
 	case vmi != nil && vmi.IsRunning():
