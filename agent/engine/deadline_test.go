@@ -33,6 +33,7 @@ func TestDeadlines(t *testing.T) {
 			return e.StartRestore(ctx, engine.RestoreRequest{BackupURL: "vfs:///x", File: "volume-snap-s.img"})
 		},
 		"RestoreStatus": func(ctx context.Context) error { _, err := e.RestoreStatus(ctx); return err },
+		"SnapshotUsage": func(ctx context.Context) error { _, err := e.SnapshotUsage(ctx); return err },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -301,3 +301,50 @@ func TestRestoreRequestCheck(t *testing.T) {
 		t.Error("no backup URL is accepted")
 	}
 }
+
+func TestRefusedCut(t *testing.T) {
+	for msg, want := range map[string]error{
+		"snapshot s is already existing":                                        ErrExists,
+		"snapshot count usage 250 is equal or larger than snapshotMaxCount 250": ErrSnapshotLimit,
+		"snapshot free space 1 is not enough for head file 4096":                ErrSnapshotLimit,
+		"cannot get an valid result for snapshot usage":                         nil,
+	} {
+		err := refusedCut(classify(status.Error(codes.Unknown, msg)))
+		for _, sentinel := range []error{ErrExists, ErrSnapshotLimit} {
+			if errors.Is(err, sentinel) != (want == sentinel) {
+				t.Errorf("%q: %v, want %v", msg, err, want)
+			}
+		}
+	}
+	if refusedCut(nil) != nil {
+		t.Error("no error became one")
+	}
+}
+
+// A branch beside the head's, left by a revert, does not count.
+func TestChainBelow(t *testing.T) {
+	for want := range 3 {
+		if got := parsed(t, "a", chainOf(make([]int64, want)...)).below(); got != want {
+			t.Errorf("below a head of %d snapshots are %d", want, got)
+		}
+	}
+	info := chainOf(1, 1)
+	info.Disks["volume-snap-beside.img"] = types.DiskInfo{Name: "volume-snap-beside.img", Parent: "volume-snap-s0.img", Size: "1"}
+	if got := parsed(t, "a", info).below(); got != 2 {
+		t.Errorf("with a branch beside it: %d, want 2", got)
+	}
+}
+
+func TestSnapshotRoom(t *testing.T) {
+	for u, want := range map[SnapshotUsage]int{
+		{Count: 0, Max: 250, Chain: 0}:     249,
+		{Count: 240, Max: 250, Chain: 240}: 9,
+		{Count: 10, Max: 250, Chain: 249}:  0,
+		{Count: 9, Max: 3, Chain: 9}:       0,
+		{Count: 1, Max: 3, Chain: 240}:     2,
+	} {
+		if got := u.Room(); got != want {
+			t.Errorf("Room of %+v is %d, want %d", u, got, want)
+		}
+	}
+}

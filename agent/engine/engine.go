@@ -69,7 +69,10 @@ type Info struct {
 	// FrontendUp tells whether the volume can be read and written through the
 	// engine. Restores need it down, snapshots need it up.
 	FrontendUp bool
-	Replicas   []Replica
+	// SnapshotMax is how many snapshots the volume may have: Longhorn's
+	// setting snapshot-max-count, 250 by default.
+	SnapshotMax int
+	Replicas    []Replica
 }
 
 // Info asks the engine for its volume and replicas.
@@ -88,7 +91,7 @@ func (e *Engine) info(ctx context.Context) (Info, error) {
 		if err != nil {
 			return Info{}, err
 		}
-		info := Info{Name: v.Name, SizeBytes: v.Size, FrontendUp: v.FrontendState == string(types.StateUp)}
+		info := Info{Name: v.Name, SizeBytes: v.Size, FrontendUp: v.FrontendState == string(types.StateUp), SnapshotMax: v.SnapshotMaxCount}
 		for _, r := range list {
 			info.Replicas = append(info.Replicas, Replica{
 				Address: strings.TrimPrefix(r.Address, "tcp://"),

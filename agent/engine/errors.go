@@ -31,6 +31,9 @@ var (
 	// ErrNotFresh: the volume to restore into is not one healthy, empty head
 	// on every replica.
 	ErrNotFresh = errors.New("the volume is not fresh")
+	// ErrSnapshotLimit: the volume has as many snapshots, or as much data in
+	// them, as its settings allow. Remove some and purge.
+	ErrSnapshotLimit = errors.New("the volume's snapshot limit is reached")
 )
 
 // failed names the volume and the work in an error; nil stays nil.

@@ -38,8 +38,8 @@ type Snapshot struct {
 // engine first syncs the whole machine's page cache, outside of the cut.
 //
 // It refuses with ErrFrontendDown before the engine is asked (one that loses
-// its front end in the moment between still crashes), and with ErrExists when
-// the name is in use. After ErrUnavailable the snapshot may exist or still come
+// its front end in the moment between still crashes), with ErrSnapshotLimit
+// when the volume has no Room, and with ErrExists when the name is in use. After ErrUnavailable the snapshot may exist or still come
 // to exist; the name must not be asked for again.
 func (e *Engine) CutSnapshot(ctx context.Context, name string, labels map[string]string) error {
 	return e.failed("cutting snapshot "+name, e.cutSnapshot(ctx, name, labels))
@@ -56,14 +56,26 @@ func (e *Engine) cutSnapshot(ctx context.Context, name string, labels map[string
 	if !info.FrontendUp {
 		return ErrFrontendDown
 	}
-	if _, err := info.inUse(); err != nil {
+	if err := e.roomToCut(ctx, info); err != nil {
 		return err
 	}
 	_, err = controllerCall(ctx, e, func(c *ctrlclient.ControllerClient) (string, error) {
 		return c.VolumeSnapshot(name, labels, false)
 	})
-	if err != nil && strings.Contains(err.Error(), "is already existing") {
+	return refusedCut(err)
+}
+
+// refusedCut tells why an engine refused a cut. Its reasons have no gRPC codes
+// of their own, only these words.
+func refusedCut(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case strings.Contains(err.Error(), "is already existing"):
 		return fmt.Errorf("%w: %w", ErrExists, err)
+	case strings.Contains(err.Error(), "is equal or larger than snapshotMaxCount"),
+		strings.Contains(err.Error(), "is not enough for head file"):
+		return fmt.Errorf("%w: %w", ErrSnapshotLimit, err)
 	}
 	return err
 }

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -23,6 +24,10 @@ import (
 
 // readyLimit bounds the start of a process on a busy machine.
 const readyLimit = 30 * time.Second
+
+// replicaPorts is control, data, sync agent and the ten at which a sync agent
+// receives files.
+const replicaPorts = 3 + 10
 
 // Options of a volume.
 type Options struct {
@@ -34,6 +39,8 @@ type Options struct {
 	NoFrontend bool
 	// BackingFile is a raw image below every replica; must be absolute.
 	BackingFile string
+	// SnapshotMax is how many snapshots the volume may have; 0 is 250.
+	SnapshotMax int
 }
 
 // Volume is one volume with its engine processes.
@@ -91,24 +98,7 @@ func (v *Volume) Socket() string { return "/var/run/longhorn-" + v.Name + ".sock
 // addresses.
 func (v *Volume) Attach(frontend bool) {
 	v.tb.Helper()
-	v.starts++
-	engine := Program(v.tb, "longhorn")
-	args := []string{
-		"--volume-name", v.Name, "--engine-instance-name", v.Instance, "controller", v.Name,
-		"--size", v.size(), "--current-size", v.size(),
-	}
-	for i, r := range v.Replicas {
-		r.Addr = FreeAddr(v.tb, i+2, 3)
-		v.startReplica(engine, r)
-		args = append(args, "--replica", "tcp://"+r.Addr)
-	}
-	v.Addr = FreeAddr(v.tb, 1, 1)
-	args = append(args, "--listen", v.Addr)
-	if frontend {
-		_ = os.Remove(v.Socket()) // absent the first time
-		args = append(args, "--frontend", "socket")
-	}
-	v.Controller = launch(v.tb, v.dir, fmt.Sprintf("controller-%d", v.starts), exec.Command(engine, args...))
+	v.TryAttach(frontend)
 	client := v.Client()
 	Eventually(v.tb, readyLimit, "the controller lists all replicas", func() bool {
 		alive(v.tb, v.Controller)
@@ -120,6 +110,31 @@ func (v *Volume) Attach(frontend bool) {
 	}
 }
 
+// TryAttach starts what Attach starts and does not wait for the controller,
+// which ends when it cannot open the replicas.
+func (v *Volume) TryAttach(frontend bool) {
+	v.tb.Helper()
+	v.starts++
+	engine := Program(v.tb, "longhorn")
+	args := []string{
+		"--volume-name", v.Name, "--engine-instance-name", v.Instance, "controller", v.Name,
+		"--size", v.size(), "--current-size", v.size(),
+	}
+	args = append(args, v.snapshotMax()...)
+	for i, r := range v.Replicas {
+		r.Addr = FreeAddr(v.tb, i+2, replicaPorts)
+		v.startReplica(engine, r)
+		args = append(args, "--replica", "tcp://"+r.Addr)
+	}
+	v.Addr = FreeAddr(v.tb, 1, 1)
+	args = append(args, "--listen", v.Addr)
+	if frontend {
+		_ = os.Remove(v.Socket()) // absent the first time
+		args = append(args, "--frontend", "socket")
+	}
+	v.Controller = launch(v.tb, v.dir, fmt.Sprintf("controller-%d", v.starts), exec.Command(engine, args...))
+}
+
 func (v *Volume) startReplica(engine string, r *Replica) {
 	v.tb.Helper()
 	args := []string{
@@ -129,6 +144,7 @@ func (v *Volume) startReplica(engine string, r *Replica) {
 	if v.options.BackingFile != "" {
 		args = append(args, "--backing-file", v.options.BackingFile)
 	}
+	args = append(args, v.snapshotMax()...)
 	cmd := exec.Command(engine, args...)
 	r.Process = launch(v.tb, v.dir, fmt.Sprintf("%s-%d", filepath.Base(r.Dir), v.starts), cmd)
 	Eventually(v.tb, readyLimit, "replica "+r.Name+" listens", func() bool {
@@ -164,6 +180,30 @@ func (v *Volume) Client() *ctrlclient.ControllerClient {
 }
 
 func (v *Volume) size() string { return strconv.FormatInt(v.SizeBytes, 10) }
+
+// snapshotMax is the flag that controllers and replicas share.
+func (v *Volume) snapshotMax() []string {
+	if v.options.SnapshotMax == 0 {
+		return nil
+	}
+	return []string{"--snapshot-max-count", strconv.Itoa(v.options.SnapshotMax)}
+}
+
+// PauseAgent stops the replica's sync agent, which moves data between
+// replicas, with SIGSTOP; the replica itself goes on. The returned function
+// continues it.
+func (r *Replica) PauseAgent() (resume func()) {
+	tb := r.Process.tb
+	tb.Helper()
+	agent := r.Process.Child()
+	send := func(s syscall.Signal) {
+		if err := syscall.Kill(agent, s); err != nil {
+			tb.Errorf("sending %v to the sync agent of %s: %v", s, r.Name, err)
+		}
+	}
+	send(syscall.SIGSTOP)
+	return func() { send(syscall.SIGCONT) }
+}
 
 func alive(tb testing.TB, p *Process) {
 	tb.Helper()
