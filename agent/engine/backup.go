@@ -105,7 +105,7 @@ func (e *Engine) startBackup(ctx context.Context, req BackupRequest) (BackupStar
 	if known != nil {
 		return BackupStarted{}, fmt.Errorf("backup %w on replica %s (%s)", ErrExists, known.Replica, known.State)
 	}
-	replica, err := e.replicaWith(ctx, req.Snapshot)
+	replica, _, err := e.replicaWith(ctx, req.Snapshot)
 	if err != nil {
 		return BackupStarted{}, err
 	}
@@ -120,24 +120,25 @@ func (e *Engine) startBackup(ctx context.Context, req BackupRequest) (BackupStar
 	return BackupStarted{Replica: replica.Address, Incremental: started.IsIncremental}, nil
 }
 
-// replicaWith is the first replica in use, if it holds the snapshot.
-func (e *Engine) replicaWith(ctx context.Context, snapshot string) (Replica, error) {
+// replicaWith is the first replica in use and its disk files, if it holds the
+// snapshot.
+func (e *Engine) replicaWith(ctx context.Context, snapshot string) (Replica, chain, error) {
 	info, err := e.info(ctx)
 	if err != nil {
-		return Replica{}, err
+		return Replica{}, chain{}, err
 	}
 	rw, err := info.inUse()
 	if err != nil {
-		return Replica{}, err
+		return Replica{}, chain{}, err
 	}
 	chains, err := e.chains(ctx, rw[:1])
 	if err != nil {
-		return Replica{}, err
+		return Replica{}, chain{}, err
 	}
 	if s, ok := chains[0].snapshots[snapshot]; !ok || s.Removed {
-		return Replica{}, fmt.Errorf("%w: %s on replica %s", ErrSnapshotMissing, snapshot, rw[0].Address)
+		return Replica{}, chain{}, fmt.Errorf("%w: %s on replica %s", ErrSnapshotMissing, snapshot, rw[0].Address)
 	}
-	return rw[0], nil
+	return rw[0], chains[0], nil
 }
 
 // labelList is the "key=value" form of the engine's API, sorted.

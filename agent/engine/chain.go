@@ -16,7 +16,9 @@ const blockBytes = 2 << 20
 
 // chain is the disk files of one replica.
 type chain struct {
-	replica   string
+	replica string
+	// image is the path of the backing image below it; empty without one.
+	image     string
 	snapshots map[string]Snapshot
 	// heads counts the live files; headBytes is what they take.
 	heads     int
@@ -26,7 +28,7 @@ type chain struct {
 // parseChain reads a replica's disk files. A backing image is listed by the
 // replica among them, and is no snapshot.
 func parseChain(replica string, info *types.ReplicaInfo) (chain, error) {
-	c := chain{replica: replica, snapshots: map[string]Snapshot{}}
+	c := chain{replica: replica, image: info.BackingFile, snapshots: map[string]Snapshot{}}
 	for file, d := range info.Disks {
 		if file == info.BackingFile {
 			continue

@@ -33,6 +33,15 @@ func TestDeadlines(t *testing.T) {
 			return e.StartRestore(ctx, engine.RestoreRequest{BackupURL: "vfs:///x", File: "volume-snap-s.img"})
 		},
 		"RestoreStatus": func(ctx context.Context) error { _, err := e.RestoreStatus(ctx); return err },
+		"StartClone": func(ctx context.Context) error {
+			_, err := e.StartClone(ctx, engine.CloneRequest{Source: engine.Address{Volume: "other"}, Snapshot: "s"})
+			return err
+		},
+		"CloneStatus": func(ctx context.Context) error { _, err := e.CloneStatus(ctx); return err },
+		"CheckClone": func(ctx context.Context) error {
+			_, err := e.CheckClone(ctx, engine.Address{Volume: "other"}, engine.CloneStarted{Snapshot: "s"})
+			return err
+		},
 		"SnapshotUsage": func(ctx context.Context) error { _, err := e.SnapshotUsage(ctx); return err },
 	} {
 		t.Run(name, func(t *testing.T) {

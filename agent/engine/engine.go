@@ -1,7 +1,7 @@
 // Package engine speaks to one Longhorn engine (v1.8) and its replicas: it
-// cuts and removes snapshots, starts backups and restores and asks how they
-// are doing. The engine and its replicas move the data; nothing passes through
-// here.
+// cuts and removes snapshots, starts backups, restores and clones and asks how
+// they are doing. The engine and its replicas move the data; nothing passes
+// through here.
 //
 // It decides nothing about retries, names or who may work on a volume. The
 // engine accepts two backups at once, overwrites a backup of the same name and

@@ -28,12 +28,19 @@ var (
 	ErrExists = errors.New("exists already")
 	// ErrSnapshotMissing: the snapshot is not on the replica, or on its way out.
 	ErrSnapshotMissing = errors.New("no such snapshot")
-	// ErrNotFresh: the volume to restore into is not one healthy, empty head
-	// on every replica.
+	// ErrNotFresh: the volume to restore or clone into is not one healthy,
+	// empty head on every replica.
 	ErrNotFresh = errors.New("the volume is not fresh")
 	// ErrSnapshotLimit: the volume has as many snapshots, or as much data in
 	// them, as its settings allow. Remove some and purge.
 	ErrSnapshotLimit = errors.New("the volume's snapshot limit is reached")
+	// ErrSize: source and clone are not of one size.
+	ErrSize = errors.New("the sizes differ")
+	// ErrBackingImage: source and clone are not over the same backing image.
+	ErrBackingImage = errors.New("the backing images differ")
+	// ErrNotCloned: a clone is not, or cannot be shown to be, what was asked
+	// for. Delete the volume and clone into a fresh one.
+	ErrNotCloned = errors.New("not cloned")
 )
 
 // failed names the volume and the work in an error; nil stays nil.

@@ -33,6 +33,26 @@ func notRebuilding(views []view) error {
 	return nil
 }
 
+// askAll runs f for every replica of the engine, those that it has given up
+// included. It is an error when the engine cannot be asked, has none, or none
+// answers.
+func askAll[T any](ctx context.Context, e *Engine, f func(context.Context, Replica) (T, error)) ([]answer[T], error) {
+	info, err := e.info(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(info.Replicas) == 0 {
+		return nil, ErrNoReplica
+	}
+	answers := ask(info.Replicas, func(r Replica) (T, error) { return f(ctx, r) })
+	for _, a := range answers {
+		if a.err == nil {
+			return answers, nil
+		}
+	}
+	return nil, joined(answers)
+}
+
 // replicaErrors holds what went wrong on several replicas, in one line.
 type replicaErrors []error
 

@@ -45,7 +45,7 @@ func (r RestoreRequest) check() error {
 // returns when all transfers run; that takes at least two seconds, for
 // backupstore's lock. It refuses with ErrFrontendUp, and with ErrNotFresh
 // unless every replica is in use, not being rebuilt or purged, holds nothing
-// but one empty head and was never restored into.
+// but one empty head and was never restored or cloned into.
 //
 // It does not compare the volume's size with the backup's, nor does the
 // engine: the caller does, before. An error after the checks names each
@@ -69,7 +69,8 @@ func (e *Engine) startRestore(ctx context.Context, req RestoreRequest) error {
 	}))
 }
 
-// freshReplicas are the replicas of a volume that may be restored into.
+// freshReplicas are the replicas of a volume that may be restored or cloned
+// into.
 func (e *Engine) freshReplicas(ctx context.Context) ([]Replica, error) {
 	info, err := e.info(ctx)
 	if err != nil {
@@ -121,7 +122,7 @@ func emptyReplica(v view) error {
 }
 
 // idleReplica is nil for a replica whose sync agent neither purges nor has
-// ever restored anything.
+// ever restored or cloned anything.
 func (e *Engine) idleReplica(ctx context.Context, r Replica) error {
 	p, err := e.purgeStatus(ctx, r)
 	if err != nil {
@@ -136,6 +137,13 @@ func (e *Engine) idleReplica(ctx context.Context, r Replica) error {
 	}
 	if s.IsRestoring || s.State != "" || s.LastRestored != "" {
 		return fmt.Errorf("%w: it has a restore already (%s %s%s)", ErrNotFresh, s.State, s.CurrentRestoringBackup, s.LastRestored)
+	}
+	c, err := e.cloneStatusOn(ctx, r)
+	if err != nil {
+		return err
+	}
+	if c.IsCloning || c.State != "" {
+		return fmt.Errorf("%w: it has a clone already (%s %s)", ErrNotFresh, c.State, c.SnapshotName)
 	}
 	return nil
 }

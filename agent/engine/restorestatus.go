@@ -34,23 +34,14 @@ type ReplicaRestore struct {
 // A replica that is asked while it starts a restore answers only when the
 // target has answered it.
 func (e *Engine) RestoreStatus(ctx context.Context) ([]ReplicaRestore, error) {
-	const what = "asking for the restore"
-	info, err := e.info(ctx)
-	if err == nil && len(info.Replicas) == 0 {
-		err = ErrNoReplica
-	}
+	answers, err := askAll(ctx, e, e.restoreStatusOn)
 	if err != nil {
-		return nil, e.failed(what, err)
+		return nil, e.failed("asking for the restore", err)
 	}
-	answers := ask(info.Replicas, func(r Replica) (*enginerpc.RestoreStatusResponse, error) {
-		return e.restoreStatusOn(ctx, r)
-	})
 	out := make([]ReplicaRestore, len(answers))
-	silent := 0
 	for i, a := range answers {
 		out[i] = ReplicaRestore{Address: a.replica.Address, Mode: a.replica.Mode}
 		if a.err != nil {
-			silent++
 			out[i].State, out[i].Error = StateUnreachable, a.err.Error()
 			continue
 		}
@@ -58,9 +49,6 @@ func (e *Engine) RestoreStatus(ctx context.Context) ([]ReplicaRestore, error) {
 		out[i].Progress = min(max(int(a.value.Progress), 0), 100)
 		out[i].Current, out[i].LastRestored = a.value.CurrentRestoringBackup, a.value.LastRestored
 		out[i].State, out[i].Error = a.value.State, a.value.Error
-	}
-	if silent == len(answers) {
-		return nil, e.failed(what, joined(answers))
 	}
 	return out, nil
 }
