@@ -44,6 +44,9 @@ func (d *Document) checkDisks() error {
 		if err := disk.Check(); err != nil {
 			return err
 		}
+		if (disk.Backup == "") != (d.Disks[0].Backup == "") {
+			return fmt.Errorf("its disks %s and %s are not both backups or both snapshots", d.Disks[0].Name, disk.Name)
+		}
 		if names[disk.Name] || used[disk.Claim] || volumes[disk.Volume] {
 			return fmt.Errorf("its disk %s is there twice, by name, claim or volume", disk.Name)
 		}
@@ -60,7 +63,11 @@ func (d *Disk) Check() error {
 	if len(validation.IsDNS1123Label(d.Name)) > 0 {
 		return fmt.Errorf("%s is not a name of a disk", shown(d.Name))
 	}
-	for _, n := range [][2]string{{"volume", d.Volume}, {"snapshot", d.Snapshot}, {"backup", d.Backup}} {
+	engine := [][2]string{{"volume", d.Volume}, {"snapshot", d.Snapshot}}
+	if d.Backup != "" {
+		engine = append(engine, [2]string{"backup", d.Backup})
+	}
+	for _, n := range engine {
 		if err := CheckEngineName(n[0], n[1]); err != nil {
 			return fmt.Errorf("disk %s: %w", d.Name, err)
 		}

@@ -1,6 +1,7 @@
 // Package document is the metadata document of a point: everything besides the
 // disks' data that is needed to make a VM again, in one JSON file on the
-// target. Its presence at PointPath means a whole backup.
+// target, or in the cluster for a point of type Snapshot. Its presence at
+// PointPath means a whole point.
 //
 // What comes from a target is hostile until Parse accepted it: Parse bounds
 // size, depth and counts, refuses names that are not names, and checks the
@@ -24,7 +25,7 @@ import (
 // FormatVersion is the only format that this package writes and reads.
 const FormatVersion = 1
 
-// Document is one point as it lies on a target. A draft is the same without
+// Document is one point as it lies on a target or in the cluster. A draft is the same without
 // disks: what was read from the cluster when the point was taken.
 type Document struct {
 	FormatVersion int `json:"formatVersion"`
@@ -45,6 +46,17 @@ type Document struct {
 	Disks      []Disk          `json:"disks,omitempty"`
 	// Notes are sentences about what the point does not hold.
 	Notes []string `json:"notes,omitempty"`
+}
+
+// Type says where the disks' data is; empty for a draft.
+func (d *Document) Type() v1alpha1.BackupType {
+	switch {
+	case len(d.Disks) == 0:
+		return ""
+	case d.Disks[0].Backup == "":
+		return v1alpha1.TypeSnapshot
+	}
+	return v1alpha1.TypeBackup
 }
 
 // Origin is where a point comes from.
@@ -89,16 +101,18 @@ type ConfigMap struct {
 	BinaryData map[string][]byte `json:"binaryData,omitempty"`
 }
 
-// Disk is one disk of the VM and the Longhorn backup that holds its data.
+// Disk is one disk of the VM and what holds its data: a Longhorn backup, or
+// where it names none the engine snapshot in the volume itself. The disks of one
+// document are all of one kind.
 type Disk struct {
 	// Name of the volume in the VM's spec.
 	Name string `json:"name"`
 	// Claim is one of the document's claims.
 	Claim string `json:"claim"`
-	// Volume is the Longhorn volume that was backed up.
+	// Volume is the Longhorn volume that was cut.
 	Volume   string `json:"volume"`
 	Snapshot string `json:"snapshot"`
-	Backup   string `json:"backup"`
+	Backup   string `json:"backup,omitempty"`
 	// SizeBytes is the volume's nominal size when it was cut.
 	SizeBytes    int64                               `json:"sizeBytes"`
 	BackingImage *v1alpha1.BackingImage              `json:"backingImage,omitempty"`

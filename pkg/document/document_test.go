@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/document"
 )
 
@@ -111,6 +112,8 @@ func TestParseRefuses(t *testing.T) {
 		{"volume with a query", func(m map[string]any) { disk(m, 0)["volume"] = "a&volume=b" }, "not a name of a volume"},
 		{"snapshot with a slash", func(m map[string]any) { disk(m, 0)["snapshot"] = "a/b" }, "not a name of a snapshot"},
 		{"hidden volume", func(m map[string]any) { disk(m, 0)["volume"] = ".hidden" }, "not a name of a volume"},
+		{"backups beside snapshots", func(m map[string]any) { delete(disk(m, 1), "backup") }, "not both backups or both snapshots"},
+		{"empty backup", func(m map[string]any) { disk(m, 0)["backup"] = ""; disk(m, 1)["backup"] = "" }, "written as Hayloft"},
 		{"no size", func(m map[string]any) { disk(m, 0)["sizeBytes"] = 0 }, "its size is 0"},
 		{"volume mode", func(m map[string]any) { disk(m, 0)["volumeMode"] = "Tape" }, "not a volume mode"},
 		{"access mode", func(m map[string]any) { disk(m, 0)["accessModes"] = []any{"All"} }, "not an access mode"},
@@ -195,6 +198,21 @@ func TestDraft(t *testing.T) {
 	require.Error(t, err, "a draft is taken for a whole point")
 	_, err = document.ParseDraft(encoded(t, whole(1)))
 	require.Error(t, err, "a whole point is taken for a draft")
+}
+
+func TestPointInTheCluster(t *testing.T) {
+	d := inCluster(2)
+	back, err := document.Parse(encoded(t, d))
+	require.NoError(t, err)
+	require.Equal(t, v1alpha1.TypeSnapshot, back.Type())
+	require.Equal(t, d.Disks, back.Disks)
+	back, err = document.Parse(encoded(t, whole(1)))
+	require.NoError(t, err)
+	require.Equal(t, v1alpha1.TypeBackup, back.Type())
+	require.Empty(t, (&document.Document{}).Type())
+	d.Disks[1].Snapshot = ""
+	_, _, err = document.Encode(d)
+	require.ErrorContains(t, err, "not a name of a snapshot")
 }
 
 func TestPublicHoldsNoSecretValue(t *testing.T) {

@@ -50,6 +50,15 @@ func whole(n int) *document.Document {
 	return d
 }
 
+// inCluster is a whole document of a point of type Snapshot.
+func inCluster(n int) *document.Document {
+	d := whole(n)
+	for i := range d.Disks {
+		d.Disks[i].Backup = ""
+	}
+	return d
+}
+
 func encoded(t testing.TB, d *document.Document) []byte {
 	t.Helper()
 	data, _, err := document.Encode(d)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/document"
 )
 
@@ -14,6 +15,7 @@ import (
 func FuzzParse(f *testing.F) {
 	data := encoded(f, whole(2))
 	f.Add(data)
+	f.Add(encoded(f, inCluster(2)))
 	f.Add(bytes.ReplaceAll(data, []byte("web-disk-0"), []byte("../../evil")))
 	f.Add(bytes.ReplaceAll(data, []byte("prod"), []byte("..")))
 	f.Add([]byte(`{"formatVersion":1,"digest":"sha256:00"}`))
@@ -40,7 +42,13 @@ func FuzzParse(f *testing.F) {
 				t.Fatalf("accepted a point that lies at %q: %v", p, err)
 			}
 			for _, disk := range d.Disks {
-				for _, name := range []string{disk.Name, disk.Claim, disk.Volume, disk.Snapshot, disk.Backup} {
+				engine := []string{disk.Name, disk.Claim, disk.Volume, disk.Snapshot}
+				if d.Type() == v1alpha1.TypeBackup {
+					engine = append(engine, disk.Backup)
+				} else if disk.Backup != "" {
+					t.Fatalf("accepted backup %q beside snapshots", disk.Backup)
+				}
+				for _, name := range engine {
 					if strings.ContainsAny(name, "/\\?&=%\x00") || strings.HasPrefix(name, ".") || name == "" {
 						t.Fatalf("accepted the name %q", name)
 					}

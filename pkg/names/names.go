@@ -67,7 +67,7 @@ func VolumeLease(volume string) string { return "volume-" + volume }
 // SessionLease is the heartbeat Lease of an agent session.
 func SessionLease(session string) string { return "session-" + session }
 
-// Job is the NodeJob for one kind of work ("cut", "backup", "restore",
+// Job is the NodeJob for one kind of work ("cut", "backup", "restore", "clone",
 // "remove") of an owner, for one disk ("" for all) and attempt.
 func Job(kind string, owner types.UID, disk string, attempt int32) string {
 	parts := []string{kind, string(owner)}
@@ -83,6 +83,9 @@ func Short(s string) string {
 	sum := sha256.Sum256([]byte(s))
 	return hex.EncodeToString(sum[:5])
 }
+
+// PointSecret is the Secret that holds the document of a point of type Snapshot.
+func PointSecret(point types.UID) string { return "hayloft-point-" + string(point) }
 
 // TicketPrefix begins the id of every attachment ticket of ours. Longhorn
 // never collects tickets, so whoever sees one must be able to tell whose it is.

@@ -243,19 +243,24 @@ type CutStatus struct {
 	Snapshots map[string]string `json:"snapshots,omitempty"`
 }
 
-// TransferStatus is the progress of a backup or restore.
+// TransferStatus is the progress of a backup, restore or clone.
 type TransferStatus struct {
-	// Replica is the address of the replica that moves a backup's data.
+	// Replica is the address of the replica that moves a backup's data, or of
+	// the source's replica that a clone is copied from.
 	// +optional
 	Replica string `json:"replica,omitempty"`
 	// Started is written before the engine is asked to move anything, so that
 	// the next owner knows that this attempt's names may be in use.
 	// +optional
 	Started bool `json:"started,omitempty"`
-	// EngineAddress is where the engine stood when a restore was started; an
-	// engine at another address since then was restarted.
+	// EngineAddress is where the engine stood when a restore or clone was
+	// started; an engine at another address since then was restarted.
 	// +optional
 	EngineAddress string `json:"engineAddress,omitempty"`
+	// SnapshotCreated is when the snapshot that is cloned was cut, as the
+	// source's replica says it. It tells that the source still has just that.
+	// +optional
+	SnapshotCreated string `json:"snapshotCreated,omitempty"`
 	// Incremental is true when the engine found a base.
 	// +optional
 	Incremental bool `json:"incremental,omitempty"`
@@ -267,8 +272,11 @@ type TransferStatus struct {
 	Progress *Progress `json:"progress,omitempty"`
 }
 
-// RestoreRecord is what the agent saw of a finished restore, on which alone a
-// volume is given to a PV or a VM. Every replica of the volume must be in it.
+// RestoreRecord is what the agent saw of a finished restore or clone, on which
+// alone a volume is given to a PV or a VM. Every replica of the volume must be in
+// it.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.backup) != has(self.snapshot)",message="a record is of a backup or of a snapshot"
 type RestoreRecord struct {
 	Attempt   int32     `json:"attempt"`
 	VolumeUID types.UID `json:"volumeUID"`
@@ -278,7 +286,15 @@ type RestoreRecord struct {
 	// EngineAddress is the gRPC address at which the engine stood from before
 	// the restore began until it was recorded.
 	EngineAddress string `json:"engineAddress"`
-	Backup        string `json:"backup"`
+	// Backup that was restored.
+	// +optional
+	Backup string `json:"backup,omitempty"`
+	// Snapshot that was cloned. The source still had it, as it was cut at
+	// SnapshotCreated, when the clone had ended.
+	// +optional
+	Snapshot string `json:"snapshot,omitempty"`
+	// +optional
+	SnapshotCreated string `json:"snapshotCreated,omitempty"`
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=32
 	Replicas []ReplicaRecord `json:"replicas"`
@@ -287,13 +303,18 @@ type RestoreRecord struct {
 	RecordedAt metav1.Time `json:"recordedAt"`
 }
 
-// ReplicaRecord is one replica's own word on what it restored.
+// ReplicaRecord is one replica's own word on what it restored or cloned.
 type ReplicaRecord struct {
 	// Name of the Longhorn Replica object.
 	Name    string `json:"name"`
 	Address string `json:"address"`
 	// LastRestored is the backup name that the replica itself reports.
-	LastRestored string `json:"lastRestored"`
+	// +optional
+	LastRestored string `json:"lastRestored,omitempty"`
+	// Cloned is the snapshot that the replica itself reports as cloned without
+	// an error, and that is all it holds below an empty head.
+	// +optional
+	Cloned string `json:"cloned,omitempty"`
 }
 
 // NodeJobList is a list of NodeJobs.
