@@ -63,9 +63,15 @@ func (r *run) cut(ctx context.Context, job *v1alpha1.CutJob) error {
 			r.Log.Warn("could not thaw a guest that a former owner may have frozen", "job", r.job.Name, "error", err)
 		}
 	}
+	if err := r.checkRoom(ctx, cutters); err != nil {
+		return err
+	}
 	var last error
 	for range r.Limits.Cuts {
 		began, window, rest, err := r.cutOnce(ctx, cutters, number, job)
+		if err == nil {
+			err = r.checkCut(ctx, cutters, number)
+		}
 		if err == nil {
 			r.recordCut(cutters, number, began, window, rest)
 			return nil
@@ -77,7 +83,7 @@ func (r *run) cut(ctx context.Context, job *v1alpha1.CutJob) error {
 		if err := r.discard(ctx, cutters, number); err != nil {
 			return errors.Join(last, err)
 		}
-		if f := (*failure)(nil); errors.As(err, &f) || errors.Is(err, engine.ErrFrontendDown) {
+		if f := (*failure)(nil); errors.As(err, &f) || errors.Is(err, engine.ErrFrontendDown) || errors.Is(err, engine.ErrSnapshotLimit) {
 			return err
 		}
 		number++

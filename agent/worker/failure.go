@@ -44,6 +44,12 @@ func classify(ctx context.Context, err error) *failure {
 		return &failure{v1alpha1.ReasonInvalidJob, false, err}
 	case errors.Is(err, engine.ErrFrontendDown):
 		return &failure{v1alpha1.ReasonFrontendDown, true, err}
+	case errors.Is(err, engine.ErrNotCloned):
+		return &failure{v1alpha1.ReasonReplicasDiffer, true, err}
+	case errors.Is(err, engine.ErrSnapshotLimit):
+		return &failure{v1alpha1.ReasonSnapshotLimit, false, err}
+	case errors.Is(err, engine.ErrSize), errors.Is(err, engine.ErrBackingImage):
+		return &failure{v1alpha1.ReasonVolumeNotFresh, false, err}
 	case errors.Is(err, engine.ErrNotFresh), errors.Is(err, engine.ErrFrontendUp):
 		return &failure{v1alpha1.ReasonVolumeNotFresh, true, err}
 	case errors.Is(err, engine.ErrSnapshotMissing):

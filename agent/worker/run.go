@@ -190,6 +190,8 @@ func (r *run) work(ctx context.Context) error {
 		return r.backup(ctx, r.job.Spec.Backup)
 	case r.job.Spec.Restore != nil:
 		return r.restore(ctx, r.job.Spec.Restore)
+	case r.job.Spec.Clone != nil:
+		return r.clone(ctx, r.job.Spec.Clone)
 	case r.job.Spec.RemoveSnapshots != nil:
 		return r.removeSnapshots(ctx, r.job.Spec.RemoveSnapshots)
 	}
@@ -237,6 +239,8 @@ func volumes(spec *v1alpha1.NodeJobSpec) []string {
 		return []string{spec.Backup.Volume}
 	case spec.Restore != nil:
 		return []string{spec.Restore.Volume}
+	case spec.Clone != nil:
+		return []string{spec.Clone.SourceVolume, spec.Clone.Volume}
 	case spec.RemoveSnapshots != nil:
 		return []string{spec.RemoveSnapshots.Volume}
 	}
@@ -251,6 +255,8 @@ func kind(job *v1alpha1.NodeJob) string {
 		return "backup"
 	case job.Spec.Restore != nil:
 		return "restore"
+	case job.Spec.Clone != nil:
+		return "clone"
 	case job.Spec.RemoveSnapshots != nil:
 		return "removeSnapshots"
 	}

@@ -42,5 +42,10 @@ func (r *run) found(loc attach.Location) {
 }
 
 func (r *run) open(loc attach.Location) Engine {
-	return r.Open(engine.Address{Volume: loc.Volume, Instance: loc.Engine, Addr: loc.Address})
+	return r.Open(address(loc))
+}
+
+// address is how an engine is spoken to.
+func address(loc attach.Location) engine.Address {
+	return engine.Address{Volume: loc.Volume, Instance: loc.Engine, Addr: loc.Address}
 }

@@ -42,12 +42,16 @@ type Engine interface {
 	DeltaBytes(ctx context.Context, snapshot, base string) (int64, error)
 	StartRestore(ctx context.Context, r engine.RestoreRequest) error
 	RestoreStatus(ctx context.Context) ([]engine.ReplicaRestore, error)
+	SnapshotUsage(ctx context.Context) (engine.SnapshotUsage, error)
+	StartClone(ctx context.Context, r engine.CloneRequest) (engine.CloneStarted, error)
+	CloneStatus(ctx context.Context) ([]engine.ReplicaClone, error)
+	CheckClone(ctx context.Context, source engine.Address, c engine.CloneStarted) ([]engine.ReplicaClone, error)
 }
 
 // Observer is told what the worker did, for metrics.
 type Observer interface {
-	// JobDone: kind is "cut", "backup", "restore" or "removeSnapshots", reason
-	// is empty for success.
+	// JobDone: kind is "cut", "backup", "restore", "clone" or "removeSnapshots",
+	// reason is empty for success.
 	JobDone(kind, reason string, took time.Duration)
 	// Adopted counts jobs taken over from another session.
 	Adopted(kind string)
