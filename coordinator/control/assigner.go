@@ -75,6 +75,8 @@ func JobKind(j *v1alpha1.NodeJob) string {
 		return "backup"
 	case j.Spec.Restore != nil:
 		return "restore"
+	case j.Spec.Clone != nil:
+		return "clone"
 	}
 	return "removeSnapshots"
 }

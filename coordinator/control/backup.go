@@ -73,6 +73,7 @@ func (r *backups) forget(uid types.UID) {
 	r.fresh.forget(uid)
 	r.pace.forget(uid)
 	r.captures.forget(uid)
+	r.missing.forget(uid)
 }
 
 // view gathers what the decision looks at; what it costs depends on the phase.
@@ -81,8 +82,10 @@ func (r *backups) view(ctx context.Context, b *v1alpha1.VMBackup, jobs []v1alpha
 		Now: time.Now(), Backup: b, Jobs: jobs, Work: r.pool.states(b.UID), Config: r.Plan,
 	}
 	var err error
-	if v.Target, err = r.target(ctx, b.Spec.Target); err != nil {
-		return v, err
+	if b.Spec.Type != v1alpha1.TypeSnapshot {
+		if v.Target, err = r.target(ctx, b.Spec.Target); err != nil {
+			return v, err
+		}
 	}
 	deleting := !b.DeletionTimestamp.IsZero()
 	if v.Target != nil {
@@ -101,8 +104,13 @@ func (r *backups) view(ctx context.Context, b *v1alpha1.VMBackup, jobs []v1alpha
 			return v, err
 		}
 	}
-	if !deleting {
+	if !deleting && b.Spec.Type != v1alpha1.TypeSnapshot {
 		if v.Newer, v.Earlier, err = r.chain(ctx, b); err != nil {
+			return v, err
+		}
+	}
+	if kept(b) {
+		if v.Losses, v.VMGone, err = r.look(ctx, b); err != nil {
 			return v, err
 		}
 	}
@@ -241,8 +249,12 @@ func (r *backups) act(ctx context.Context, b *v1alpha1.VMBackup, v plan.BackupVi
 		key := client.ObjectKeyFromObject(b)
 		r.probes.request(v.Target, func() { r.wake.backups.wake(key) })
 	}
-	if wrote || in.DropFinalizer && hasFinalizer(b, v1alpha1.FinalizerData) {
+	if wrote || in.Delete || in.DropFinalizer && hasFinalizer(b, v1alpha1.FinalizerData) {
 		r.tell(b, in.Events)
+	}
+	if in.Delete {
+		err := r.client.Delete(ctx, b, client.Preconditions{UID: &b.UID, ResourceVersion: &b.ResourceVersion})
+		return 0, client.IgnoreNotFound(err)
 	}
 	if wrote && in.Status.Phase == v1alpha1.BackupReady && v.Backup.Status.Phase != v1alpha1.BackupReady {
 		r.done(b)

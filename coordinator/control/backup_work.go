@@ -15,6 +15,7 @@ import (
 	"hayloft.dev/coordinator/targetio/protocol"
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/document"
+	"hayloft.dev/pkg/names"
 )
 
 // Deadlines of target work. A deletion lists a volume's backups and removes
@@ -26,12 +27,24 @@ const (
 	deletionDeadline = 30 * time.Minute
 )
 
+// placeOf is where a point's document and backups are; false when its target is
+// gone.
+func placeOf(b *v1alpha1.VMBackup, t *v1alpha1.BackupTarget) (protocol.Target, bool) {
+	switch {
+	case b.Spec.Type == v1alpha1.TypeSnapshot:
+		return protocol.InCluster(pointOf(b)), true
+	case t == nil:
+		return protocol.Target{}, false
+	}
+	return protocol.OnTarget(t.DeepCopy()), true
+}
+
 // start has a piece of a point's target work done in the background.
 func (r *backups) start(b *v1alpha1.VMBackup, t *v1alpha1.BackupTarget, o plan.Order) {
-	if t == nil {
+	target, ok := placeOf(b, t)
+	if !ok {
 		return
 	}
-	target := *t.DeepCopy()
 	point := pointOf(b)
 	var do func(context.Context) (any, error)
 	deadline := shortDeadline
@@ -59,11 +72,9 @@ func (r *backups) start(b *v1alpha1.VMBackup, t *v1alpha1.BackupTarget, o plan.O
 		}
 	case plan.OpDeletePoint:
 		deadline = deletionDeadline
-		request := protocol.DeleteRequest{DocumentPath: b.Status.Document, DraftUID: b.UID}
-		if request.DocumentPath == "" {
-			// Written perhaps, though nobody lived to note it.
-			request.DocumentPath, _ = document.PointPath(b.Namespace, b.Name, b.UID)
-		}
+		// Written perhaps, though nobody lived to note it.
+		path, _ := document.PointPath(b.Namespace, b.Name, b.UID)
+		request := protocol.DeleteRequest{DocumentPath: path, DraftUID: b.UID}
 		for _, ref := range o.Backups {
 			request.Backups = append(request.Backups, protocol.Backup{Volume: ref.Volume, Backup: ref.Backup})
 		}
@@ -74,8 +85,8 @@ func (r *backups) start(b *v1alpha1.VMBackup, t *v1alpha1.BackupTarget, o plan.O
 	key := client.ObjectKeyFromObject(b)
 	r.pool.run(b.UID, o.Work, deadline, func(ctx context.Context) (any, error) {
 		v, err := do(ctx)
-		if err == nil {
-			r.probes.good(&target)
+		if err == nil && t != nil {
+			r.probes.good(t)
 		}
 		return v, err
 	}, func() { r.wake.backups.wake(key) })
@@ -91,7 +102,7 @@ func pointOf(b *v1alpha1.VMBackup) document.Point {
 
 // finalize has a whole point inspected, its document made of what its disks
 // are now.
-func (r *backups) finalize(ctx context.Context, t v1alpha1.BackupTarget, b *v1alpha1.VMBackup, point document.Point) (any, error) {
+func (r *backups) finalize(ctx context.Context, at protocol.Target, b *v1alpha1.VMBackup, point document.Point) (any, error) {
 	request := protocol.FinalizeRequest{Point: point, Consistency: b.Status.Consistency}
 	for _, d := range b.Status.Disks {
 		disk, err := r.documentDisk(ctx, b.Namespace, d)
@@ -100,11 +111,14 @@ func (r *backups) finalize(ctx context.Context, t v1alpha1.BackupTarget, b *v1al
 		}
 		request.Disks = append(request.Disks, disk)
 	}
-	result, err := r.Targets.Finalize(ctx, t, request)
+	result, err := r.Targets.Finalize(ctx, at, request)
 	if err != nil {
 		return nil, err
 	}
 	out := plan.Finalized{Path: result.Path, Digest: result.Digest, Secrets: result.Secrets, Disks: map[string]plan.FinalizedDisk{}}
+	if b.Spec.Type == v1alpha1.TypeSnapshot {
+		out.Path = names.PointSecret(b.UID)
+	}
 	for _, d := range result.Disks {
 		out.Disks[d.Name] = plan.FinalizedDisk{UploadedBytes: d.UploadedBytes, Incremental: d.Incremental}
 	}
@@ -113,7 +127,7 @@ func (r *backups) finalize(ctx context.Context, t v1alpha1.BackupTarget, b *v1al
 
 // inspectAttempt finds out whether a disk's current attempt is whole on the
 // target. Its transfer has ended: what is in progress there stays so.
-func (r *backups) inspectAttempt(ctx context.Context, t v1alpha1.BackupTarget, b *v1alpha1.VMBackup, ref plan.BackupRef) error {
+func (r *backups) inspectAttempt(ctx context.Context, at protocol.Target, b *v1alpha1.VMBackup, ref plan.BackupRef) error {
 	for _, d := range b.Status.Disks {
 		if d.Backup != ref.Backup {
 			continue
@@ -122,7 +136,7 @@ func (r *backups) inspectAttempt(ctx context.Context, t v1alpha1.BackupTarget, b
 		if err != nil {
 			return err
 		}
-		_, err = r.Targets.InspectBackups(ctx, t, []document.Disk{disk})
+		_, err = r.Targets.InspectBackups(ctx, at, []document.Disk{disk})
 		var e *protocol.Error
 		if errors.As(err, &e) && e.Reason == protocol.InProgress {
 			final := *e

@@ -20,22 +20,22 @@ import (
 
 	"hayloft.dev/coordinator/plan"
 	"hayloft.dev/coordinator/targetio/protocol"
-	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/document"
 	"hayloft.dev/pkg/lease"
 )
 
-// TargetWork does what reads or writes a target. A failure that is a
+// TargetWork does what reads or writes a target, or the document of a point that
+// is kept in the cluster. A failure that is a
 // *protocol.Error says whether it may pass; any other is taken for one that may.
 type TargetWork interface {
-	Probe(ctx context.Context, t v1alpha1.BackupTarget) error
-	Capture(ctx context.Context, t v1alpha1.BackupTarget, r protocol.CaptureRequest) error
-	Finalize(ctx context.Context, t v1alpha1.BackupTarget, r protocol.FinalizeRequest) (protocol.FinalizeResult, error)
-	ReadDocument(ctx context.Context, t v1alpha1.BackupTarget, path, digest string) (*document.Document, error)
-	InspectBackups(ctx context.Context, t v1alpha1.BackupTarget, disks []document.Disk) ([]protocol.Inspection, error)
-	MakeSecrets(ctx context.Context, t v1alpha1.BackupTarget, r protocol.MakeSecretsRequest) error
-	DropAttempt(ctx context.Context, t v1alpha1.BackupTarget, volume, backup string) error
-	DeletePoint(ctx context.Context, t v1alpha1.BackupTarget, r protocol.DeleteRequest) error
+	Probe(ctx context.Context, at protocol.Target) error
+	Capture(ctx context.Context, at protocol.Target, r protocol.CaptureRequest) error
+	Finalize(ctx context.Context, at protocol.Target, r protocol.FinalizeRequest) (protocol.FinalizeResult, error)
+	ReadDocument(ctx context.Context, at protocol.Target, path, digest string) (*document.Document, error)
+	InspectBackups(ctx context.Context, at protocol.Target, disks []document.Disk) ([]protocol.Inspection, error)
+	MakeSecrets(ctx context.Context, at protocol.Target, r protocol.MakeSecretsRequest) error
+	DropAttempt(ctx context.Context, at protocol.Target, volume, backup string) error
+	DeletePoint(ctx context.Context, at protocol.Target, r protocol.DeleteRequest) error
 }
 
 // Recorder is told of what is counted.
@@ -116,6 +116,7 @@ type Controller struct {
 	pool     *pool
 	jobs     *jobStore
 	probes   *prober
+	missing  *missing
 	wake     wakers
 	leading  <-chan struct{} // closed when this process leads
 }
@@ -141,6 +142,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) (*Controller, error
 	}
 	c.jobs = newJobStore(c)
 	c.probes = newProber(c)
+	c.missing = newMissing()
 	if err := addIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
 		return nil, err
 	}

@@ -9,7 +9,6 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"hayloft.dev/coordinator/targetio/protocol"
-	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/document"
 )
 
@@ -73,11 +72,11 @@ func (f *fakeTargets) called(op string) (args []string) {
 	return args
 }
 
-func (f *fakeTargets) Probe(_ context.Context, t v1alpha1.BackupTarget) error {
+func (f *fakeTargets) Probe(_ context.Context, t protocol.Target) error {
 	return f.do("probe", t.Name)
 }
 
-func (f *fakeTargets) Capture(_ context.Context, _ v1alpha1.BackupTarget, r protocol.CaptureRequest) error {
+func (f *fakeTargets) Capture(_ context.Context, _ protocol.Target, r protocol.CaptureRequest) error {
 	slices.Sort(r.Claims)
 	f.missingDraft(false)
 	f.mu.Lock()
@@ -86,7 +85,7 @@ func (f *fakeTargets) Capture(_ context.Context, _ v1alpha1.BackupTarget, r prot
 	return f.do("capture", fmt.Sprint(r.VM, r.Claims))
 }
 
-func (f *fakeTargets) Finalize(_ context.Context, _ v1alpha1.BackupTarget, r protocol.FinalizeRequest) (protocol.FinalizeResult, error) {
+func (f *fakeTargets) Finalize(_ context.Context, _ protocol.Target, r protocol.FinalizeRequest) (protocol.FinalizeResult, error) {
 	if err := f.do("finalize", string(r.Point.UID)); err != nil {
 		return protocol.FinalizeResult{}, err
 	}
@@ -110,7 +109,7 @@ func (f *fakeTargets) Finalize(_ context.Context, _ v1alpha1.BackupTarget, r pro
 	return out, nil
 }
 
-func (f *fakeTargets) ReadDocument(_ context.Context, _ v1alpha1.BackupTarget, path, _ string) (*document.Document, error) {
+func (f *fakeTargets) ReadDocument(_ context.Context, _ protocol.Target, path, _ string) (*document.Document, error) {
 	if err := f.do("readDocument", path); err != nil {
 		return nil, err
 	}
@@ -132,7 +131,7 @@ func (f *fakeTargets) ReadDocument(_ context.Context, _ v1alpha1.BackupTarget, p
 	return &c, nil
 }
 
-func (f *fakeTargets) InspectBackups(_ context.Context, _ v1alpha1.BackupTarget, disks []document.Disk) ([]protocol.Inspection, error) {
+func (f *fakeTargets) InspectBackups(_ context.Context, _ protocol.Target, disks []document.Disk) ([]protocol.Inspection, error) {
 	if err := f.do("inspectBackups", fmt.Sprint(len(disks))); err != nil {
 		return nil, err
 	}
@@ -143,14 +142,14 @@ func (f *fakeTargets) InspectBackups(_ context.Context, _ v1alpha1.BackupTarget,
 	return out, nil
 }
 
-func (f *fakeTargets) MakeSecrets(_ context.Context, _ v1alpha1.BackupTarget, r protocol.MakeSecretsRequest) error {
+func (f *fakeTargets) MakeSecrets(_ context.Context, _ protocol.Target, r protocol.MakeSecretsRequest) error {
 	return f.do("makeSecrets", r.Namespace)
 }
 
-func (f *fakeTargets) DropAttempt(_ context.Context, _ v1alpha1.BackupTarget, _, backup string) error {
+func (f *fakeTargets) DropAttempt(_ context.Context, _ protocol.Target, _, backup string) error {
 	return f.do("dropAttempt", backup)
 }
 
-func (f *fakeTargets) DeletePoint(_ context.Context, _ v1alpha1.BackupTarget, r protocol.DeleteRequest) error {
+func (f *fakeTargets) DeletePoint(_ context.Context, _ protocol.Target, r protocol.DeleteRequest) error {
 	return f.do("deletePoint", fmt.Sprintf("%s %d", r.DraftUID, len(r.Backups)))
 }

@@ -244,10 +244,24 @@ func volumes(job *v1alpha1.NodeJob) []string {
 		return []string{s.Backup.Volume}
 	case s.Restore != nil:
 		return []string{s.Restore.Volume}
+	case s.Clone != nil:
+		return []string{s.Clone.SourceVolume, s.Clone.Volume}
 	case s.RemoveSnapshots != nil:
 		return []string{s.RemoveSnapshots.Volume}
 	}
 	return nil
+}
+
+// filled names the disk and the volume that a job fills, empty when it fills
+// none.
+func filled(j *v1alpha1.NodeJob) (disk, volume string) {
+	switch {
+	case j.Spec.Restore != nil:
+		return j.Spec.Restore.Disk, j.Spec.Restore.Volume
+	case j.Spec.Clone != nil:
+		return j.Spec.Clone.Disk, j.Spec.Clone.Volume
+	}
+	return "", ""
 }
 
 // engineNode is where a volume's engine runs, "" when it does not.

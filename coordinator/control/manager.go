@@ -23,6 +23,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/names"
 )
 
 // Election are the bounds of leader election.
@@ -48,7 +49,7 @@ func Scheme() (*runtime.Scheme, error) {
 
 // ManagerOptions are for the manager that Setup is given. Jobs and Leases are
 // cached of Hayloft's namespace only, Longhorn's objects of Longhorn's only;
-// Secrets, ConfigMaps and VMs are never cached.
+// Secrets and ConfigMaps are never cached, and of VMs only that they exist.
 func ManagerOptions(scheme *runtime.Scheme, o Options, e Election) ctrl.Options {
 	own := map[string]cache.Config{o.Namespace: {}}
 	theirs := map[string]cache.Config{o.LonghornNamespace: {}}
@@ -61,6 +62,8 @@ func ManagerOptions(scheme *runtime.Scheme, o Options, e Election) ctrl.Options 
 				&coordinationv1.Lease{}:         {Namespaces: own},
 				&longhorn.Volume{}:              {Namespaces: theirs, Transform: stripVolume},
 				&longhorn.VolumeAttachment{}:    {Namespaces: theirs, Transform: stripAttachment},
+				&longhorn.Snapshot{}:            {Namespaces: theirs, Transform: stripSnapshot},
+				virtualMachines():               {Transform: stripMetadata},
 				&corev1.PersistentVolume{}:      {Transform: stripVolumeObject},
 				&corev1.PersistentVolumeClaim{}: {},
 			},
@@ -106,6 +109,41 @@ func stripAttachment(o any) (any, error) {
 	return o, nil
 }
 
+// stripSnapshot keeps of a Longhorn snapshot of ours what tells whether it is
+// there to stay, and of others' nothing.
+func stripSnapshot(o any) (any, error) {
+	s, ok := o.(*longhorn.Snapshot)
+	if !ok {
+		return o, nil
+	}
+	slim := &longhorn.Snapshot{ObjectMeta: identity(s)}
+	if _, ours := names.SnapshotPoint(s.Name); ours {
+		slim.DeletionTimestamp = s.DeletionTimestamp
+		slim.Spec.Volume = s.Spec.Volume
+		slim.Status.MarkRemoved = s.Status.MarkRemoved
+	}
+	return slim, nil
+}
+
+// stripMetadata keeps of an object that it exists.
+func stripMetadata(o any) (any, error) {
+	if m, ok := o.(*metav1.PartialObjectMetadata); ok {
+		m.ObjectMeta = identity(m)
+	}
+	return o, nil
+}
+
+func identity(o metav1.Object) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Namespace: o.GetNamespace(), Name: o.GetName(), UID: o.GetUID(), ResourceVersion: o.GetResourceVersion()}
+}
+
+// virtualMachines are the VMs by their metadata only.
+func virtualMachines() *metav1.PartialObjectMetadata {
+	o := &metav1.PartialObjectMetadata{}
+	o.SetGroupVersionKind(kindVM)
+	return o
+}
+
 func stripVolumeObject(o any) (any, error) {
 	if v, ok := o.(*corev1.PersistentVolume); ok {
 		bare(v)
@@ -125,6 +163,7 @@ const (
 	indexVM     = "hayloft.vm"     // VMBackup by its VM
 	indexTarget = "hayloft.target" // VMBackup by its target
 	indexPoint  = "hayloft.point"  // VMRestore by the VMBackup that it restores
+	indexKept   = "hayloft.kept"   // VMBackup of type Snapshot by its UID and its Longhorn volumes
 )
 
 func addIndexes(ctx context.Context, ix client.FieldIndexer) error {
@@ -141,6 +180,9 @@ func addIndexes(ctx context.Context, ix client.FieldIndexer) error {
 		if err := ix.IndexField(ctx, i.of, i.name, func(o client.Object) []string { return []string{i.value(o)} }); err != nil {
 			return fmt.Errorf("adding index %s: %w", i.name, err)
 		}
+	}
+	if err := ix.IndexField(ctx, &v1alpha1.VMBackup{}, indexKept, keptIn); err != nil {
+		return fmt.Errorf("adding index %s: %w", indexKept, err)
 	}
 	return nil
 }

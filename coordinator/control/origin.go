@@ -48,7 +48,7 @@ func (r *restores) origin(ctx context.Context, s *v1alpha1.VMRestore, b *v1alpha
 	}
 	for _, d := range doc.Disks {
 		out.Disks = append(out.Disks, plan.OriginDisk{
-			Name: d.Name, Claim: rebuilt.Claims[d.Name], SourceVolume: d.Volume, Backup: d.Backup,
+			Name: d.Name, Claim: rebuilt.Claims[d.Name], SourceVolume: d.Volume, Backup: d.Backup, Snapshot: cloned(d),
 			SizeBytes: d.SizeBytes, BackingImage: d.BackingImage,
 			Replicas: d.NumberOfReplicas, AccessMode: d.VolumeAccessMode, Migratable: d.Migratable,
 			StorageClass: d.StorageClass, VolumeMode: d.VolumeMode, AccessModes: d.AccessModes,
@@ -63,6 +63,15 @@ func (r *restores) origin(ctx context.Context, s *v1alpha1.VMRestore, b *v1alpha
 		out.Notes = append(out.Notes, notes...)
 	}
 	return out, err
+}
+
+// cloned is the engine snapshot that a disk is cloned from, empty when it is
+// restored from a backup.
+func cloned(d document.Disk) string {
+	if d.Backup != "" {
+		return ""
+	}
+	return d.Snapshot
 }
 
 // sameOrigin refuses a document that is not the point's own.

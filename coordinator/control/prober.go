@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"hayloft.dev/coordinator/plan"
+	"hayloft.dev/coordinator/targetio/protocol"
 	"hayloft.dev/pkg/api/v1alpha1"
 )
 
@@ -104,7 +105,7 @@ func (p *prober) request(t *v1alpha1.BackupTarget, wake func()) {
 	target := t.DeepCopy()
 	time.AfterFunc(wait, func() {
 		p.c.pool.run(target.UID, plan.Work{Op: "Probe"}, probeDeadline, func(ctx context.Context) (any, error) {
-			err := p.c.Targets.Probe(ctx, *target)
+			err := p.c.Targets.Probe(ctx, protocol.OnTarget(target))
 			p.ended(target, err)
 			return nil, err
 		}, func() {})

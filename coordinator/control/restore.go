@@ -81,7 +81,7 @@ func (r *restores) view(ctx context.Context, s *v1alpha1.VMRestore, jobs []v1alp
 	if v.Backup, err = r.backup(ctx, s, v.Work); err != nil {
 		return v, err
 	}
-	if v.Backup != nil {
+	if v.Backup != nil && v.Backup.Spec.Type != v1alpha1.TypeSnapshot {
 		if v.Target, err = r.target(ctx, v.Backup.Spec.Target); err != nil {
 			return v, err
 		}
@@ -94,6 +94,13 @@ func (r *restores) view(ctx context.Context, s *v1alpha1.VMRestore, jobs []v1alp
 	}
 	if v.Origin, err = r.origin(ctx, s, v.Backup); err != nil {
 		return v, err
+	}
+	if v.Backup.Spec.Type == v1alpha1.TypeSnapshot && v.Origin != nil && len(s.Status.Disks) == 0 {
+		var refusals []string
+		if v.Inspected, refusals, err = r.sources(ctx, v.Backup); err != nil {
+			return v, err
+		}
+		v.Origin.Refusals = append(v.Origin.Refusals, refusals...)
 	}
 	if v.Volumes, err = r.volumeFacts(ctx, s); err != nil {
 		return v, err
@@ -202,10 +209,10 @@ func (r *restores) replicas(ctx context.Context, s *v1alpha1.VMRestore, jobs []v
 	out := map[string][]string{}
 	for i := range jobs {
 		j := &jobs[i]
-		if j.Status.State != v1alpha1.JobSucceeded || j.Spec.Restore == nil || recorded(s, j.Spec.Restore.Disk) {
+		disk, volume := filled(j)
+		if j.Status.State != v1alpha1.JobSucceeded || volume == "" || recorded(s, disk) {
 			continue
 		}
-		volume := j.Spec.Restore.Volume
 		var list longhorn.ReplicaList
 		if err := r.live.List(ctx, &list, client.InNamespace(r.LonghornNamespace), client.MatchingLabels{labelVolume: volume}); err != nil {
 			return nil, fmt.Errorf("listing the replicas of volume %s: %w", volume, err)

@@ -14,11 +14,17 @@ import (
 
 // start has a piece of a restore's target work done in the background.
 func (r *restores) start(_ context.Context, s *v1alpha1.VMRestore, v plan.RestoreView, o plan.Order) {
-	if v.Target == nil || v.Backup == nil {
+	if v.Backup == nil {
 		return
 	}
-	target := *v.Target.DeepCopy()
+	target, ok := placeOf(v.Backup, v.Target)
+	if !ok {
+		return
+	}
 	path, digest := v.Backup.Status.Document, v.Backup.Status.DocumentDigest
+	if target.InCluster != nil {
+		path, _ = document.PointPath(v.Backup.Namespace, v.Backup.Name, v.Backup.UID)
+	}
 	var do func(context.Context) (any, error)
 	deadline := shortDeadline
 	switch o.Op {
@@ -43,8 +49,8 @@ func (r *restores) start(_ context.Context, s *v1alpha1.VMRestore, v plan.Restor
 	key := client.ObjectKeyFromObject(s)
 	r.pool.run(s.UID, o.Work, deadline, func(ctx context.Context) (any, error) {
 		out, err := do(ctx)
-		if err == nil {
-			r.probes.good(&target)
+		if err == nil && v.Target != nil {
+			r.probes.good(v.Target)
 		}
 		return out, err
 	}, func() { r.wake.restores.wake(key) })
@@ -52,12 +58,12 @@ func (r *restores) start(_ context.Context, s *v1alpha1.VMRestore, v plan.Restor
 
 // inspect tells for each disk the size that a volume must have to be restored
 // into, after the target worker found its backup whole.
-func (r *restores) inspect(ctx context.Context, t v1alpha1.BackupTarget, s *v1alpha1.VMRestore) (any, error) {
+func (r *restores) inspect(ctx context.Context, at protocol.Target, s *v1alpha1.VMRestore) (any, error) {
 	doc, ok := value[*document.Document](r.pool, s.UID, plan.OpReadDocument)
 	if !ok {
 		return nil, fmt.Errorf("the point's document was not read yet")
 	}
-	found, err := r.Targets.InspectBackups(ctx, t, doc.Disks)
+	found, err := r.Targets.InspectBackups(ctx, at, doc.Disks)
 	if err != nil {
 		return nil, err
 	}

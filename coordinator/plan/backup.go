@@ -18,7 +18,7 @@ import (
 type BackupView struct {
 	Now    time.Time
 	Backup *v1alpha1.VMBackup
-	// Target is nil when there is no such BackupTarget.
+	// Target is nil when there is no such BackupTarget, and for type Snapshot.
 	Target *v1alpha1.BackupTarget
 	Probe  Probe
 	// Source is only looked at while nothing has been done yet; nil: there is
@@ -39,7 +39,12 @@ type BackupView struct {
 	// one's disks are moved.
 	Earlier []v1alpha1.VMBackup
 	// Gone are the Longhorn volumes of this point that do not exist any more.
-	Gone   map[string]bool
+	Gone map[string]bool
+	// Losses are what is missing of a Ready point of type Snapshot.
+	Losses []Loss
+	// VMGone is since when the VM of such a point is seen to be gone; zero: it
+	// exists.
+	VMGone time.Time
 	Config Config
 }
 
@@ -69,6 +74,8 @@ type FinalizedDisk struct {
 type BackupIntent struct {
 	Actions
 	Status v1alpha1.VMBackupStatus
+	// Delete asks for the VMBackup to be deleted.
+	Delete bool
 }
 
 // Backup decides about one VMBackup.
@@ -77,6 +84,8 @@ func Backup(v BackupView) BackupIntent {
 	switch {
 	case !v.Backup.DeletionTimestamp.IsZero():
 		p.deletion()
+	case p.inCluster() && (p.st.Phase == v1alpha1.BackupReady || p.st.Phase == v1alpha1.BackupDataLost):
+		p.keep()
 	case p.st.Phase == v1alpha1.BackupReady:
 		p.ready()
 	case failure(p.st.Conditions) != nil:
@@ -89,11 +98,13 @@ func Backup(v BackupView) BackupIntent {
 		p.pending()
 	case p.st.Phase == v1alpha1.BackupCutting:
 		p.cutting()
+	case p.inCluster():
+		p.defining()
 	default:
 		p.uploading()
 	}
 	p.st.ObservedGeneration = v.Backup.Generation
-	return BackupIntent{Actions: p.a, Status: p.st}
+	return BackupIntent{Actions: p.a, Status: p.st, Delete: p.remove}
 }
 
 type backupPlan struct {
@@ -101,6 +112,8 @@ type backupPlan struct {
 	st   v1alpha1.VMBackupStatus
 	a    Actions
 	left []string // what failed attempts left on the target
+	// remove: the VMBackup is to be deleted.
+	remove bool
 }
 
 func (p *backupPlan) owner() v1alpha1.ObjectReference {
@@ -126,12 +139,7 @@ func (p *backupPlan) waiting(format string, args ...any) {
 // pending refuses, or waits, or begins. Nothing outside has been touched yet.
 func (p *backupPlan) pending() {
 	spec := p.v.Backup.Spec
-	switch t := p.v.Target; {
-	case t == nil:
-		p.fail("", ReasonTargetNotFound, fmt.Sprintf("there is no BackupTarget %q (spec.target): create it, or name another in a new VMBackup", spec.Target))
-		return
-	case !t.DeletionTimestamp.IsZero():
-		p.fail("", ReasonTargetNotReady, fmt.Sprintf("BackupTarget %q is being deleted", spec.Target))
+	if !p.inCluster() && !p.targetExists() {
 		return
 	}
 	switch s := p.v.Source; {
@@ -146,10 +154,23 @@ func (p *backupPlan) pending() {
 		p.a.again(2 * time.Second)
 		return
 	}
-	if !p.targetGood() {
+	if !p.inCluster() && !p.targetGood() {
 		return
 	}
 	p.begin()
+}
+
+func (p *backupPlan) targetExists() bool {
+	name := p.v.Backup.Spec.Target
+	switch t := p.v.Target; {
+	case t == nil:
+		p.fail("", ReasonTargetNotFound, fmt.Sprintf("there is no BackupTarget %q (spec.target): create it, or name another in a new VMBackup", name))
+		return false
+	case !t.DeletionTimestamp.IsZero():
+		p.fail("", ReasonTargetNotReady, fmt.Sprintf("BackupTarget %q is being deleted", name))
+		return false
+	}
+	return true
 }
 
 // targetGood asks for a probe unless a fresh one is known, and fails the point
@@ -186,7 +207,11 @@ func (p *backupPlan) begin() {
 	}
 	p.a.AddFinalizer = true
 	p.a.Labels = map[string]string{v1alpha1.LabelVM: p.v.Backup.Spec.VM}
-	p.a.tell("Started", fmt.Sprintf("backing up %s of VM %s to target %s", words.Count(len(s.Disks), "disk"), p.v.Backup.Spec.VM, p.v.Backup.Spec.Target))
+	started := "backing up %s of VM %s to target " + p.v.Backup.Spec.Target
+	if p.inCluster() {
+		started = "taking a snapshot of %s of VM %s"
+	}
+	p.a.tell("Started", fmt.Sprintf(started, words.Count(len(s.Disks), "disk"), p.v.Backup.Spec.VM))
 	for _, w := range s.Warnings {
 		p.a.warn("NotInBackup", w)
 	}
@@ -216,6 +241,10 @@ func (p *backupPlan) cutting() {
 	}
 	if missing := p.recordCut(job.Status.Cut); missing != "" {
 		p.fail(missing, v1alpha1.ReasonInvalidJob, fmt.Sprintf("the cut job succeeded without naming a snapshot of disk %s: is an agent of another version running?", missing))
+		return
+	}
+	if p.inCluster() {
+		p.defining()
 		return
 	}
 	p.st.Phase = v1alpha1.BackupUploading
@@ -264,7 +293,7 @@ func (p *backupPlan) recordCut(c *v1alpha1.CutStatus) (missing string) {
 func (p *backupPlan) captured() outcome {
 	o, err := p.a.work(p.v.Now, p.v.Config, p.v.Work, Order{Work: Work{Op: OpCapture}}, p.v.Config.WorkPatience)
 	if o == gaveUp {
-		p.fail("", err.Reason, "the VM's definition could not be written to the target: "+err.Message)
+		p.fail("", err.Reason, "the VM's definition could not be written to "+p.place()+": "+err.Message)
 	}
 	return o
 }

@@ -106,7 +106,7 @@ func (p *backupPlan) endJobs() (running []string) {
 
 // reclaim removes the document, the draft and every attempt's backup.
 func (p *backupPlan) reclaim() (bool, string) {
-	if p.v.Target == nil {
+	if p.v.Target == nil && !p.inCluster() {
 		return false, fmt.Sprintf("BackupTarget %q is gone, so the data on it cannot be removed: create it again, or set spec.deletionPolicy to Retain", p.v.Backup.Spec.Target)
 	}
 	o, err := p.a.work(p.v.Now, p.v.Config, p.v.Work, Order{Work: Work{Op: OpDeletePoint}, Backups: p.attempts()}, -1)
@@ -114,9 +114,9 @@ func (p *backupPlan) reclaim() (bool, string) {
 	case o == done:
 		return true, ""
 	case err != nil:
-		return false, fmt.Sprintf("the data on target %s could not be removed: %s; trying again", p.v.Backup.Spec.Target, err.Message)
+		return false, fmt.Sprintf("the point could not be removed from %s: %s; trying again", p.place(), err.Message)
 	}
-	return false, "removing the data on target " + p.v.Backup.Spec.Target
+	return false, "removing the point from " + p.place()
 }
 
 // removeSnapshots removes the engine snapshots of the disks that want it, one

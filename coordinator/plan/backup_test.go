@@ -98,7 +98,7 @@ func TestBackup(t *testing.T) {
 		},
 		"capture fails for good": {
 			view:  look(wasStarted, job(kindCut, "", 1, running), work(OpCapture, "", bad(false, 0))),
-			phase: "Cutting", ready: "False Unreachable", says: "could not be written to the target: connection refused", after: 30 * time.Second,
+			phase: "Cutting", ready: "False Unreachable", says: "could not be written to target s3: connection refused", after: 30 * time.Second,
 		},
 		"capture fails for now": {
 			view: look(wasStarted, job(kindCut, "", 1, running), work(OpCapture, "", bad(true, time.Second))), phase: "Cutting", after: time.Second, cosmetic: true,

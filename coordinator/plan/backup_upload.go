@@ -8,7 +8,6 @@ import (
 
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/names"
-	"hayloft.dev/pkg/words"
 )
 
 // uploading moves every disk forward and, when all are transferred, has the
@@ -187,8 +186,12 @@ func (p *backupPlan) verify() {
 	case o == gaveUp && err.Reason == reasonNotFound && !captured:
 		// The former leader was gone before it had the VM captured.
 		p.captured()
+	case o == gaveUp && p.inCluster():
+		p.fail("", err.Reason, "the VM's definition could not be written to "+p.place()+": "+err.Message)
 	case o == gaveUp:
 		p.doubt(err)
+	case o == pending && err != nil && p.inCluster():
+		p.working("writing the VM's definition to %s: %s; trying again", p.place(), err.Message)
 	case o == pending && err != nil:
 		p.working("checking the disks on the target: %s; looking again", err.Message)
 	case o == done && p.v.Finalized != nil && p.dropFormers(lastLook):
@@ -226,11 +229,7 @@ func (p *backupPlan) finish(f *Finalized) {
 	p.st.ProgressText = "100%"
 	p.st.Phase, p.st.CompletedAt = v1alpha1.BackupReady, &now
 	p.st.Document, p.st.DocumentDigest = f.Path, f.Digest
-	message := "all disks and the VM's definition are on the target"
-	if f.Secrets > 0 {
-		message = fmt.Sprintf("%s; it holds %s, which %s not encrypted: whoever can read the target can read %s",
-			message, words.Count(f.Secrets, "Secret"), words.Verb(f.Secrets, "is", "are"), words.Verb(f.Secrets, "it", "them"))
-	}
+	message := p.whole(f.Secrets)
 	set(&p.st.Conditions, p.v.Now, p.v.Backup.Generation, v1alpha1.ConditionReady, metav1.ConditionTrue, ReasonComplete, message)
 	p.progressing(metav1.ConditionFalse, ReasonComplete, "done")
 	p.a.Cosmetic = false

@@ -16,6 +16,7 @@ const (
 	kindCut     = "cut"
 	kindBackup  = "backup"
 	kindRestore = "restore"
+	kindClone   = "clone"
 	kindRemove  = "remove"
 )
 

@@ -51,6 +51,13 @@ type Config struct {
 	// ScheduleGrace is how long Longhorn may take to find room for a new
 	// volume's replicas.
 	ScheduleGrace time.Duration
+	// LossGrace is how long something of a Snapshot point must be seen missing
+	// before it counts as lost, and the point's VM before the point goes too: it
+	// is several of the 5 s that Longhorn takes between two looks at an engine.
+	LossGrace time.Duration
+	// LookEvery is the time between two looks at a Snapshot point of which
+	// nothing was heard.
+	LookEvery time.Duration
 	// ProbeTries is how often in a row a probe must fail in a way that may
 	// pass before a backup is refused.
 	ProbeTries int
@@ -75,6 +82,8 @@ func DefaultConfig() Config {
 		WorkRetryMax:     30 * time.Second,
 		CleanPatience:    30 * time.Second,
 		ScheduleGrace:    20 * time.Second,
+		LossGrace:        30 * time.Second,
+		LookEvery:        10 * time.Minute,
 		ProbeTries:       2,
 	}
 }
@@ -100,6 +109,7 @@ const (
 	ReasonCleanedUp        = "CleanedUp"
 	ReasonCleanUpGivenUp   = "CleanUpGivenUp"
 	ReasonDocumentMismatch = "Mismatch"
+	ReasonDataLost         = "DataLost"
 )
 
 // Event is what a person would want to be told.

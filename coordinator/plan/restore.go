@@ -19,13 +19,16 @@ import (
 type RestoreView struct {
 	Now     time.Time
 	Restore *v1alpha1.VMRestore
-	// Backup and Target are nil when there are none of that name.
+	// Backup and Target are nil when there are none of that name; Target also for
+	// a point of type Snapshot.
 	Backup *v1alpha1.VMBackup
 	Target *v1alpha1.BackupTarget
 	// Origin is what the point's document says; nil until it was read.
 	Origin *Origin
 	// Inspected maps a disk -> the size in bytes that a volume must have to be
-	// restored into; what OpInspectBackups returned.
+	// restored into: what OpInspectBackups returned, or for a point of type
+	// Snapshot the size of the source volume, since an engine clones only into
+	// its like.
 	Inspected map[string]int64
 	Jobs      []v1alpha1.NodeJob
 	Work      Works
@@ -168,7 +171,10 @@ func (p *restorePlan) pending() {
 	case !reading && b.Status.Phase != v1alpha1.BackupReady:
 		p.fail("", ReasonBackupNotReady, fmt.Sprintf("VMBackup %s (spec.backup) is %s, not Ready: only a whole point can be restored", spec.Backup, orPending(string(b.Status.Phase))))
 		return
-	case p.v.Target == nil:
+	case p.fromSnapshot() && elsewhere(p.v.Restore):
+		p.fail("", ReasonRefused, fmt.Sprintf("VMBackup %s (spec.backup) is of type Snapshot, which can be restored in its own namespace %s only (spec.backupNamespace): restore it there, or take a point of type Backup", spec.Backup, spec.BackupNamespace))
+		return
+	case p.v.Target == nil && !p.fromSnapshot():
 		p.fail("", ReasonTargetNotFound, fmt.Sprintf("BackupTarget %q of VMBackup %s does not exist: create it again", b.Spec.Target, spec.Backup))
 		return
 	}
@@ -179,11 +185,11 @@ func (p *restorePlan) pending() {
 		p.a.tell("Started", fmt.Sprintf("restoring VMBackup %s to new VM %s", spec.Backup, spec.NewVM))
 		// The point is looked at once more when the mark stands: a deletion that
 		// began before has not seen it, one that begins later waits for it.
-		p.working("reading the point's document on target %s", b.Spec.Target)
+		p.working("reading the point's document in %s", p.place())
 		p.a.again(0)
 		return
 	}
-	p.working("reading the point's document on target %s", b.Spec.Target)
+	p.working("reading the point's document in %s", p.place())
 	if !p.read() {
 		return
 	}
@@ -191,18 +197,38 @@ func (p *restorePlan) pending() {
 		p.fail("", ReasonRefused, strings.Join(p.v.Origin.Refusals, "; "))
 		return
 	}
-	p.working("checking the disks on target %s", b.Spec.Target)
-	switch o, err := p.work(OpInspectBackups); o {
-	case gaveUp:
-		p.fail("", err.Reason, "the point's disks on the target are not whole: "+err.Message)
-		return
-	case pending:
-		return
+	if !p.fromSnapshot() {
+		p.working("checking the disks on target %s", b.Spec.Target)
+		switch o, err := p.work(OpInspectBackups); o {
+		case gaveUp:
+			p.fail("", err.Reason, "the point's disks on the target are not whole: "+err.Message)
+			return
+		case pending:
+			return
+		}
 	}
 	if p.v.Inspected == nil {
 		return
 	}
 	p.begin()
+}
+
+// fromSnapshot: the point is of type Snapshot, so its disks are cloned.
+func (p *restorePlan) fromSnapshot() bool {
+	return p.v.Backup != nil && p.v.Backup.Spec.Type == v1alpha1.TypeSnapshot
+}
+
+// elsewhere: the point is of another namespace than the restore.
+func elsewhere(r *v1alpha1.VMRestore) bool {
+	return r.Spec.BackupNamespace != "" && r.Spec.BackupNamespace != r.Namespace
+}
+
+// place is where the point's document lies, for a sentence.
+func (p *restorePlan) place() string {
+	if p.fromSnapshot() {
+		return "Secret " + p.v.Backup.Status.Document
+	}
+	return "target " + p.v.Backup.Spec.Target
 }
 
 // asked: this leader has had a piece of work done, or begun.
@@ -219,7 +245,7 @@ func (p *restorePlan) work(op Op) (outcome, *WorkError) {
 func (p *restorePlan) read() bool {
 	o, err := p.work(OpReadDocument)
 	if o == gaveUp {
-		p.fail("", err.Reason, "the point's document on the target cannot be used: "+err.Message)
+		p.fail("", err.Reason, "the point's document cannot be used: "+err.Message)
 		return false
 	}
 	return o == done && p.v.Origin != nil
@@ -234,7 +260,7 @@ func (p *restorePlan) begin() {
 	for _, d := range p.v.Origin.Disks {
 		disk := v1alpha1.RestoreDisk{
 			Name: d.Name, Claim: d.Claim, SizeBytes: d.SizeBytes,
-			SourceVolume: d.SourceVolume, Backup: d.Backup, BackingImage: d.BackingImage,
+			SourceVolume: d.SourceVolume, Backup: d.Backup, Snapshot: d.Snapshot, BackingImage: d.BackingImage,
 		}
 		if size := p.v.Inspected[d.Name]; size > 0 {
 			disk.SizeBytes = size

@@ -18,10 +18,12 @@ import (
 // OriginDisk is one disk of a point and what its new volume is made from.
 type OriginDisk struct {
 	// Claim is the new claim.
-	Name, Claim          string
-	SourceVolume, Backup string
-	SizeBytes            int64
-	BackingImage         *v1alpha1.BackingImage
+	Name, Claim  string
+	SourceVolume string
+	// Backup of the source volume on the target, or Snapshot that it still has.
+	Backup, Snapshot string
+	SizeBytes        int64
+	BackingImage     *v1alpha1.BackingImage
 	// Replicas, AccessMode ("rwo", "rwx") and Migratable are the source
 	// volume's in Longhorn.
 	Replicas   int

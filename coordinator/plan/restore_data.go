@@ -46,7 +46,7 @@ func (p *restorePlan) fill(d *v1alpha1.RestoreDisk) *verdict {
 	if d.State == v1alpha1.DiskDone {
 		return nil
 	}
-	job := find(p.v.Jobs, kindRestore, p.owner(), d.Name, d.Attempt)
+	job := find(p.v.Jobs, fillKind(d), p.owner(), d.Name, d.Attempt)
 	vol, exists := p.v.Volumes[d.Volume]
 	var bad *verdict
 	if job != nil {
@@ -75,7 +75,7 @@ func (p *restorePlan) fill(d *v1alpha1.RestoreDisk) *verdict {
 	}
 	if job == nil {
 		d.State, d.Message = v1alpha1.DiskTransferring, "restoring disk "+d.Name
-		p.a.CreateJobs = append(p.a.CreateJobs, p.restoreJob(d))
+		p.a.CreateJobs = append(p.a.CreateJobs, p.fillJob(d))
 		return nil
 	}
 	if t := job.Status.Transfer; t != nil && t.Progress != nil {
@@ -111,13 +111,13 @@ func distrust(r *v1alpha1.RestoreRecord, d *v1alpha1.RestoreDisk, replicas []str
 		return fmt.Sprintf("the record is of attempt %d, not %d", r.Attempt, d.Attempt)
 	case r.VolumeUID != d.VolumeUID:
 		return fmt.Sprintf("the record is of another volume (UID %s)", r.VolumeUID)
-	case r.Backup != d.Backup:
-		return fmt.Sprintf("the record is of backup %s", r.Backup)
+	case r.Backup != d.Backup || r.Snapshot != d.Snapshot:
+		return fmt.Sprintf("the record is of backup %q, snapshot %q", r.Backup, r.Snapshot)
 	}
 	var recorded []string
 	for _, rep := range r.Replicas {
-		if rep.LastRestored != d.Backup {
-			return fmt.Sprintf("replica %s last restored %q, not %s", rep.Name, rep.LastRestored, d.Backup)
+		if rep.LastRestored != d.Backup || rep.Cloned != d.Snapshot {
+			return fmt.Sprintf("replica %s last restored %q and cloned %q, not %s", rep.Name, rep.LastRestored, rep.Cloned, d.Backup+d.Snapshot)
 		}
 		recorded = append(recorded, rep.Name)
 	}
@@ -153,8 +153,24 @@ func (p *restorePlan) again(d *v1alpha1.RestoreDisk, bad *verdict) *verdict {
 	return nil
 }
 
-func (p *restorePlan) restoreJob(d *v1alpha1.RestoreDisk) *v1alpha1.NodeJob {
-	j := newJob(kindRestore, p.owner(), d.Name, d.Attempt, p.v.Config.TransferDeadline)
+// fillKind is the kind of job that fills a disk's volume.
+func fillKind(d *v1alpha1.RestoreDisk) string {
+	if d.Snapshot != "" {
+		return kindClone
+	}
+	return kindRestore
+}
+
+// fillJob restores from a backup, or clones from a snapshot.
+func (p *restorePlan) fillJob(d *v1alpha1.RestoreDisk) *v1alpha1.NodeJob {
+	j := newJob(fillKind(d), p.owner(), d.Name, d.Attempt, p.v.Config.TransferDeadline)
+	if d.Snapshot != "" {
+		j.Spec.Clone = &v1alpha1.CloneJob{
+			Disk: d.Name, Volume: d.Volume, VolumeUID: d.VolumeUID, SizeBytes: d.SizeBytes, Attempt: d.Attempt,
+			SourceVolume: d.SourceVolume, Snapshot: d.Snapshot,
+		}
+		return j
+	}
 	target := ""
 	if p.v.Target != nil {
 		target = p.v.Target.Name

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// Op is one kind of target work.
+// Op is one kind of target work. For a point of type Snapshot the target is the
+// Secret in the cluster that holds its document.
 type Op string
 
 // The operations; all are idempotent, so a new leader simply does them again.

@@ -58,7 +58,7 @@ func (w *worker) capture(ctx context.Context, r protocol.CaptureRequest) error {
 	if err != nil {
 		return refuse("%v", err)
 	}
-	return w.store.Write(ctx, path, data)
+	return w.documents.Write(ctx, path, data)
 }
 
 // source is a VM with what is no secret of it.

@@ -9,6 +9,7 @@ import (
 	"hayloft.dev/coordinator/targetio/backups"
 	"hayloft.dev/coordinator/targetio/protocol"
 	"hayloft.dev/coordinator/targetio/store"
+	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/document"
 )
 
@@ -30,6 +31,10 @@ func (w *worker) readPoint(ctx context.Context, path, wanted string) (*document.
 		return nil, &protocol.Error{Reason: protocol.Mismatch, Message: fmt.Sprintf(
 			"%s holds the document of another point, %s/%s", path, d.Point.Namespace, d.Point.Name)}
 	}
+	if (w.store == nil) != (d.Type() == v1alpha1.TypeSnapshot) {
+		return nil, &protocol.Error{Reason: protocol.Mismatch, Message: fmt.Sprintf(
+			"%s is the document of a point of type %s, which does not lie here", path, d.Type())}
+	}
 	if wanted != "" && d.Digest != wanted {
 		return nil, &protocol.Error{Reason: protocol.Mismatch, Message: fmt.Sprintf(
 			"%s has digest %s, but was written with %s: it was exchanged", path, d.Digest, wanted)}
@@ -38,9 +43,9 @@ func (w *worker) readPoint(ctx context.Context, path, wanted string) (*document.
 }
 
 func (w *worker) read(ctx context.Context, path string) ([]byte, error) {
-	data, err := w.store.Read(ctx, path, document.MaxBytes)
+	data, err := w.documents.Read(ctx, path, document.MaxBytes)
 	if errors.Is(err, store.ErrMissing) {
-		return nil, &protocol.Error{Reason: protocol.NotFound, Message: path + " is not on the target"}
+		return nil, &protocol.Error{Reason: protocol.NotFound, Message: path + " is not " + w.where()}
 	}
 	return data, err
 }
@@ -65,12 +70,10 @@ func (w *worker) finalize(ctx context.Context, r protocol.FinalizeRequest) (*pro
 		return nil, refuse("%v", err)
 	}
 	result := &protocol.FinalizeResult{Path: path}
-	for _, disk := range r.Disks {
-		found, err := backups.Inspect(ctx, w.store, disk, true)
-		if err != nil {
+	if w.store != nil {
+		if result.Disks, err = w.inspectNew(ctx, r.Disks); err != nil {
 			return nil, err
 		}
-		result.Disks = append(result.Disks, found)
 	}
 	old, err := w.readPoint(ctx, path, "")
 	if err != nil && asError(err).Reason != protocol.NotFound {
@@ -92,10 +95,31 @@ func (w *worker) finalize(ctx context.Context, r protocol.FinalizeRequest) (*pro
 			return nil, err
 		}
 	} else if old.Digest != digest {
-		return nil, &protocol.Error{Reason: protocol.Mismatch, Message: path + " is on the target already, for other disks: it is not replaced"}
+		return nil, &protocol.Error{Reason: protocol.Mismatch, Message: path + " is there already, for other disks: it is not replaced"}
 	}
 	result.Digest, result.Secrets, result.Notes = digest, len(d.Secrets), d.Notes
-	return result, w.store.Remove(ctx, draftPath)
+	return result, w.documents.Remove(ctx, draftPath)
+}
+
+// inspectNew inspects backups that were just made.
+func (w *worker) inspectNew(ctx context.Context, disks []document.Disk) ([]protocol.Inspection, error) {
+	var out []protocol.Inspection
+	for _, disk := range disks {
+		found, err := backups.Inspect(ctx, w.store, disk, true)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, found)
+	}
+	return out, nil
+}
+
+// where the documents lie, for a sentence.
+func (w *worker) where() string {
+	if w.store == nil {
+		return "in the cluster"
+	}
+	return "on the target"
 }
 
 func (w *worker) readDraft(ctx context.Context, path string, point document.Point) (*document.Document, error) {
@@ -115,12 +139,12 @@ func (w *worker) readDraft(ctx context.Context, path string, point document.Poin
 
 // writePoint writes a document and believes it only after reading it back.
 func (w *worker) writePoint(ctx context.Context, path string, data []byte) error {
-	if err := w.store.Write(ctx, path, data); err != nil {
+	if err := w.documents.Write(ctx, path, data); err != nil {
 		return err
 	}
 	back, err := w.read(ctx, path)
 	if err == nil && !bytes.Equal(back, data) {
-		err = &protocol.Error{Reason: protocol.Damaged, Message: path + " did not come back as it was written: the target does not keep what it is given"}
+		err = &protocol.Error{Reason: protocol.Damaged, Message: path + " did not come back as it was written"}
 	}
 	return err
 }
@@ -132,7 +156,7 @@ func (w *worker) deletePoint(ctx context.Context, r protocol.DeleteRequest) erro
 		if err := document.CheckPath(r.DocumentPath); err != nil {
 			return refuse("%v", err)
 		}
-		if err := w.store.Remove(ctx, r.DocumentPath); err != nil {
+		if err := w.documents.Remove(ctx, r.DocumentPath); err != nil {
 			return err
 		}
 	}
@@ -141,12 +165,15 @@ func (w *worker) deletePoint(ctx context.Context, r protocol.DeleteRequest) erro
 		if err != nil {
 			return refuse("%v", err)
 		}
-		if err := w.store.Remove(ctx, path); err != nil {
+		if err := w.documents.Remove(ctx, path); err != nil {
 			return err
 		}
 	}
-	if len(r.Backups) == 0 {
+	switch {
+	case len(r.Backups) == 0:
 		return nil
+	case w.store == nil:
+		return refuse("a point in the cluster has no backups to delete")
 	}
 	return backups.Delete(ctx, w.store, r.Backups)
 }

@@ -1,7 +1,8 @@
 // Program targetio is the target worker: it does one operation on one backup
-// target and ends. It is the only program that reads or writes targets, the
-// only one that reads the Secrets of targets and of VMs, and the only one that
-// links backupstore.
+// target, or on the document of one point that is kept in the cluster, and ends.
+// It is the only program that reads or writes targets, the only one that reads
+// the Secrets of targets, of VMs and of points, and the only one that links
+// backupstore.
 //
 // It reads one protocol.Request as JSON on stdin and writes one
 // protocol.Answer on stdout; logs go to stderr. It reads the target's Secret by
@@ -111,7 +112,7 @@ func explain(ctx context.Context, request *protocol.Request, err error, secrets 
 		e = protocol.Error{Reason: protocol.Internal, Transient: true, Message: fmt.Sprintf("the target worker was told to end: %v", err)}
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			e.Reason = protocol.Timeout
-			e.Message = fmt.Sprintf("target %s: %s was not done within %s: %v", request.Target.Name, request.Operation,
+			e.Message = fmt.Sprintf("%s: %s was not done within %s: %v", request.Target, request.Operation,
 				time.Duration(request.TimeoutMilliseconds)*time.Millisecond, err)
 		}
 	}

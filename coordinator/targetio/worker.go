@@ -7,16 +7,27 @@ import (
 
 	"hayloft.dev/coordinator/targetio/backups"
 	"hayloft.dev/coordinator/targetio/cluster"
+	"hayloft.dev/coordinator/targetio/incluster"
 	"hayloft.dev/coordinator/targetio/protocol"
 	"hayloft.dev/coordinator/targetio/store"
 	"hayloft.dev/pkg/target"
 )
 
+// documents is where the documents of points lie: on a target, or in the
+// cluster. What is not there is store.ErrMissing; removing that is fine.
+type documents interface {
+	Read(ctx context.Context, path string, limit int64) ([]byte, error)
+	Write(ctx context.Context, path string, data []byte) error
+	Remove(ctx context.Context, path string) error
+}
+
 // worker does one operation.
 type worker struct {
 	cluster   *cluster.Client
 	namespace string
-	store     *store.Store
+	documents documents
+	// store is the target; nil for a point that is kept in the cluster.
+	store *store.Store
 	// secrets are values that no message may show.
 	secrets []string
 }
@@ -27,6 +38,8 @@ func (w *worker) do(ctx context.Context, r *protocol.Request, answer *protocol.A
 	}
 	var err error
 	switch {
+	case w.store == nil && onTargetsOnly(r.Operation):
+		return refuse("operation %q is for targets, not for a point in the cluster", r.Operation)
 	case r.Operation == protocol.OpProbe:
 		return w.probe(ctx)
 	case r.Operation == protocol.OpCapture && r.Capture != nil:
@@ -53,8 +66,17 @@ func (w *worker) do(ctx context.Context, r *protocol.Request, answer *protocol.A
 	return refuse("operation %q is not known, or what it needs is missing", r.Operation)
 }
 
+func onTargetsOnly(op protocol.Operation) bool {
+	return op == protocol.OpProbe || op == protocol.OpInspectBackups || op == protocol.OpDropAttempt
+}
+
 // open reads the target's Secret and prepares the target.
 func (w *worker) open(ctx context.Context, t protocol.Target) error {
+	if t.InCluster != nil {
+		var err error
+		w.documents, err = incluster.Open(w.cluster, *t.InCluster)
+		return err
+	}
 	var data map[string][]byte
 	if name := t.Spec.CredentialSecret; name != "" {
 		secret, err := w.cluster.Secret(ctx, w.namespace, name)
@@ -72,8 +94,11 @@ func (w *worker) open(ctx context.Context, t protocol.Target) error {
 		w.secrets = append(w.secrets, s)
 	}
 	var err error
-	w.store, err = store.Open(t.Spec, data)
-	return err
+	if w.store, err = store.Open(t.Spec, data); err != nil {
+		return err
+	}
+	w.documents = w.store
+	return nil
 }
 
 // inspect looks at one disk after another, to say which one is not whole.

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"hayloft.dev/coordinator/targetio/protocol"
-	"hayloft.dev/pkg/api/v1alpha1"
 )
 
 const (
@@ -42,13 +41,13 @@ var passed = []string{
 }
 
 // call runs one child for one request.
-func (c *Caller) call(ctx context.Context, t v1alpha1.BackupTarget, r protocol.Request) (*protocol.Answer, error) {
+func (c *Caller) call(ctx context.Context, at protocol.Target, r protocol.Request) (*protocol.Answer, error) {
 	ctx, cancel := withDeadline(ctx)
 	defer cancel()
 	deadline, _ := ctx.Deadline()
 	began := time.Now()
 	left := deadline.Sub(began)
-	r.Target = protocol.Target{Name: t.Name, Spec: t.Spec}
+	r.Target = at
 	r.TimeoutMilliseconds = max(1, (left - min(ownEnd, left/4)).Milliseconds())
 	input, err := json.Marshal(&r)
 	if err != nil {
@@ -58,7 +57,7 @@ func (c *Caller) call(ctx context.Context, t v1alpha1.BackupTarget, r protocol.R
 	answer, err := p.run(ctx)
 	switch {
 	case err != nil && ctx.Err() != nil:
-		err = over(ctx, t.Name, r.Operation, time.Since(began))
+		err = over(ctx, at, r.Operation, time.Since(began))
 	case err == nil && answer.Error != nil && errors.Is(ctx.Err(), context.Canceled):
 		err = fmt.Errorf("%w: %w", answer.Error, context.Cause(ctx))
 	case err == nil && answer.Error != nil:
@@ -167,12 +166,12 @@ func (p *process) result(err error) (*protocol.Answer, error) {
 }
 
 // over is the error of an operation whose context ended before its answer.
-func over(ctx context.Context, target string, op protocol.Operation, took time.Duration) error {
+func over(ctx context.Context, at protocol.Target, op protocol.Operation, took time.Duration) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return &Error{Reason: protocol.Timeout, Transient: true, Message: fmt.Sprintf(
-			"target %s: %s got no answer within %s and was ended: is the target hung or overloaded?", target, op, took.Round(time.Millisecond))}
+			"%s: %s got no answer within %s and was ended: is it hung or overloaded?", at, op, took.Round(time.Millisecond))}
 	}
-	e := &Error{Reason: protocol.Internal, Transient: true, Message: fmt.Sprintf("target %s: %s was ended", target, op)}
+	e := &Error{Reason: protocol.Internal, Transient: true, Message: fmt.Sprintf("%s: %s was ended", at, op)}
 	return fmt.Errorf("%w: %w", e, context.Cause(ctx))
 }
 

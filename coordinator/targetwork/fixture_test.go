@@ -91,9 +91,9 @@ func (w *world) credential(t *testing.T, key, secret string) string {
 }
 
 // s3 is a BackupTarget for a test's S3 target.
-func (w *world) s3(t *testing.T, s *enginetest.Target) v1alpha1.BackupTarget {
+func (w *world) s3(t *testing.T, s *enginetest.Target) targetwork.Target {
 	t.Helper()
-	bt := v1alpha1.BackupTarget{Spec: v1alpha1.BackupTargetSpec{
+	bt := targetwork.Target{Spec: v1alpha1.BackupTargetSpec{
 		S3:               &v1alpha1.S3Target{Endpoint: s.Credential["AWS_ENDPOINTS"], Bucket: "backups", Region: "us-east-1"},
 		CredentialSecret: w.credential(t, s.Credential["AWS_ACCESS_KEY_ID"], s.Credential["AWS_SECRET_ACCESS_KEY"]),
 	}}
@@ -101,8 +101,8 @@ func (w *world) s3(t *testing.T, s *enginetest.Target) v1alpha1.BackupTarget {
 	return bt
 }
 
-func directory(path string) v1alpha1.BackupTarget {
-	bt := v1alpha1.BackupTarget{Spec: v1alpha1.BackupTargetSpec{Directory: &v1alpha1.DirectoryTarget{Path: path}}}
+func directory(path string) targetwork.Target {
+	bt := targetwork.Target{Spec: v1alpha1.BackupTargetSpec{Directory: &v1alpha1.DirectoryTarget{Path: path}}}
 	bt.Name = "directory"
 	return bt
 }

@@ -159,7 +159,7 @@ func (v *vm) secrets(path, namespace string) targetwork.MakeSecretsRequest {
 	}
 }
 
-func (w *world) secretsOf(t *testing.T, target v1alpha1.BackupTarget, v *vm, result targetwork.FinalizeResult) {
+func (w *world) secretsOf(t *testing.T, target targetwork.Target, v *vm, result targetwork.FinalizeResult) {
 	r := v.secrets(result.Path, w.vms)
 	r.Digest = result.Digest
 	for range 2 { // the second finds what the first made

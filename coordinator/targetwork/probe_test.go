@@ -57,14 +57,14 @@ func TestProbeTellsTheCause(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	s3 := enginetest.StartS3(t)
-	change := func(f func(*v1alpha1.BackupTargetSpec)) func(*testing.T) v1alpha1.BackupTarget {
-		return func(t *testing.T) v1alpha1.BackupTarget {
+	change := func(f func(*v1alpha1.BackupTargetSpec)) func(*testing.T) targetwork.Target {
+		return func(t *testing.T) targetwork.Target {
 			bt := w.s3(t, s3.Target)
 			f(&bt.Spec)
 			return bt
 		}
 	}
-	endpoint := func(url string) func(*testing.T) v1alpha1.BackupTarget {
+	endpoint := func(url string) func(*testing.T) targetwork.Target {
 		return change(func(s *v1alpha1.BackupTargetSpec) { s.S3.Endpoint = url })
 	}
 	closed := httptest.NewServer(nil)
@@ -81,7 +81,7 @@ func TestProbeTellsTheCause(t *testing.T) {
 	empty := w.credential(t, "", "")
 	for _, c := range []struct {
 		name   string
-		target func(*testing.T) v1alpha1.BackupTarget
+		target func(*testing.T) targetwork.Target
 		reason targetwork.Reason
 		says   string
 		passes bool
@@ -99,18 +99,18 @@ func TestProbeTellsTheCause(t *testing.T) {
 		{"TLS wanted", endpoint("http://" + secure.URL[len("https://"):]), protocol.Invalid, "by the right scheme", false},
 		{"not S3", endpoint(web.URL), protocol.Invalid, "does spec.s3.endpoint name an S3 service", false},
 		{"server trouble", endpoint(broken.URL), protocol.Unreachable, "HTTP status 503", true},
-		{"may not write", func(t *testing.T) v1alpha1.BackupTarget {
+		{"may not write", func(t *testing.T) targetwork.Target {
 			return w.s3(t, s3.Behind(func(r *http.Request) bool { return r.Method == http.MethodPut }))
 		}, protocol.AccessDenied, "give the key the right", false},
-		{"may not delete", func(t *testing.T) v1alpha1.BackupTarget {
+		{"may not delete", func(t *testing.T) targetwork.Target {
 			return w.s3(t, s3.Behind(func(r *http.Request) bool { return r.Method == http.MethodDelete }))
 		}, protocol.AccessDenied, "removing", false},
-		{"missing directory", func(*testing.T) v1alpha1.BackupTarget { return directory("/nonexistent/target") }, protocol.NotFound, "does not exist here", false},
-		{"file as directory", func(*testing.T) v1alpha1.BackupTarget { return directory("/proc/version") }, protocol.NotFound, "not a directory", false},
-		{"read-only directory", func(t *testing.T) v1alpha1.BackupTarget { return directory(tmpfs(t, "ro")) }, protocol.AccessDenied, "mount the target so that it can be written", false},
-		{"full directory", func(t *testing.T) v1alpha1.BackupTarget { return directory(full(t)) }, protocol.NoSpace, "free space", false},
-		{"full S3 server", func(t *testing.T) v1alpha1.BackupTarget { return w.s3(t, fullS3(t)) }, protocol.NoSpace, "free space", false},
-		{"no target at all", func(*testing.T) v1alpha1.BackupTarget { return v1alpha1.BackupTarget{} }, protocol.Invalid, "neither", false},
+		{"missing directory", func(*testing.T) targetwork.Target { return directory("/nonexistent/target") }, protocol.NotFound, "does not exist here", false},
+		{"file as directory", func(*testing.T) targetwork.Target { return directory("/proc/version") }, protocol.NotFound, "not a directory", false},
+		{"read-only directory", func(t *testing.T) targetwork.Target { return directory(tmpfs(t, "ro")) }, protocol.AccessDenied, "mount the target so that it can be written", false},
+		{"full directory", func(t *testing.T) targetwork.Target { return directory(full(t)) }, protocol.NoSpace, "free space", false},
+		{"full S3 server", func(t *testing.T) targetwork.Target { return w.s3(t, fullS3(t)) }, protocol.NoSpace, "free space", false},
+		{"no target at all", func(*testing.T) targetwork.Target { return targetwork.Target{} }, protocol.Invalid, "neither", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -1,6 +1,7 @@
-// Package targetwork is the coordinator's way to a backup target: it runs the
-// target worker (coordinator/targetio) as a short-lived child for each
-// operation, with a deadline, and measures what it cost.
+// Package targetwork is the coordinator's way to a backup target, and to the
+// documents of points that are kept in the cluster: it runs the target worker
+// (coordinator/targetio) as a short-lived child for each operation, with a
+// deadline, and measures what it cost.
 //
 // The child reads the target's Secret from Kubernetes by itself; none passes
 // through here. The package links neither backupstore nor an engine.
@@ -12,13 +13,13 @@ import (
 	"time"
 
 	"hayloft.dev/coordinator/targetio/protocol"
-	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/document"
 )
 
 // What is asked and answered; see package protocol.
 type (
 	Error              = protocol.Error
+	Target             = protocol.Target
 	Reason             = protocol.Reason
 	Backup             = protocol.Backup
 	CaptureRequest     = protocol.CaptureRequest
@@ -65,23 +66,23 @@ func IsTransient(err error) bool {
 }
 
 // Probe lists, writes, reads back and deletes a small object.
-func (c *Caller) Probe(ctx context.Context, t v1alpha1.BackupTarget) error {
-	_, err := c.call(ctx, t, protocol.Request{Operation: protocol.OpProbe})
+func (c *Caller) Probe(ctx context.Context, at Target) error {
+	_, err := c.call(ctx, at, protocol.Request{Operation: protocol.OpProbe})
 	return err
 }
 
 // Capture reads the VM, its claims, Secrets and ConfigMaps from the cluster and
 // writes the draft of the point's document. It can be repeated.
-func (c *Caller) Capture(ctx context.Context, t v1alpha1.BackupTarget, r CaptureRequest) error {
-	_, err := c.call(ctx, t, protocol.Request{Operation: protocol.OpCapture, Capture: &r})
+func (c *Caller) Capture(ctx context.Context, at Target, r CaptureRequest) error {
+	_, err := c.call(ctx, at, protocol.Request{Operation: protocol.OpCapture, Capture: &r})
 	return err
 }
 
 // Finalize inspects every disk's backup on the target, makes the point's
 // document of its draft and the disks, reads it back and deletes the draft. It
 // can be repeated.
-func (c *Caller) Finalize(ctx context.Context, t v1alpha1.BackupTarget, r FinalizeRequest) (FinalizeResult, error) {
-	a, err := c.call(ctx, t, protocol.Request{Operation: protocol.OpFinalize, Finalize: &r})
+func (c *Caller) Finalize(ctx context.Context, at Target, r FinalizeRequest) (FinalizeResult, error) {
+	a, err := c.call(ctx, at, protocol.Request{Operation: protocol.OpFinalize, Finalize: &r})
 	if err == nil && a.Finalize == nil {
 		err = incomplete(protocol.OpFinalize)
 	}
@@ -93,8 +94,8 @@ func (c *Caller) Finalize(ctx context.Context, t v1alpha1.BackupTarget, r Finali
 
 // ReadDocument reads and checks a point's document; it comes without secret
 // values. digest is what the document must have, empty for any.
-func (c *Caller) ReadDocument(ctx context.Context, t v1alpha1.BackupTarget, path, digest string) (*document.Document, error) {
-	a, err := c.call(ctx, t, protocol.Request{
+func (c *Caller) ReadDocument(ctx context.Context, at Target, path, digest string) (*document.Document, error) {
+	a, err := c.call(ctx, at, protocol.Request{
 		Operation: protocol.OpReadDocument, ReadDocument: &protocol.ReadDocumentRequest{Path: path, Digest: digest},
 	})
 	if err == nil && a.ReadDocument == nil {
@@ -108,18 +109,18 @@ func (c *Caller) ReadDocument(ctx context.Context, t v1alpha1.BackupTarget, path
 
 // InspectBackups checks before a restore that every disk's backup is there,
 // complete and what the document says. It does not look for the blocks.
-func (c *Caller) InspectBackups(ctx context.Context, t v1alpha1.BackupTarget, disks []document.Disk) ([]Inspection, error) {
-	return c.inspect(ctx, t, disks, false)
+func (c *Caller) InspectBackups(ctx context.Context, at Target, disks []document.Disk) ([]Inspection, error) {
+	return c.inspect(ctx, at, disks, false)
 }
 
 // InspectBlocks does what InspectBackups does and looks for every block, with
 // one request for each 2 MiB of data.
-func (c *Caller) InspectBlocks(ctx context.Context, t v1alpha1.BackupTarget, disks []document.Disk) ([]Inspection, error) {
-	return c.inspect(ctx, t, disks, true)
+func (c *Caller) InspectBlocks(ctx context.Context, at Target, disks []document.Disk) ([]Inspection, error) {
+	return c.inspect(ctx, at, disks, true)
 }
 
-func (c *Caller) inspect(ctx context.Context, t v1alpha1.BackupTarget, disks []document.Disk, deep bool) ([]Inspection, error) {
-	a, err := c.call(ctx, t, protocol.Request{
+func (c *Caller) inspect(ctx context.Context, at Target, disks []document.Disk, deep bool) ([]Inspection, error) {
+	a, err := c.call(ctx, at, protocol.Request{
 		Operation: protocol.OpInspectBackups, InspectBackups: &protocol.InspectBackupsRequest{Disks: disks, Deep: deep},
 	})
 	if err == nil && len(a.InspectBackups) != len(disks) {
@@ -134,24 +135,24 @@ func (c *Caller) inspect(ctx context.Context, t v1alpha1.BackupTarget, disks []d
 // MakeSecrets creates the Secrets and ConfigMaps of a document under new names.
 // It can be repeated; an existing object that is not of the same labels and
 // content is refused and left alone.
-func (c *Caller) MakeSecrets(ctx context.Context, t v1alpha1.BackupTarget, r MakeSecretsRequest) error {
-	_, err := c.call(ctx, t, protocol.Request{Operation: protocol.OpMakeSecrets, MakeSecrets: &r})
+func (c *Caller) MakeSecrets(ctx context.Context, at Target, r MakeSecretsRequest) error {
+	_, err := c.call(ctx, at, protocol.Request{Operation: protocol.OpMakeSecrets, MakeSecrets: &r})
 	return err
 }
 
 // DropAttempt removes what an attempt that did not end well left in progress.
 // It takes no lock, so it must have ended. A complete backup is refused, one
 // that is not there is fine.
-func (c *Caller) DropAttempt(ctx context.Context, t v1alpha1.BackupTarget, volume, backup string) error {
-	_, err := c.call(ctx, t, protocol.Request{Operation: protocol.OpDropAttempt, DropAttempt: &Backup{Volume: volume, Backup: backup}})
+func (c *Caller) DropAttempt(ctx context.Context, at Target, volume, backup string) error {
+	_, err := c.call(ctx, at, protocol.Request{Operation: protocol.OpDropAttempt, DropAttempt: &Backup{Volume: volume, Backup: backup}})
 	return err
 }
 
 // DeletePoint removes a point's document, draft and backups, and frees their
 // blocks. What is not there is fine, so it can be repeated. It takes two
 // seconds or more for each volume; Locked is transient.
-func (c *Caller) DeletePoint(ctx context.Context, t v1alpha1.BackupTarget, r DeleteRequest) error {
-	_, err := c.call(ctx, t, protocol.Request{Operation: protocol.OpDeletePoint, DeletePoint: &r})
+func (c *Caller) DeletePoint(ctx context.Context, at Target, r DeleteRequest) error {
+	_, err := c.call(ctx, at, protocol.Request{Operation: protocol.OpDeletePoint, DeletePoint: &r})
 	return err
 }
 

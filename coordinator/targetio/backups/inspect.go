@@ -47,6 +47,9 @@ func inspect(ctx context.Context, s *store.Store, disk document.Disk, fresh Fres
 	if err := disk.Check(); err != nil {
 		return nil, found, fault(protocol.Invalid, "%v", err)
 	}
+	if disk.Backup == "" {
+		return nil, found, fault(protocol.Invalid, "disk %s has no backup, so there is nothing of it on a target", disk.Name)
+	}
 	volume, err := readVolume(ctx, s, disk.Volume)
 	if errors.Is(err, store.ErrMissing) {
 		return nil, found, fault(protocol.NotFound, "disk %s: the target has no backups of volume %s", disk.Name, disk.Volume)

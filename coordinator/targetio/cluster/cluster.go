@@ -1,6 +1,6 @@
 // Package cluster is what the target worker may do in Kubernetes: read objects
-// by exact name and create Secrets and ConfigMaps. It lists, watches, changes
-// and deletes nothing.
+// by exact name, create Secrets and ConfigMaps, and change and delete objects as
+// they were read. It lists and watches nothing.
 package cluster
 
 import (
@@ -71,6 +71,28 @@ func (c *Client) Create(ctx context.Context, r schema.GroupVersionResource, u *u
 	return false, nil
 }
 
+// Update writes an object that was read, unless somebody changed it since.
+func (c *Client) Update(ctx context.Context, r schema.GroupVersionResource, u *unstructured.Unstructured) error {
+	_, err := c.api.Resource(r).Namespace(u.GetNamespace()).Update(ctx, u, metav1.UpdateOptions{FieldManager: "hayloft"})
+	if err != nil {
+		return failure(fmt.Sprintf("changing %s %s", r.Resource, key(u.GetNamespace(), u.GetName())), err)
+	}
+	return nil
+}
+
+// Delete removes an object that was read, unless somebody changed it since. One
+// that is gone is fine.
+func (c *Client) Delete(ctx context.Context, r schema.GroupVersionResource, u *unstructured.Unstructured) error {
+	uid, version := u.GetUID(), u.GetResourceVersion()
+	err := c.api.Resource(r).Namespace(u.GetNamespace()).Delete(ctx, u.GetName(), metav1.DeleteOptions{
+		Preconditions: &metav1.Preconditions{UID: &uid, ResourceVersion: &version},
+	})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return failure(fmt.Sprintf("deleting %s %s", r.Resource, key(u.GetNamespace(), u.GetName())), err)
+	}
+	return nil
+}
+
 // Secret reads one Secret.
 func (c *Client) Secret(ctx context.Context, namespace, name string) (*corev1.Secret, error) {
 	u, err := c.Get(ctx, Secrets, namespace, name)
@@ -117,7 +139,7 @@ func failure(action string, err error) *protocol.Error {
 		e.Message += ": give the target worker's account that right"
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsRequestEntityTooLargeError(err):
 		e.Reason = protocol.Invalid
-	case apierrors.IsTimeout(err), apierrors.IsServerTimeout(err), apierrors.IsTooManyRequests(err),
+	case apierrors.IsConflict(err), apierrors.IsTimeout(err), apierrors.IsServerTimeout(err), apierrors.IsTooManyRequests(err),
 		apierrors.IsServiceUnavailable(err), apierrors.IsInternalError(err), errors.As(err, &network):
 		e.Transient = true
 	}

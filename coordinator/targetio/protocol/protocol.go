@@ -1,12 +1,13 @@
 // Package protocol is what the coordinator and its target worker say to each
 // other: one Request as JSON on the worker's stdin, one Answer on its stdout.
 //
-// Neither holds a secret. The package holds types only and imports neither
+// Neither holds a secret. The package holds types and imports neither
 // backupstore nor an engine, so that the coordinator can use it.
 package protocol
 
 import (
 	"encoding/json"
+	"fmt"
 
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/document"
@@ -29,7 +30,8 @@ const (
 	OpDeletePoint    Operation = "deletePoint"
 )
 
-// Request is one operation on one target; the field of its operation is set.
+// Request is one operation on one target, or on one point that is kept in the
+// cluster; the field of its operation is set.
 type Request struct {
 	Operation Operation `json:"operation"`
 	// TimeoutMilliseconds is how long the worker may take: it answers
@@ -46,11 +48,40 @@ type Request struct {
 	DeletePoint    *DeleteRequest         `json:"deletePoint,omitempty"`
 }
 
-// Target is the part of a BackupTarget that a worker needs. It names the
-// Secret; the worker reads it.
+// Target is where documents and backups are: the part of a BackupTarget that a
+// worker needs, or a point in the cluster. It names the target's Secret; the
+// worker reads it.
 type Target struct {
-	Name string                    `json:"name"`
-	Spec v1alpha1.BackupTargetSpec `json:"spec"`
+	Name string                    `json:"name,omitempty"`
+	Spec v1alpha1.BackupTargetSpec `json:"spec,omitzero"`
+	// InCluster is set in place of Name and Spec for a point of type Snapshot.
+	// Only its document can be worked on: capture, finalize, readDocument,
+	// makeSecrets and deletePoint, with the paths that it would have on a target.
+	InCluster *ClusterPoint `json:"inCluster,omitempty"`
+}
+
+// ClusterPoint is a VMBackup whose document lies in a Secret beside it, which it
+// owns.
+type ClusterPoint struct {
+	Namespace string    `json:"namespace"`
+	Name      string    `json:"name"`
+	UID       types.UID `json:"uid"`
+}
+
+// OnTarget is the place of what lies on a BackupTarget.
+func OnTarget(t *v1alpha1.BackupTarget) Target { return Target{Name: t.Name, Spec: t.Spec} }
+
+// InCluster is the place of a point that is kept in the cluster.
+func InCluster(p document.Point) Target {
+	return Target{InCluster: &ClusterPoint{Namespace: p.Namespace, Name: p.Name, UID: p.UID}}
+}
+
+// String names the place in a sentence.
+func (t Target) String() string {
+	if t.InCluster != nil {
+		return fmt.Sprintf("Secret of VMBackup %s/%s", t.InCluster.Namespace, t.InCluster.Name)
+	}
+	return "target " + t.Name
 }
 
 // Answer is the outcome of one request: an error, or the result of its

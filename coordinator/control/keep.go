@@ -1,0 +1,152 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"hayloft.dev/coordinator/plan"
+	"hayloft.dev/pkg/api/v1alpha1"
+)
+
+// kept: a point of type Snapshot that was Ready once and is to stay.
+func kept(b *v1alpha1.VMBackup) bool {
+	return b.Spec.Type == v1alpha1.TypeSnapshot && b.DeletionTimestamp.IsZero() &&
+		(b.Status.Phase == v1alpha1.BackupReady || b.Status.Phase == v1alpha1.BackupDataLost)
+}
+
+// look finds out what a kept point lacks, and since when. As long as the caches
+// show everything, it asks the API server for nothing.
+func (r *backups) look(ctx context.Context, b *v1alpha1.VMBackup) (losses []plan.Loss, vmGone time.Time, err error) {
+	gone, err := r.vmGone(ctx, b)
+	if err != nil {
+		return nil, vmGone, err
+	}
+	if gone {
+		return nil, r.missing.since(b.UID, "", true), nil
+	}
+	r.missing.since(b.UID, "", false)
+	young := b.Status.CompletedAt != nil && time.Since(b.Status.CompletedAt.Time) < r.Plan.LossGrace
+	if b.Status.Phase == v1alpha1.BackupDataLost || young {
+		return nil, vmGone, nil
+	}
+	for _, d := range b.Status.Disks {
+		what, err := r.lost(ctx, d)
+		if err != nil {
+			return nil, vmGone, fmt.Errorf("looking for disk %s: %w", d.Name, err)
+		}
+		if since := r.missing.since(b.UID, d.Name, what != ""); what != "" {
+			losses = append(losses, plan.Loss{Disk: d.Name, What: what, Since: since})
+		}
+	}
+	return losses, vmGone, nil
+}
+
+// vmGone: the VM that the point was taken of does not exist any more. One that
+// the cache lacks is only gone if the API server lacks it too. Another VM of its
+// name is not it.
+func (r *backups) vmGone(ctx context.Context, b *v1alpha1.VMBackup) (bool, error) {
+	for _, from := range []client.Reader{r.cache, r.live} {
+		vm := virtualMachines()
+		err := from.Get(ctx, client.ObjectKey{Namespace: b.Namespace, Name: b.Spec.VM}, vm)
+		switch {
+		case err == nil && vm.UID == b.Status.SourceUID:
+			return false, nil
+		case client.IgnoreNotFound(err) != nil:
+			return false, fmt.Errorf("looking for VM %s: %w", b.Spec.VM, err)
+		}
+	}
+	return true, nil
+}
+
+// lost says what of a disk is missing, "" for nothing. Longhorn keeps a Snapshot
+// object for each snapshot of an engine that it has asked, so one that is there
+// and stays is proof enough.
+func (c *Controller) lost(ctx context.Context, d v1alpha1.BackupDisk) (string, error) {
+	var volume longhorn.Volume
+	exists, err := c.get(ctx, c.LonghornNamespace, d.Volume, &volume)
+	switch {
+	case err != nil:
+		return "", err
+	case !exists:
+		return fmt.Sprintf("Longhorn volume %s was deleted, and its engine snapshot %s with it", d.Volume, d.Snapshot), nil
+	}
+	there, staying, err := c.snapshot(ctx, c.cache, d.Snapshot)
+	if err != nil || staying {
+		return "", err
+	}
+	// A volume that was detached right after the cut gets its Snapshot object
+	// only when it is attached again.
+	saw := c.missing.sawDeleted(d.Snapshot)
+	if !there && !saw && volume.Status.State != longhorn.VolumeStateAttached {
+		return "", nil
+	}
+	removed := fmt.Sprintf("engine snapshot %s was removed from volume %s, and not by Hayloft", d.Snapshot, d.Volume)
+	there, staying, err = c.snapshot(ctx, c.live, d.Snapshot)
+	switch {
+	case err != nil || staying:
+		return "", err
+	case there:
+		return removed, nil // what Longhorn has begun to remove never comes back
+	}
+	shown, known, err := c.engineShows(ctx, d)
+	if err != nil || shown || !known && !saw {
+		return "", err
+	}
+	return removed, nil
+}
+
+// snapshot tells whether Longhorn's object of an engine snapshot exists, and
+// whether it is there to stay.
+func (c *Controller) snapshot(ctx context.Context, from client.Reader, name string) (there, staying bool, err error) {
+	var s longhorn.Snapshot
+	there, err = getFrom(ctx, from, c.LonghornNamespace, name, &s)
+	return there, there && s.DeletionTimestamp.IsZero() && !s.Status.MarkRemoved, err
+}
+
+// engineShows tells whether the engine of a disk's volume shows its snapshot;
+// known is false when there is no engine that runs and was asked by Longhorn.
+func (c *Controller) engineShows(ctx context.Context, d v1alpha1.BackupDisk) (shown, known bool, err error) {
+	var engines longhorn.EngineList
+	if err := c.live.List(ctx, &engines, client.InNamespace(c.LonghornNamespace), client.MatchingLabels{labelVolume: d.Volume}); err != nil {
+		return false, false, fmt.Errorf("listing the engines of volume %s: %w", d.Volume, err)
+	}
+	if len(engines.Items) != 1 {
+		return false, false, nil // detached for good, or migrating
+	}
+	e := engines.Items[0].Status
+	if e.CurrentState != longhorn.InstanceStateRunning || len(e.Snapshots) == 0 {
+		return false, false, nil // a volume has at least a head
+	}
+	s := e.Snapshots[d.Snapshot]
+	return s != nil && !s.Removed, true, nil
+}
+
+// sources tells for each disk of a Snapshot point the size of its volume, and
+// refuses where there is nothing left to clone.
+func (c *Controller) sources(ctx context.Context, b *v1alpha1.VMBackup) (sizes map[string]int64, refusals []string, err error) {
+	sizes = map[string]int64{}
+	for _, d := range b.Status.Disks {
+		what, err := c.lost(ctx, d)
+		if err != nil {
+			return nil, nil, err
+		}
+		if what != "" {
+			refusals = append(refusals, fmt.Sprintf("disk %s: %s", d.Name, what))
+			continue
+		}
+		var v longhorn.Volume
+		if err := c.live.Get(ctx, client.ObjectKey{Namespace: c.LonghornNamespace, Name: d.Volume}, &v); apierrors.IsNotFound(err) {
+			refusals = append(refusals, fmt.Sprintf("disk %s: Longhorn volume %s was deleted", d.Name, d.Volume))
+			continue
+		} else if err != nil {
+			return nil, nil, fmt.Errorf("reading Longhorn volume %s: %w", d.Volume, err)
+		}
+		sizes[d.Name] = v.Spec.Size
+	}
+	return sizes, refusals, nil
+}

@@ -1,0 +1,156 @@
+package control
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/names"
+)
+
+// missing remembers since when something of a point is seen to be missing, and
+// which Snapshot objects were seen to go. A new leader begins anew, which only
+// makes the grace time longer.
+type missing struct {
+	mu    sync.Mutex
+	first map[types.UID]map[string]time.Time // point -> what -> since when
+	gone  map[string]time.Time               // engine snapshot -> when its object went
+}
+
+// goneLimit bounds what is remembered of objects that went: their points are
+// looked at within seconds.
+const goneLimit = time.Hour
+
+func newMissing() *missing {
+	return &missing{first: map[types.UID]map[string]time.Time{}, gone: map[string]time.Time{}}
+}
+
+// since notes whether something is missing now, and tells since when it is.
+func (m *missing) since(point types.UID, what string, missing bool) time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !missing {
+		delete(m.first[point], what)
+		return time.Time{}
+	}
+	if m.first[point] == nil {
+		m.first[point] = map[string]time.Time{}
+	}
+	at, known := m.first[point][what]
+	if !known {
+		at = time.Now()
+		m.first[point][what] = at
+	}
+	return at
+}
+
+func (m *missing) forget(point types.UID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.first, point)
+}
+
+// sawDeleted: a Snapshot object of that name existed and was deleted.
+func (m *missing) sawDeleted(snapshot string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, saw := m.gone[snapshot]
+	return saw
+}
+
+func (m *missing) noteDeleted(snapshot string, deleted bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !deleted {
+		delete(m.gone, snapshot)
+		return
+	}
+	for name, at := range m.gone {
+		if time.Since(at) > goneLimit {
+			delete(m.gone, name)
+		}
+	}
+	m.gone[snapshot] = time.Now()
+}
+
+// removals passes Snapshot objects of ours that go or are about to.
+func (m *missing) removals() predicate.Predicate {
+	ours := func(o client.Object) bool { _, is := names.SnapshotPoint(o.GetName()); return is }
+	return predicate.Funcs{
+		CreateFunc: func(e event.CreateEvent) bool {
+			if ours(e.Object) {
+				m.noteDeleted(e.Object.GetName(), false)
+			}
+			return false
+		},
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			s, ok := e.ObjectNew.(*longhorn.Snapshot)
+			return ok && ours(s) && (s.Status.MarkRemoved || !s.DeletionTimestamp.IsZero())
+		},
+		DeleteFunc: func(e event.DeleteEvent) bool {
+			if !ours(e.Object) {
+				return false
+			}
+			m.noteDeleted(e.Object.GetName(), true)
+			return true
+		},
+		GenericFunc: func(event.GenericEvent) bool { return false },
+	}
+}
+
+// onlyDeletions passes objects that are gone.
+var onlyDeletions = predicate.Funcs{
+	CreateFunc:  func(event.CreateEvent) bool { return false },
+	UpdateFunc:  func(event.UpdateEvent) bool { return false },
+	GenericFunc: func(event.GenericEvent) bool { return false },
+}
+
+// keptIn are the keys of a point of type Snapshot in indexKept.
+func keptIn(o client.Object) []string {
+	b := o.(*v1alpha1.VMBackup)
+	if !kept(b) {
+		return nil
+	}
+	keys := []string{string(b.UID)}
+	for _, d := range b.Status.Disks {
+		keys = append(keys, d.Volume)
+	}
+	return keys
+}
+
+// keptIn leads from one of Longhorn's objects to the points that it is a part of.
+func (c *Controller) keptIn(ctx context.Context, o client.Object) []reconcile.Request {
+	key := o.GetName()
+	if point, ours := names.SnapshotPoint(key); ours {
+		key = string(point)
+	}
+	return c.keptBy(ctx, client.MatchingFields{indexKept: key})
+}
+
+// keptOf leads from a VM to the points that go with it.
+func (c *Controller) keptOf(ctx context.Context, vm client.Object) []reconcile.Request {
+	return c.keptBy(ctx, client.InNamespace(vm.GetNamespace()), client.MatchingFields{indexVM: vm.GetName()})
+}
+
+func (c *Controller) keptBy(ctx context.Context, where ...client.ListOption) []reconcile.Request {
+	var list v1alpha1.VMBackupList
+	if err := c.cache.List(ctx, &list, where...); err != nil {
+		c.Log.Error("could not find the snapshots that something is a part of", "error", err)
+		return nil
+	}
+	var out []reconcile.Request
+	for i := range list.Items {
+		if kept(&list.Items[i]) {
+			out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+		}
+	}
+	return out
+}
