@@ -154,6 +154,9 @@ func ready(o client.Object, took time.Duration) string {
 				uploaded += *d.UploadedBytes
 			}
 		}
+		if x.Spec.Type == v1alpha1.TypeSnapshot {
+			return fmt.Sprintf("snapshot %s is ready: %s, %s, in %s", x.Name, words.Count(len(x.Status.Disks), "disk"), units.Bytes(size), units.Duration(took))
+		}
 		return fmt.Sprintf("backup %s is ready: %s, %s, %s uploaded, in %s",
 			x.Name, words.Count(len(x.Status.Disks), "disk"), units.Bytes(size), units.Bytes(uploaded), units.Duration(took))
 	case *v1alpha1.VMRestore:

@@ -39,7 +39,7 @@ func TestGet(t *testing.T) {
 	w.make(t, "two")
 	r = w.run(t, "get", "hb")
 	require.Equal(t, 0, r.code, r.err)
-	assert.Regexp(t, `^NAME +VM +TARGET +PHASE .*\none +web +s3 +New .*\ntwo `, r.out)
+	assert.Regexp(t, `^NAME +VM +TYPE +TARGET +PHASE .*\none +web +Backup +s3 +New .*\ntwo `, r.out)
 	r = w.run(t, "get", "backups", "-A", "-o", "name")
 	assert.Contains(t, r.out, "vmbackup.hayloft.dev/two\n")
 	r = w.run(t, "get", "backups", "-A")

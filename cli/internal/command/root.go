@@ -45,8 +45,9 @@ func Run(ctx context.Context, env Env) int {
 	return a.exit(ctx, root.ExecuteContext(ctx))
 }
 
-const about = `Hayloft backs up KubeVirt virtual machines whose disks are on Longhorn, and
-restores them as new virtual machines.
+const about = `Hayloft backs up KubeVirt virtual machines whose disks are on Longhorn, or takes
+snapshots of them, and restores either as new virtual machines. A snapshot is a
+backup of type Snapshot: get, describe, delete and restore take it as one.
 
 Exit codes: 0 done (with --wait: ready), 1 failed, 2 the command line or a
 value in it is wrong, 3 --timeout passed, 130 interrupted. Results go to
@@ -72,6 +73,7 @@ func (a *app) root() *cobra.Command {
 	group(root)
 	root.AddCommand(
 		group(&cobra.Command{Use: "backup", Short: "Make backups"}, a.backupCreate()),
+		group(&cobra.Command{Use: "snapshot", Short: "Make snapshots, which stay in the cluster"}, a.snapshotCreate()),
 		group(&cobra.Command{Use: "restore", Short: "Restore backups"}, a.restoreCreate()),
 		a.get(), a.describe(), a.delete(), a.cancel(), a.pin(), a.unpin(), a.version(),
 	)

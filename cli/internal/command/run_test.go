@@ -154,6 +154,23 @@ func TestChangesOfABackup(t *testing.T) {
 	assert.Contains(t, r.err, "other")
 }
 
+func TestSnapshotCreate(t *testing.T) {
+	w := newWorld(t)
+	done := make(chan result, 1)
+	go func() { done <- w.run(t, "snapshot", "create", "web", "--note", "before the upgrade", "--wait") }()
+	b := w.backup(t)
+	assert.Equal(t, v1alpha1.TypeSnapshot, b.Spec.Type)
+	assert.Empty(t, b.Spec.Target)
+	assert.Equal(t, "before the upgrade", b.Spec.Note)
+	w.say(t, b, v1alpha1.VMBackupStatus{
+		Phase: v1alpha1.BackupReady, Disks: []v1alpha1.BackupDisk{{Name: "root", Claim: "c", Volume: "v", SizeBytes: 1 << 30, State: v1alpha1.DiskDone}},
+		Conditions: condition("Ready", "True", "Complete", "whole"),
+	})
+	r := <-done
+	assert.Equal(t, 0, r.code, r.err)
+	assert.Regexp(t, `^snapshot web-\d+-\d+ is ready: 1 disk, 1.0 GiB, in \d+(ms|s)\n$`, r.out)
+}
+
 // Two backups of one VM in the same second get two names.
 func TestGeneratedNamesDoNotCollide(t *testing.T) {
 	w := newWorld(t)

@@ -16,6 +16,7 @@ func Backup(out io.Writer, b *v1alpha1.VMBackup, a Around) error {
 	s := status.OfBackup(b)
 	p.line("Backup", b.Namespace+"/"+b.Name)
 	p.line("Of VM", b.Spec.VM)
+	p.line("Type", backupType(b))
 	p.line("To target", b.Spec.Target)
 	p.line("Phase", backupPhase(b))
 	p.why(s, b.DeletionTimestamp != nil)
@@ -25,12 +26,12 @@ func Backup(out io.Writer, b *v1alpha1.VMBackup, a Around) error {
 	if b.Spec.Pinned {
 		p.line("Pinned", "yes: retention does not remove it")
 	}
-	p.line("When deleted", onDeletion(b.Spec.DeletionPolicy))
+	p.line("When deleted", onDeletion(b))
 	p.times(b.CreationTimestamp, b.Status.StartedAt, b.Status.CompletedAt)
 	if b.Status.CutAt != nil {
 		p.line("Stands for", p.moment(b.Status.CutAt.Time))
 	}
-	p.line("Document", b.Status.Document)
+	p.line("Document", document(b))
 
 	var rows [][]string
 	for _, d := range b.Status.Disks {
@@ -57,8 +58,33 @@ func Backup(out io.Writer, b *v1alpha1.VMBackup, a Around) error {
 	return p.err
 }
 
+func backupType(b *v1alpha1.VMBackup) string {
+	if b.Spec.Type == v1alpha1.TypeSnapshot {
+		return "Snapshot: stays in the VM's own volumes and goes when the VM is deleted"
+	}
+	return "Backup: a copy on the target"
+}
+
+// document is where the point's document lies.
+func document(b *v1alpha1.VMBackup) string {
+	if b.Spec.Type == v1alpha1.TypeSnapshot && b.Status.Document != "" {
+		return "Secret " + b.Status.Document
+	}
+	return b.Status.Document
+}
+
 // backupPhase says what the phase means.
 func backupPhase(b *v1alpha1.VMBackup) string {
+	if b.Spec.Type == v1alpha1.TypeSnapshot {
+		words := map[v1alpha1.BackupPhase]string{
+			v1alpha1.BackupVerifying: "every disk is cut; the VM's definition is being written",
+			v1alpha1.BackupReady:     "whole, and can be restored",
+			v1alpha1.BackupFailed:    "not usable: a snapshot counts only with all its disks",
+		}[b.Status.Phase]
+		if words != "" {
+			return phrase(string(b.Status.Phase), words)
+		}
+	}
 	words := map[v1alpha1.BackupPhase]string{
 		v1alpha1.BackupPending:   "accepted, nothing done yet",
 		v1alpha1.BackupCutting:   "cutting a snapshot of every disk in one moment",
@@ -66,6 +92,7 @@ func backupPhase(b *v1alpha1.VMBackup) string {
 		v1alpha1.BackupVerifying: "every disk is on the target; they are inspected before the backup counts",
 		v1alpha1.BackupReady:     "whole, inspected on the target, and can be restored",
 		v1alpha1.BackupFailed:    "not usable: a backup counts only with all its disks",
+		v1alpha1.BackupDataLost:  "cannot be restored any more: somebody removed what it was kept in",
 		v1alpha1.BackupDeleting:  "being deleted",
 	}
 	return phrase(string(b.Status.Phase), words[b.Status.Phase])
@@ -117,14 +144,18 @@ func consistency(b *v1alpha1.VMBackup) string {
 	return text
 }
 
-func onDeletion(policy v1alpha1.DeletionPolicy) string {
-	switch policy {
+func onDeletion(b *v1alpha1.VMBackup) string {
+	if b.Spec.Type == v1alpha1.TypeSnapshot {
+		return "its engine snapshots are removed too"
+	}
+	switch policy := b.Spec.DeletionPolicy; policy {
 	case v1alpha1.DeletionRetain:
 		return "the data stays on the target"
 	case v1alpha1.DeletionDelete:
 		return "the data on the target is removed too"
+	default:
+		return string(policy)
 	}
-	return string(policy)
 }
 
 func attempt(n int32) string {

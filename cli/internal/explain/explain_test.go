@@ -38,6 +38,8 @@ func TestExplain(t *testing.T) {
 		"backup-failed":    func(w io.Writer) error { return explain.Backup(w, fixture.FailedBackup(), around) },
 		"backup-new":       func(w io.Writer) error { return explain.Backup(w, fixture.New(), around) },
 		"backup-deleting":  func(w io.Writer) error { return explain.Backup(w, deleting, around) },
+		"snapshot-ready":   func(w io.Writer) error { return explain.Backup(w, fixture.Snapshot(), around) },
+		"snapshot-lost":    func(w io.Writer) error { return explain.Backup(w, fixture.Lost(), around) },
 		"restore-ready":    func(w io.Writer) error { return explain.Restore(w, fixture.Restored(), around) },
 		"restore-waiting":  func(w io.Writer) error { return explain.Restore(w, fixture.Restoring(), around) },
 	}
@@ -58,7 +60,7 @@ func TestExplain(t *testing.T) {
 
 // Every phase of the API is explained, so that a new one is not shown bare.
 func TestEveryPhaseIsExplained(t *testing.T) {
-	for _, phase := range []v1alpha1.BackupPhase{"Pending", "Cutting", "Uploading", "Verifying", "Ready", "Failed", "Deleting"} {
+	for _, phase := range []v1alpha1.BackupPhase{"Pending", "Cutting", "Uploading", "Verifying", "Ready", "Failed", "DataLost", "Deleting"} {
 		var out bytes.Buffer
 		require.NoError(t, explain.Backup(&out, &v1alpha1.VMBackup{Status: v1alpha1.VMBackupStatus{Phase: phase}}, explain.Around{}))
 		assert.Contains(t, out.String(), string(phase)+": ")

@@ -70,6 +70,8 @@ func (p *page) work(j *v1alpha1.NodeJob) {
 		p.table("Transfer", []string{"VOLUME", "SNAPSHOT", "TARGET", "BACKUP"}, [][]string{{s.Backup.Volume, s.Backup.Snapshot, s.Backup.Target, s.Backup.Backup}})
 	case s.Restore != nil:
 		p.table("Transfer", []string{"BACKUP", "TARGET", "VOLUME", "SIZE"}, [][]string{{s.Restore.Backup, s.Restore.Target, s.Restore.Volume, units.Bytes(s.Restore.SizeBytes)}})
+	case s.Clone != nil:
+		p.table("Transfer", []string{"FROM VOLUME", "SNAPSHOT", "VOLUME", "SIZE"}, [][]string{{s.Clone.SourceVolume, s.Clone.Snapshot, s.Clone.Volume, units.Bytes(s.Clone.SizeBytes)}})
 	case s.RemoveSnapshots != nil:
 		var rows [][]string
 		for _, name := range s.RemoveSnapshots.Snapshots {

@@ -43,8 +43,8 @@ func OfBackup(b *v1alpha1.VMBackup) Status {
 	for _, d := range b.Status.Disks {
 		s.Disks = append(s.Disks, disk(d.Name, d.State, d.Progress, d.Attempt, d.Message))
 	}
-	s.Ended = b.Status.Phase == v1alpha1.BackupReady || b.Status.Phase == v1alpha1.BackupFailed
-	s.Failed = b.Status.Phase == v1alpha1.BackupFailed
+	s.Failed = b.Status.Phase == v1alpha1.BackupFailed || b.Status.Phase == v1alpha1.BackupDataLost
+	s.Ended = s.Failed || b.Status.Phase == v1alpha1.BackupReady
 	return s.finish(b.Status.Conditions, b.Status.Progress)
 }
 

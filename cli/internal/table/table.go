@@ -78,7 +78,7 @@ func row(obj client.Object, o Options) ([]cell, error) {
 	case *v1alpha1.VMBackup:
 		s := status.OfBackup(x)
 		cells = append(cells,
-			cell{head: "VM", value: x.Spec.VM}, cell{head: "TARGET", value: x.Spec.Target}, cell{head: "PHASE", value: phase(s)},
+			cell{head: "VM", value: x.Spec.VM}, cell{head: "TYPE", value: pointType(x)}, cell{head: "TARGET", value: dash(x.Spec.Target)}, cell{head: "PHASE", value: phase(s)},
 			cell{head: "PROGRESS", value: progress(s)}, cell{head: "DISKS", value: fmt.Sprint(len(s.Disks))},
 			cell{head: "SIZE", value: backupSize(x)}, cell{head: "UPLOADED", value: uploaded(x)})
 		message = s.Why + s.Cause
@@ -123,6 +123,8 @@ func Work(j *v1alpha1.NodeJob) string {
 		return "backup " + j.Spec.Backup.Disk
 	case j.Spec.Restore != nil:
 		return "restore " + j.Spec.Restore.Disk
+	case j.Spec.Clone != nil:
+		return "clone " + j.Spec.Clone.Disk
 	case j.Spec.RemoveSnapshots != nil:
 		return "remove " + words.Count(len(j.Spec.RemoveSnapshots.Snapshots), "snapshot")
 	}
@@ -139,6 +141,13 @@ func JobState(j *v1alpha1.NodeJob) string {
 		return "Queued"
 	}
 	return "Assigned"
+}
+
+func pointType(b *v1alpha1.VMBackup) string {
+	if b.Spec.Type == "" {
+		return string(v1alpha1.TypeBackup)
+	}
+	return string(b.Spec.Type)
 }
 
 func phase(s status.Status) string {

@@ -21,7 +21,7 @@ func TestTables(t *testing.T) {
 	for _, x := range fixture.Jobs() {
 		jobs = append(jobs, x)
 	}
-	backups := []client.Object{fixture.Ready(), fixture.FailedBackup(), fixture.Uploading(), fixture.New()}
+	backups := []client.Object{fixture.Ready(), fixture.Snapshot(), fixture.Lost(), fixture.FailedBackup(), fixture.Uploading(), fixture.New()}
 	for name, tc := range map[string]struct {
 		objects []client.Object
 		options table.Options
