@@ -83,7 +83,7 @@ func TestBackingImage(t *testing.T) {
 }
 
 // qcow2 is an image of random content, and the file that holds it.
-func qcow2(t *testing.T, seed byte) (content []byte, file string) {
+func qcow2(t testing.TB, seed byte) (content []byte, file string) {
 	t.Helper()
 	content = make([]byte, imageBytes)
 	_, _ = rand.NewChaCha8([32]byte{seed}).Read(content) // never fails
