@@ -20,6 +20,16 @@ type State struct {
 	Points, Restores map[string]int
 	// Targets tells for each BackupTarget whether its last probe was good.
 	Targets map[string]bool
+	// SnapshotBytes is what the snapshots of each namespace take that has a
+	// SnapshotQuota; Quotas are those with a limit for their namespace.
+	SnapshotBytes map[string]int64
+	Quotas        []Quota
+}
+
+// Quota is the limit of one SnapshotQuota, in bytes.
+type Quota struct {
+	Namespace, Name string
+	Limit           int64
 }
 
 // JobKey is a kind of job in a state.
@@ -37,6 +47,8 @@ var (
 	pointsDesc   = prometheus.NewDesc("hayloft_points", "VMBackups by phase.", []string{"phase"}, nil)
 	restoresDesc = prometheus.NewDesc("hayloft_restores", "VMRestores by phase.", []string{"phase"}, nil)
 	targetsDesc  = prometheus.NewDesc("hayloft_target_ready", "1 if the last probe of the target was good, else 0.", []string{"target"}, nil)
+	usedDesc     = prometheus.NewDesc("hayloft_snapshot_used_bytes", "What the engine snapshots of points take, in namespaces that have a SnapshotQuota.", []string{"namespace"}, nil)
+	limitDesc    = prometheus.NewDesc("hayloft_snapshot_quota_bytes", "The limit that a SnapshotQuota sets for its namespace.", []string{"namespace", "quota"}, nil)
 	leaderDesc   = prometheus.NewDesc("hayloft_leader", "1 if this coordinator leads, else 0. Only the leader tells about objects.", nil, nil)
 )
 
@@ -52,7 +64,7 @@ type StateCollector struct {
 // Describe names every metric.
 func (c *StateCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		jobsDesc, queueDesc, oldestDesc, sessionsDesc, leasesDesc, pointsDesc, restoresDesc, targetsDesc, leaderDesc,
+		jobsDesc, queueDesc, oldestDesc, sessionsDesc, leasesDesc, pointsDesc, restoresDesc, targetsDesc, usedDesc, limitDesc, leaderDesc,
 	} {
 		ch <- d
 	}
@@ -94,5 +106,11 @@ func (c *StateCollector) Collect(ch chan<- prometheus.Metric) {
 			v = 1
 		}
 		gauge(targetsDesc, v, name)
+	}
+	for namespace, n := range s.SnapshotBytes {
+		gauge(usedDesc, float64(n), namespace)
+	}
+	for _, q := range s.Quotas {
+		gauge(limitDesc, float64(q.Limit), q.Namespace, q.Name)
 	}
 }

@@ -27,6 +27,7 @@ type backups struct {
 	known *known
 	// captures is what was read of each VM whose point begins.
 	captures *memory[*protocol.CaptureSource]
+	doors    *doors
 
 	clusterMu sync.Mutex
 	cluster   types.UID // empty until it was read
@@ -46,11 +47,20 @@ func (r *backups) Reconcile(ctx context.Context, req reconcile.Request) (reconci
 		return reconcile.Result{}, nil
 	}
 	b := r.fresh.latest(&cached)
+	var quotas []v1alpha1.SnapshotQuota
+	if undecided(b) {
+		if quotas, err = r.quotas(ctx, b.Namespace); err != nil {
+			return reconcile.Result{}, err
+		}
+		if len(quotas) > 0 {
+			defer r.doors.enter(b.Namespace)()
+		}
+	}
 	jobs, err := r.jobs.of(ctx, b.UID)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	view, err := r.view(ctx, b, jobs)
+	view, err := r.view(ctx, b, jobs, quotas)
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("VMBackup %s: %w", req, err)
 	}
@@ -77,7 +87,7 @@ func (r *backups) forget(uid types.UID) {
 }
 
 // view gathers what the decision looks at; what it costs depends on the phase.
-func (r *backups) view(ctx context.Context, b *v1alpha1.VMBackup, jobs []v1alpha1.NodeJob) (plan.BackupView, error) {
+func (r *backups) view(ctx context.Context, b *v1alpha1.VMBackup, jobs []v1alpha1.NodeJob, quotas []v1alpha1.SnapshotQuota) (plan.BackupView, error) {
 	v := plan.BackupView{
 		Now: time.Now(), Backup: b, Jobs: jobs, Work: r.pool.states(b.UID), Config: r.Plan,
 	}
@@ -94,6 +104,11 @@ func (r *backups) view(ctx context.Context, b *v1alpha1.VMBackup, jobs []v1alpha
 	if undecided(b) {
 		if v.Source, err = r.source(ctx, b); err != nil {
 			return v, err
+		}
+		if v.Source != nil && len(quotas) > 0 {
+			if v.Space, err = r.space(ctx, b, quotas, v.Source); err != nil {
+				return v, err
+			}
 		}
 	}
 	if f, ok := value[plan.Finalized](r.pool, b.UID, plan.OpFinalize); ok {

@@ -150,7 +150,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) (*Controller, error
 		return nil, err
 	}
 	for name, add := range map[string]func(ctrl.Manager) error{
-		"points": c.addBackups, "restores": c.addRestores, "targets": c.addTargets, "assignment": c.addAssigner,
+		"points": c.addBackups, "restores": c.addRestores, "targets": c.addTargets, "quotas": c.addQuotas, "assignment": c.addAssigner,
 	} {
 		if err := add(mgr); err != nil {
 			return nil, fmt.Errorf("setting up the reconciler of %s: %w", name, err)

@@ -96,7 +96,7 @@ func stripVolume(o any) (any, error) {
 	bare(v)
 	v.Status = longhorn.VolumeStatus{
 		State: v.Status.State, Robustness: v.Status.Robustness, CurrentNodeID: v.Status.CurrentNodeID,
-		CurrentMigrationNodeID: v.Status.CurrentMigrationNodeID, Conditions: v.Status.Conditions,
+		CurrentMigrationNodeID: v.Status.CurrentMigrationNodeID, Conditions: v.Status.Conditions, ActualSize: v.Status.ActualSize,
 	}
 	return v, nil
 }
@@ -109,17 +109,18 @@ func stripAttachment(o any) (any, error) {
 	return o, nil
 }
 
-// stripSnapshot keeps of a Longhorn snapshot of ours what tells whether it is
-// there to stay, and of others' nothing.
+// stripSnapshot keeps of a Longhorn snapshot what it takes, and of ours what
+// tells whether it is there to stay.
 func stripSnapshot(o any) (any, error) {
 	s, ok := o.(*longhorn.Snapshot)
 	if !ok {
 		return o, nil
 	}
 	slim := &longhorn.Snapshot{ObjectMeta: identity(s)}
+	slim.Spec.Volume = s.Spec.Volume
+	slim.Status.Size = s.Status.Size
 	if _, ours := names.SnapshotPoint(s.Name); ours {
 		slim.DeletionTimestamp = s.DeletionTimestamp
-		slim.Spec.Volume = s.Spec.Volume
 		slim.Status.MarkRemoved = s.Status.MarkRemoved
 	}
 	return slim, nil
@@ -163,6 +164,7 @@ const (
 	indexVM     = "hayloft.vm"     // VMBackup by its VM
 	indexTarget = "hayloft.target" // VMBackup by its target
 	indexPoint  = "hayloft.point"  // VMRestore by the VMBackup that it restores
+	indexVolume = "hayloft.volume" // Longhorn's Snapshot by its volume
 	indexKept   = "hayloft.kept"   // VMBackup of type Snapshot by its UID and its Longhorn volumes
 )
 
@@ -175,6 +177,7 @@ func addIndexes(ctx context.Context, ix client.FieldIndexer) error {
 		{&v1alpha1.VMRestore{}, indexUID, func(o client.Object) string { return string(o.GetUID()) }},
 		{&v1alpha1.VMBackup{}, indexVM, func(o client.Object) string { return o.(*v1alpha1.VMBackup).Spec.VM }},
 		{&v1alpha1.VMBackup{}, indexTarget, func(o client.Object) string { return o.(*v1alpha1.VMBackup).Spec.Target }},
+		{&longhorn.Snapshot{}, indexVolume, func(o client.Object) string { return o.(*longhorn.Snapshot).Spec.Volume }},
 		{&v1alpha1.VMRestore{}, indexPoint, func(o client.Object) string { return o.(*v1alpha1.VMRestore).Spec.Backup }},
 	} {
 		if err := ix.IndexField(ctx, i.of, i.name, func(o client.Object) []string { return []string{i.value(o)} }); err != nil {

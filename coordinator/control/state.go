@@ -17,13 +17,14 @@ import (
 // State reads from the cache what is told to Prometheus.
 func (c *Controller) State(ctx context.Context) (metrics.State, error) {
 	s := metrics.State{
-		Jobs: map[metrics.JobKey]int{}, Points: map[string]int{}, Restores: map[string]int{}, Targets: map[string]bool{},
+		Jobs: map[metrics.JobKey]int{}, Points: map[string]int{}, Restores: map[string]int{}, Targets: map[string]bool{}, SnapshotBytes: map[string]int64{},
 	}
 	var jobs v1alpha1.NodeJobList
 	var leases coordinationv1.LeaseList
 	var points v1alpha1.VMBackupList
 	var restores v1alpha1.VMRestoreList
 	var targets v1alpha1.BackupTargetList
+	var quotas v1alpha1.SnapshotQuotaList
 	for _, l := range []struct {
 		list client.ObjectList
 		opts []client.ListOption
@@ -33,6 +34,7 @@ func (c *Controller) State(ctx context.Context) (metrics.State, error) {
 		{&points, nil},
 		{&restores, nil},
 		{&targets, nil},
+		{&quotas, nil},
 	} {
 		if err := c.cache.List(ctx, l.list, append(l.opts, client.UnsafeDisableDeepCopy)...); err != nil {
 			return s, fmt.Errorf("reading the state: %w", err)
@@ -70,6 +72,15 @@ func (c *Controller) State(ctx context.Context) (metrics.State, error) {
 	for i := range targets.Items {
 		t := &targets.Items[i]
 		s.Targets[t.Name] = meta.IsStatusConditionTrue(t.Status.Conditions, v1alpha1.ConditionReady)
+	}
+	for i := range quotas.Items {
+		q := &quotas.Items[i]
+		if q.Status.Used != nil {
+			s.SnapshotBytes[q.Namespace] = q.Status.Used.Value()
+		}
+		if q.Spec.Limit != nil && q.Spec.Limit.Sign() > 0 {
+			s.Quotas = append(s.Quotas, metrics.Quota{Namespace: q.Namespace, Name: q.Name, Limit: q.Spec.Limit.Value()})
+		}
 	}
 	return s, nil
 }

@@ -30,7 +30,7 @@ const atOnce = 8
 func (c *Controller) addBackups(mgr ctrl.Manager) error {
 	r := &backups{
 		Controller: c, fresh: newFreshest[*v1alpha1.VMBackup](), pace: newPacer(), known: newKnown(),
-		captures: newMemory[*protocol.CaptureSource](),
+		captures: newMemory[*protocol.CaptureSource](), doors: newDoors(),
 	}
 	return ctrl.NewControllerManagedBy(mgr).Named("points").
 		For(&v1alpha1.VMBackup{}).

@@ -24,6 +24,8 @@ type BackupView struct {
 	// Source is only looked at while nothing has been done yet; nil: there is
 	// no such VM.
 	Source *Source
+	// Space is what the limits of the namespace say, looked at with Source.
+	Space Space
 	// Jobs of this point.
 	Jobs []v1alpha1.NodeJob
 	Work Works
@@ -46,6 +48,13 @@ type BackupView struct {
 	// exists.
 	VMGone time.Time
 	Config Config
+}
+
+// Space is what a new point is expected to take of the cluster's storage, and
+// which limits that would break. It is zero where there are no limits.
+type Space struct {
+	ExpectedBytes int64
+	Refusals      []string
 }
 
 // Probe is what is known of a target from its last probe.
@@ -154,6 +163,10 @@ func (p *backupPlan) pending() {
 		p.a.again(2 * time.Second)
 		return
 	}
+	if len(p.v.Space.Refusals) > 0 {
+		p.fail("", ReasonQuotaExceeded, strings.Join(p.v.Space.Refusals, "; "))
+		return
+	}
 	if !p.inCluster() && !p.targetGood() {
 		return
 	}
@@ -198,6 +211,9 @@ func (p *backupPlan) begin() {
 	p.st.StartedAt = &now
 	p.st.SourceUID = s.VMUID
 	p.st.Phase = v1alpha1.BackupCutting
+	if expected := p.v.Space.ExpectedBytes; expected > 0 {
+		p.st.ReservedBytes = &expected
+	}
 	p.st.Disks = nil
 	for _, d := range s.Disks {
 		p.st.Disks = append(p.st.Disks, v1alpha1.BackupDisk{

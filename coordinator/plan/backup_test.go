@@ -55,6 +55,11 @@ func TestBackup(t *testing.T) {
 			}),
 			phase: "Failed", ready: "False TargetNotReady", says: "Unreachable: refused", do: []string{"let go"},
 		},
+		// Limits.
+		"over the limit": {
+			view:  look(func(v *BackupView) { v.Space = Space{ExpectedBytes: 5, Refusals: []string{"too much", "far too much"}} }),
+			phase: "Failed", ready: "False QuotaExceeded", says: "too much; far too much", do: []string{"let go"},
+		},
 		// Cancelling.
 		"cancelled before it began": {view: look(cancelled), phase: "Failed", ready: "False Cancelled", says: "cancelled (spec.cancel)", do: []string{"let go"}},
 		"cancelled while cutting": {

@@ -96,6 +96,7 @@ const (
 	ReasonTargetNotReady   = "TargetNotReady"
 	ReasonRefused          = "Refused"
 	ReasonCancelled        = "Cancelled"
+	ReasonQuotaExceeded    = "QuotaExceeded"
 	ReasonDeadline         = "DeadlineExceeded"
 	ReasonBackupNotFound   = "BackupNotFound"
 	ReasonBackupNotReady   = "BackupNotReady"

@@ -204,6 +204,10 @@ type VMBackupStatus struct {
 	// FrozenMilliseconds is how long the guest was frozen.
 	// +optional
 	FrozenMilliseconds *int64 `json:"frozenMilliseconds,omitempty"`
+	// ReservedBytes is what the point was expected to take of the cluster's
+	// storage; SnapshotQuotas count it until Longhorn tells what it takes.
+	// +optional
+	ReservedBytes *int64 `json:"reservedBytes,omitempty"`
 	// +optional
 	StartedAt *metav1.Time `json:"startedAt,omitempty"`
 	// CutAt is the moment that the point stands for.

@@ -894,6 +894,11 @@ func (in *VMBackupStatus) DeepCopyInto(out *VMBackupStatus) {
 		*out = new(int64)
 		**out = **in
 	}
+	if in.ReservedBytes != nil {
+		in, out := &in.ReservedBytes, &out.ReservedBytes
+		*out = new(int64)
+		**out = **in
+	}
 	if in.StartedAt != nil {
 		in, out := &in.StartedAt, &out.StartedAt
 		*out = (*in).DeepCopy()

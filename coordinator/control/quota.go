@@ -1,0 +1,116 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"hayloft.dev/coordinator/plan"
+	"hayloft.dev/coordinator/quota"
+	"hayloft.dev/pkg/api/v1alpha1"
+)
+
+// doors let one point at a time into each namespace that has a SnapshotQuota,
+// from when its usage is read until the point's reservation is written.
+type doors struct {
+	mu sync.Mutex
+	of map[string]*sync.Mutex // namespace -> its door
+}
+
+func newDoors() *doors { return &doors{of: map[string]*sync.Mutex{}} }
+
+func (d *doors) enter(namespace string) (leave func()) {
+	d.mu.Lock()
+	door := d.of[namespace]
+	if door == nil {
+		door = &sync.Mutex{}
+		d.of[namespace] = door
+	}
+	d.mu.Unlock()
+	door.Lock()
+	return door.Unlock
+}
+
+// quotas of a namespace.
+func (c *Controller) quotas(ctx context.Context, namespace string) ([]v1alpha1.SnapshotQuota, error) {
+	var list v1alpha1.SnapshotQuotaList
+	if err := c.cache.List(ctx, &list, client.InNamespace(namespace)); err != nil {
+		return nil, fmt.Errorf("listing the SnapshotQuotas of namespace %s: %w", namespace, err)
+	}
+	return list.Items, nil
+}
+
+// space says whether a point fits into the limits of its namespace.
+func (r *backups) space(ctx context.Context, b *v1alpha1.VMBackup, quotas []v1alpha1.SnapshotQuota, s *plan.Source) (plan.Space, error) {
+	var volumes []quota.Volume
+	for _, d := range s.Disks {
+		v, err := r.volumeSpace(ctx, d.Volume)
+		if err != nil {
+			return plan.Space{}, err
+		}
+		volumes = append(volumes, v)
+	}
+	usage, err := r.usage(ctx, b.Namespace, r.fresh.latest)
+	if err != nil {
+		return plan.Space{}, err
+	}
+	expected := quota.Expected(volumes)
+	return plan.Space{ExpectedBytes: expected, Refusals: quota.Refusals(quotas, usage, b.Spec.VM, expected)}, nil
+}
+
+// volumeSpace is what Longhorn tells of a volume, some seconds old.
+func (c *Controller) volumeSpace(ctx context.Context, name string) (quota.Volume, error) {
+	var vol longhorn.Volume
+	if ok, err := getFrom(ctx, c.cache, c.LonghornNamespace, name, &vol); err != nil || !ok {
+		return quota.Volume{}, err
+	}
+	out := quota.Volume{SizeBytes: vol.Spec.Size, ActualBytes: vol.Status.ActualSize}
+	var snapshots longhorn.SnapshotList
+	if err := c.cache.List(ctx, &snapshots, client.InNamespace(c.LonghornNamespace), client.MatchingFields{indexVolume: name}); err != nil {
+		return out, fmt.Errorf("listing the snapshots of volume %s: %w", name, err)
+	}
+	for i := range snapshots.Items {
+		out.SnapshotBytes += snapshots.Items[i].Status.Size
+	}
+	return out, nil
+}
+
+// usage adds up what the points of a namespace take; latest knows of writes
+// that the cache does not show yet.
+func (c *Controller) usage(ctx context.Context, namespace string, latest func(*v1alpha1.VMBackup) *v1alpha1.VMBackup) (quota.Usage, error) {
+	var list v1alpha1.VMBackupList
+	if err := c.cache.List(ctx, &list, client.InNamespace(namespace)); err != nil {
+		return quota.Usage{}, fmt.Errorf("listing the points of namespace %s: %w", namespace, err)
+	}
+	sizes := map[string]int64{}
+	var points []quota.Point
+	for i := range list.Items {
+		b := latest(&list.Items[i])
+		if b.Status.StartedAt == nil {
+			continue
+		}
+		p := quota.Point{VM: b.Spec.VM, Complete: b.Status.CutAt != nil || b.Status.Phase == v1alpha1.BackupFailed}
+		if b.Status.ReservedBytes != nil {
+			p.ReservedBytes = *b.Status.ReservedBytes
+		}
+		for _, d := range b.Status.Disks {
+			if d.Snapshot == "" {
+				continue
+			}
+			p.Snapshots = append(p.Snapshots, d.Snapshot)
+			var s longhorn.Snapshot
+			ok, err := getFrom(ctx, c.cache, c.LonghornNamespace, d.Snapshot, &s)
+			if err != nil {
+				return quota.Usage{}, err
+			}
+			if ok {
+				sizes[d.Snapshot] = s.Status.Size
+			}
+		}
+		points = append(points, p)
+	}
+	return quota.Add(points, sizes), nil
+}
