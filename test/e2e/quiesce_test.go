@@ -3,7 +3,6 @@ package e2e
 import (
 	"fmt"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -180,22 +179,42 @@ func (w *world) guestSequence(vm string) (n int64) {
 	return 0
 }
 
-// killedInFreeze: nobody is left who could thaw the guest, so it does it itself.
+// killedInFreeze: the agent dies before it could thaw the guest, and no other
+// one lives that could. The guest thaws by itself; the next owner cuts anew.
 func killedInFreeze(t *testing.T, s *harness.Stack) {
-	w := newWorld(t, s)
+	w := bare(t, s)
+	thaws := func(r harness.Request) bool { return r.Write() && strings.HasSuffix(r.Path, "/unfreeze") }
+	killed := make(chan string, len(s.Nodes))
+	for _, n := range s.Nodes {
+		p := harness.NewProxy(t, s.Config)
+		w.startAgent(n.Name, harness.ProgramOptions{Kubeconfig: p.Kubeconfig(t, s.Kubeconfigs["agent"])})
+		p.InterruptAt(1, harness.BeforeWrite, thaws, func() {
+			w.agents[n.Name].Kill(t)
+			killed <- n.Name
+		})
+	}
+	w.startCoordinator("coordinator-1", harness.ProgramOptions{})
 	w.writingVM("vm", map[string]string{withAgent: "connected"})
-	slow := w.enginePID("vm-data1")
-	require.NoError(t, syscall.Kill(slow, syscall.SIGSTOP))
-	w.backup("point", "vm")
-	w.eventually("the guest to be frozen and its first disk cut", func() (bool, string) {
-		return len(w.freezes("vm")) > 0 && len(w.ourSnapshots("vm-root")) > 0, "not yet"
+	b := &v1alpha1.VMBackup{}
+	b.Namespace, b.Name = w.ns, "point"
+	b.Spec = v1alpha1.VMBackupSpec{VM: "vm", Target: w.Target, Quiesce: v1alpha1.Quiesce{Policy: v1alpha1.QuiesceRequired, DeadlineSeconds: 3}}
+	require.NoError(t, w.c.Create(w.ctx, b))
+	dead := <-killed
+	for node, a := range w.agents {
+		if node != dead {
+			a.Kill(t)
+		}
+	}
+	w.eventually("the guest to thaw by itself", func() (bool, string) {
+		all := strings.Join(w.freezes("vm"), "; ")
+		return strings.Contains(all, "timeout=3s byTimeout=true"), all
 	})
-	job := w.awaitJob("cut", func(j v1alpha1.NodeJob) bool { return j.Status.State == v1alpha1.JobRunning })
-	w.agents[job.Spec.NodeName].Kill(t)
-	require.NoError(t, syscall.Kill(slow, syscall.SIGCONT))
 	w.awaitWrites("vm")
 
-	b := w.awaitBackup("point", v1alpha1.BackupReady)
+	for _, n := range s.Nodes {
+		w.startAgent(n.Name, harness.ProgramOptions{})
+	}
+	b = w.awaitBackup("point", v1alpha1.BackupReady)
 	require.Equal(t, v1alpha1.ConsistencyFrozen, b.Status.Consistency, b.Status.ConsistencyMessage)
 	r := w.restoreHalted("r", "point", "copy")
 	first, second := w.sequence(r["root"]), w.sequence(r["data1"])
