@@ -127,10 +127,11 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	keeper := session.NewKeeper(live, lease.Options{Namespace: o.namespace, Node: o.node, Duration: o.leaseDuration, Log: log}, log)
+	attacher := &attach.Attacher{Client: live, Namespace: o.longhornNamespace, Node: o.node, Log: log}
 	w := &worker.Worker{
 		Jobs:     mgr.GetCache(),
 		Client:   live,
-		Attacher: &attach.Attacher{Client: live, Namespace: o.longhornNamespace, Node: o.node},
+		Attacher: attacher,
 		Guests:   guests,
 		Targets:  &worker.Targets{Client: live, Namespace: o.namespace},
 		Open:     func(a engine.Address) worker.Engine { return engine.Open(a) },
@@ -162,6 +163,9 @@ func run(ctx context.Context, o options) error {
 	cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
 	if cerr := w.Close(cctx); cerr != nil {
 		log.Warn("closing the worker", "error", cerr)
+	}
+	if cerr := attacher.Close(cctx); cerr != nil {
+		log.Warn("could not remove every attachment ticket; the coordinator's sweeper will", "error", cerr)
 	}
 	cancel()
 	closeSession()

@@ -1,27 +1,24 @@
 // Package attach finds the engine of a Longhorn volume and, for a volume that
-// is detached, has Longhorn attach it by an attachment ticket of our own.
+// is detached, has Longhorn attach it by an attachment ticket of our own, which
+// it gives up at once when a workload wants the volume.
 //
 // It never touches tickets of others, asks for none while a workload holds the
-// volume (a second ticket would block a live migration), and moves no data.
+// volume or is about to (a migratable volume allows one ticket while it is not
+// attached and two while it is, so ours would block a start or a live
+// migration), and moves no data.
 package attach
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
+	"log/slog"
+	"sync"
 	"time"
 
 	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"hayloft.dev/pkg/names"
 )
 
 // Frontend says how a ticket wants the volume's front end.
@@ -30,75 +27,190 @@ type Frontend string
 // The values of a ticket's disableFrontend parameter, as Longhorn knows them.
 const (
 	// FrontendAny takes the front end as it is, or up: an engine without one
-	// panics when a snapshot is asked of it.
+	// panics when a snapshot is asked of it. Such a ticket gives way.
 	FrontendAny Frontend = "any"
-	// FrontendOff is what a restore needs.
+	// FrontendOff is what a restore needs. Such a ticket gives way to nobody,
+	// for nobody may have a volume that is half restored.
 	FrontendOff Frontend = "true"
 )
 
-// retryFloor is the shortest time between two watches of one object.
-const retryFloor = 200 * time.Millisecond
+const (
+	// retryFloor is the shortest time between two watches of one object, and
+	// between two tries to have a volume attached.
+	retryFloor = 200 * time.Millisecond
+	// lookAgain is after how long it is asked again whether a workload still
+	// wants a volume that it has not attached.
+	lookAgain = 5 * time.Second
+	// dropTime bounds the removal of a ticket that nobody waits for.
+	dropTime = 20 * time.Second
+)
 
 // Attacher works with the Longhorn objects in Namespace, uncached.
 type Attacher struct {
 	Client    client.WithWatch
 	Namespace string
-	Node      string // the agent's node, preferred where a volume may go anywhere
+	Node      string       // the agent's node, preferred where a volume may go anywhere
+	Log       *slog.Logger // nil: nothing is told
+
+	mu    sync.Mutex
+	holds map[string]*hold // ticket -> the watch over it
 }
 
-// Ticket is an attachment that we asked for. Its zero value means: none was
-// needed.
-type Ticket struct {
+// Request says which volume is needed, and how.
+type Request struct {
 	Volume string
-	ID     string
+	// TicketID is the id of the ticket, if one is needed.
+	TicketID string
+	// Type is the ticket's. Longhorn lets those of type backup-controller and
+	// snapshot-controller be interrupted by a workload.
+	Type     longhorn.AttacherType
+	Frontend Frontend
+	// Guest is the VM whose disk it is; zero: that of no VM that is known.
+	Guest Guest
 }
 
-// Running returns the location of a volume whose engine runs, and otherwise
-// asks for it to be attached with the given ticket id and waits for it. Tickets
-// left on the volume by former owners are replaced; the caller must hold the
-// volume's lease.
-func (a *Attacher) Running(ctx context.Context, volume, ticketID string, fe Frontend) (Location, Ticket, error) {
-	va, err := a.attachment(ctx, volume)
-	if err != nil {
-		return Location{}, Ticket{}, err
-	}
-	stale := ownTickets(va, ticketID)
-	foreign := len(va.Spec.AttachmentTickets) > len(stale)
-	if foreign && va.Spec.AttachmentTickets[ticketID] == nil {
-		if err := a.drop(ctx, volume, stale...); err != nil {
+func (q Request) givesWay() bool { return q.Frontend == FrontendAny }
+
+// errAgain: what was seen of a volume is not so any more.
+var errAgain = errors.New("look at the volume again")
+
+// Running returns where a volume's engine runs. It waits for the workload that
+// has the volume or is about to, and where there is none it asks for the volume
+// by a ticket and waits for that. Tickets left by former owners are replaced,
+// without the volume being detached in between; the caller must hold the
+// volume's lease. ErrWanted: a workload or a live migration was waited for in
+// vain.
+func (a *Attacher) Running(ctx context.Context, q Request) (Location, Ticket, error) {
+	for {
+		va, err := a.attachment(ctx, q.Volume)
+		if err != nil {
 			return Location{}, Ticket{}, err
 		}
-		loc, err := a.awaitEngine(ctx, volume)
-		return loc, Ticket{}, err
+		by, err := a.wantedBy(ctx, va, q)
+		if err != nil {
+			return Location{}, Ticket{}, err
+		}
+		var loc Location
+		var t Ticket
+		if by == "" {
+			loc, t, err = a.own(ctx, va, q)
+		} else {
+			loc, err = a.others(ctx, va, q)
+		}
+		if !errors.Is(err, errAgain) {
+			return loc, t, err
+		}
+		select {
+		case <-ctx.Done():
+			if by != "" {
+				return Location{}, t, fmt.Errorf("volume %s: %w by %s, and has no engine to work with: %w", q.Volume, ErrWanted, by, context.Cause(ctx))
+			}
+			return Location{}, t, fmt.Errorf("waiting for volume %s to be attached: %w", q.Volume, context.Cause(ctx))
+		case <-time.After(retryFloor):
+		}
 	}
+}
 
-	node, err := a.nodeFor(ctx, volume)
+// wantedBy tells who has the volume, or is about to; "" nobody but us.
+func (a *Attacher) wantedBy(ctx context.Context, va *longhorn.VolumeAttachment, q Request) (string, error) {
+	if f := foreign(va); f != nil && (q.givesWay() || va.Spec.AttachmentTickets[q.TicketID] == nil) {
+		return describe(f), nil
+	}
+	if !q.givesWay() || ownSatisfied(va) {
+		// A volume that is attached takes a workload's ticket beside ours.
+		return "", nil
+	}
+	return a.starting(ctx, q.Guest)
+}
+
+// others waits for the engine that a workload has the volume attached for. It
+// returns errAgain when that has changed, or not happened for a while.
+func (a *Attacher) others(ctx context.Context, va *longhorn.VolumeAttachment, q Request) (Location, error) {
+	if err := a.drop(ctx, q.Volume, ownTickets(va, "")...); err != nil {
+		return Location{}, err
+	}
+	wctx, cancel := context.WithTimeoutCause(ctx, lookAgain, errAgain)
+	defer cancel()
+	if foreign(va) == nil {
+		err := a.await(wctx, q.Volume, &longhorn.VolumeAttachment{}, &longhorn.VolumeAttachmentList{}, "the workload's ticket", func(o client.Object) (bool, error) {
+			return foreign(o.(*longhorn.VolumeAttachment)) != nil, nil
+		})
+		if err == nil || wctx.Err() != nil {
+			err = errAgain
+		}
+		return Location{}, err
+	}
+	// An engine elsewhere is one that is being ended.
+	loc, err := a.awaitEngine(wctx, q.Volume, func(node string) bool { return asked(va, node) })
+	if wctx.Err() != nil {
+		return Location{}, errAgain
+	}
+	return loc, err
+}
+
+// own has the volume attached by our ticket. It returns errAgain when we gave
+// way meanwhile, or Longhorn took no ticket of ours now.
+func (a *Attacher) own(ctx context.Context, va *longhorn.VolumeAttachment, q Request) (Location, Ticket, error) {
+	node, err := a.nodeFor(ctx, q.Volume)
 	if err != nil {
 		return Location{}, Ticket{}, err
 	}
-	t := Ticket{Volume: volume, ID: ticketID}
-	if err := a.add(ctx, t, node, fe); err != nil {
+	stands, err := a.put(ctx, q, node, ownTickets(va, q.TicketID))
+	if apierrors.IsInvalid(err) || apierrors.IsForbidden(err) {
+		a.log().Info("Longhorn takes no ticket of ours now", "volume", q.Volume, "error", err)
+		return Location{}, Ticket{}, errAgain
+	} else if err != nil {
 		return Location{}, Ticket{}, err
 	}
-	if err := a.drop(ctx, volume, stale...); err != nil {
-		return Location{}, t, err
+	h := a.holding(ctx, q, node, stands)
+	t := Ticket{Volume: q.Volume, ID: q.TicketID, hold: h}
+	loc, err := h.attached(ctx, q.Guest)
+	if errors.Is(err, errRemoved) {
+		// By the leader, who saw it in a workload's way before this agent did.
+		if va, gerr := a.attachment(ctx, q.Volume); gerr == nil && foreign(va) != nil {
+			err = errAgain
+		}
 	}
-	if err := a.awaitSatisfied(ctx, t); err != nil {
-		return Location{}, t, err
-	}
-	if err := a.awaitAttached(ctx, volume); err != nil {
-		return Location{}, t, err
-	}
-	loc, err := a.awaitEngine(ctx, volume)
 	return loc, t, err
 }
 
-// Release removes a ticket. A ticket or volume that is gone is not an error.
+// Release removes a ticket, unless it was given up already. A ticket or volume
+// that is gone is not an error.
 func (a *Attacher) Release(ctx context.Context, t Ticket) error {
 	if t.ID == "" {
 		return nil
 	}
+	if t.hold != nil && !t.hold.close() {
+		return nil
+	}
 	return a.drop(ctx, t.Volume, t.ID)
+}
+
+// Leave removes a ticket after a while, or at once when a workload wants the
+// volume. The next owner of the volume takes the attachment over when he comes
+// before that, so that jobs that follow on each other need not wait for the
+// volume to be detached and attached.
+func (a *Attacher) Leave(t Ticket, linger time.Duration) {
+	if t.hold != nil {
+		t.hold.leave(linger)
+	}
+}
+
+// Close removes the tickets that were left and are still there.
+func (a *Attacher) Close(ctx context.Context) error {
+	a.mu.Lock()
+	var left []Ticket
+	for _, h := range a.holds {
+		if h.leaving != nil && h.leaving.Stop() {
+			left = append(left, Ticket{Volume: h.request.Volume, ID: h.request.TicketID, hold: h})
+		}
+	}
+	a.mu.Unlock()
+	var all []error
+	for _, t := range left {
+		all = append(all, a.Release(ctx, t))
+	}
+	return errors.Join(all...)
 }
 
 // DropOwn removes every ticket of ours from a volume, former owners' too; the
@@ -111,232 +223,16 @@ func (a *Attacher) DropOwn(ctx context.Context, volume string) error {
 	return a.drop(ctx, volume, ownTickets(va, "")...)
 }
 
-// awaitAttached waits until the volume itself is attached and meant to stay so.
-// A ticket that comes while an earlier one's detaching is under way can be
-// called satisfied by a controller that has not seen the volume go yet.
-func (a *Attacher) awaitAttached(ctx context.Context, volume string) error {
-	var list longhorn.VolumeList
-	return a.await(ctx, volume, &list, "volume "+volume+" to be attached", func(o client.Object) (bool, error) {
-		v := o.(*longhorn.Volume)
-		return v.Status.State == longhorn.VolumeStateAttached && v.Spec.NodeID != "" && v.Spec.NodeID == v.Status.CurrentNodeID, nil
-	})
-}
-
 // AwaitDetached waits until Longhorn says that the volume is detached.
 func (a *Attacher) AwaitDetached(ctx context.Context, volume string) error {
-	var list longhorn.VolumeList
-	return a.await(ctx, volume, &list, "volume "+volume+" to be detached", func(o client.Object) (bool, error) {
+	return a.await(ctx, volume, &longhorn.Volume{}, &longhorn.VolumeList{}, "volume "+volume+" to be detached", func(o client.Object) (bool, error) {
 		return o.(*longhorn.Volume).Status.State == longhorn.VolumeStateDetached, nil
 	})
 }
 
-func (a *Attacher) attachment(ctx context.Context, volume string) (*longhorn.VolumeAttachment, error) {
-	var va longhorn.VolumeAttachment
-	err := a.Client.Get(ctx, client.ObjectKey{Namespace: a.Namespace, Name: volume}, &va)
-	if !apierrors.IsNotFound(err) {
-		if err != nil {
-			return nil, fmt.Errorf("reading the attachment of volume %s: %w", volume, err)
-		}
-		return &va, nil
+func (a *Attacher) log() *slog.Logger {
+	if a.Log == nil {
+		return slog.New(slog.DiscardHandler)
 	}
-	// Longhorn makes the attachment a moment after the volume.
-	var vol longhorn.Volume
-	if err := a.Client.Get(ctx, client.ObjectKey{Namespace: a.Namespace, Name: volume}, &vol); apierrors.IsNotFound(err) {
-		return nil, fmt.Errorf("volume %s: %w", volume, ErrGone)
-	} else if err != nil {
-		return nil, fmt.Errorf("reading volume %s: %w", volume, err)
-	}
-	if vol.Spec.DataEngine == longhorn.DataEngineTypeV2 {
-		return nil, fmt.Errorf("volume %s has data engine v2, of which Hayloft reads and writes nothing: %w", volume, ErrNotSupported)
-	}
-	var list longhorn.VolumeAttachmentList
-	err = a.await(ctx, volume, &list, "the attachment of volume "+volume+" to exist", func(o client.Object) (bool, error) {
-		va = *o.(*longhorn.VolumeAttachment).DeepCopy()
-		return true, nil
-	})
-	return &va, err
-}
-
-// ownTickets are the ids on a volume that carry our prefix, but for keep.
-func ownTickets(va *longhorn.VolumeAttachment, keep string) []string {
-	var ids []string
-	for id := range va.Spec.AttachmentTickets {
-		if id != keep && strings.HasPrefix(id, names.TicketPrefix) {
-			ids = append(ids, id)
-		}
-	}
-	slices.Sort(ids)
-	return ids
-}
-
-// nodeFor is the node to attach a volume to: where it is already, else this
-// agent's if it holds a replica, else one that does.
-func (a *Attacher) nodeFor(ctx context.Context, volume string) (string, error) {
-	var vol longhorn.Volume
-	if err := a.Client.Get(ctx, client.ObjectKey{Namespace: a.Namespace, Name: volume}, &vol); err != nil {
-		return "", fmt.Errorf("reading volume %s: %w", volume, err)
-	}
-	if vol.Spec.DataEngine == longhorn.DataEngineTypeV2 {
-		return "", fmt.Errorf("volume %s has data engine v2, of which Hayloft reads and writes nothing: %w", volume, ErrNotSupported)
-	}
-	if vol.Spec.NodeID != "" {
-		return vol.Spec.NodeID, nil
-	}
-	var replicas longhorn.ReplicaList
-	if err := a.Client.List(ctx, &replicas, client.InNamespace(a.Namespace), client.MatchingLabels{labelVolume: volume}); err != nil {
-		return "", fmt.Errorf("listing the replicas of volume %s: %w", volume, err)
-	}
-	return chooseNode(a.Node, replicas.Items), nil
-}
-
-func chooseNode(own string, replicas []longhorn.Replica) string {
-	var nodes []string
-	for _, r := range replicas {
-		if r.Spec.NodeID != "" && r.Spec.FailedAt == "" {
-			nodes = append(nodes, r.Spec.NodeID)
-		}
-	}
-	if len(nodes) == 0 || slices.Contains(nodes, own) {
-		return own
-	}
-	return slices.Min(nodes)
-}
-
-// add puts one key into the ticket map by a merge patch, which leaves every
-// other ticket alone and makes the map where there is none.
-func (a *Attacher) add(ctx context.Context, t Ticket, node string, fe Frontend) error {
-	return a.patch(ctx, t.Volume, map[string]any{t.ID: map[string]any{
-		"id":     t.ID,
-		"type":   string(longhorn.AttacherTypeBackupController),
-		"nodeID": node,
-		"parameters": map[string]string{
-			longhorn.AttachmentParameterDisableFrontend: string(fe),
-		},
-	}})
-}
-
-func (a *Attacher) drop(ctx context.Context, volume string, ids ...string) error {
-	if len(ids) == 0 {
-		return nil
-	}
-	keys := make(map[string]any, len(ids))
-	for _, id := range ids {
-		keys[id] = nil
-	}
-	return client.IgnoreNotFound(a.patch(ctx, volume, keys))
-}
-
-func (a *Attacher) patch(ctx context.Context, volume string, tickets map[string]any) error {
-	body, err := json.Marshal(map[string]any{"spec": map[string]any{"attachmentTickets": tickets}})
-	if err != nil {
-		return fmt.Errorf("encoding the tickets of volume %s: %w", volume, err)
-	}
-	va := &longhorn.VolumeAttachment{}
-	va.Namespace, va.Name = a.Namespace, volume
-	if err := a.Client.Patch(ctx, va, client.RawPatch(types.MergePatchType, body)); err != nil {
-		return fmt.Errorf("changing our ticket on volume %s: %w", volume, err)
-	}
-	return nil
-}
-
-// awaitSatisfied waits until Longhorn says that the ticket is satisfied at the
-// generation at which it stands in the spec.
-func (a *Attacher) awaitSatisfied(ctx context.Context, t Ticket) error {
-	var list longhorn.VolumeAttachmentList
-	var why string
-	err := a.await(ctx, t.Volume, &list, "volume "+t.Volume+" to be attached", func(o client.Object) (bool, error) {
-		va := o.(*longhorn.VolumeAttachment)
-		want := va.Spec.AttachmentTickets[t.ID]
-		if want == nil {
-			return false, fmt.Errorf("our ticket on volume %s was removed by somebody: %w", t.Volume, ErrNotAttached)
-		}
-		got := va.Status.AttachmentTicketStatuses[t.ID]
-		if got == nil || got.Generation != want.Generation {
-			return false, nil
-		}
-		why = unsatisfied(got)
-		return got.Satisfied, nil
-	})
-	if err != nil && why != "" {
-		return fmt.Errorf("%w (Longhorn says: %s)", err, why)
-	}
-	return err
-}
-
-func unsatisfied(s *longhorn.AttachmentTicketStatus) string {
-	for _, c := range s.Conditions {
-		if c.Type == longhorn.AttachmentStatusConditionTypeSatisfied && c.Message != "" {
-			return c.Message
-		}
-	}
-	return ""
-}
-
-func (a *Attacher) awaitEngine(ctx context.Context, volume string) (Location, error) {
-	loc, err := a.Locate(ctx, volume)
-	if !errors.Is(err, ErrNotAttached) {
-		return loc, err
-	}
-	var list longhorn.EngineList
-	werr := a.await(ctx, "", &list, "the engine of volume "+volume+" to run", func(o client.Object) (bool, error) {
-		var e error
-		if loc, e = locate(volume, []longhorn.Engine{*o.(*longhorn.Engine)}); errors.Is(e, ErrNotAttached) {
-			return false, nil
-		}
-		return e == nil, e
-	}, client.MatchingLabels{labelVolume: volume})
-	if werr != nil {
-		return Location{}, errors.Join(werr, err)
-	}
-	return loc, nil
-}
-
-// await watches objects of list's kind, by name if given, until done says so,
-// the object is deleted, or ctx ends.
-func (a *Attacher) await(ctx context.Context, name string, list client.ObjectList, what string, done func(client.Object) (bool, error), opts ...client.ListOption) error {
-	opts = append(opts, client.InNamespace(a.Namespace))
-	if name != "" {
-		opts = append(opts, client.MatchingFieldsSelector{Selector: fields.OneTermEqualSelector("metadata.name", name)})
-	}
-	for {
-		ok, err := a.watchOnce(ctx, list, opts, done)
-		if ok || (err != nil && ctx.Err() == nil) {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("waiting for %s: %w", what, context.Cause(ctx))
-		case <-time.After(retryFloor):
-		}
-	}
-}
-
-// watchOnce follows one watch. A watch without a resource version begins with
-// the objects as they are. It returns false, nil when the watch ended.
-func (a *Attacher) watchOnce(ctx context.Context, list client.ObjectList, opts []client.ListOption, done func(client.Object) (bool, error)) (bool, error) {
-	w, err := a.Client.Watch(ctx, list, opts...)
-	if err != nil {
-		return false, fmt.Errorf("watching: %w", err)
-	}
-	defer w.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return false, nil
-		case ev, open := <-w.ResultChan():
-			if !open || ev.Type == watch.Error {
-				return false, nil
-			}
-			o, isObject := ev.Object.(client.Object)
-			if !isObject {
-				continue
-			}
-			if ev.Type == watch.Deleted {
-				return false, fmt.Errorf("%s: %w", o.GetName(), ErrGone)
-			}
-			if ok, err := done(o); ok || err != nil {
-				return ok, err
-			}
-		}
-	}
+	return a.Log
 }

@@ -22,6 +22,8 @@ var (
 	ErrNotAttached = errors.New("volume has no running engine")
 	// ErrMigrating: two engines exist, a live migration is under way.
 	ErrMigrating = errors.New("volume is being live-migrated")
+	// ErrWanted: a workload has asked for the volume, or is about to.
+	ErrWanted = errors.New("volume is wanted")
 	// ErrGone: there is no such volume.
 	ErrGone = errors.New("volume does not exist")
 	// ErrNotSupported: the volume cannot be worked on by Hayloft.

@@ -157,8 +157,12 @@ func (r *run) watchBackup(ctx context.Context, e Engine, loc attach.Location, jo
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
 		case err != nil:
+			if time.Since(site.looked) >= lookAgain && r.left(ctx) != "" {
+				return nil, err // the transfer ended with its engine
+			}
 			if r.moved(ctx, &site) {
 				e, moved = r.open(site.at), fmt.Sprintf("; the engine of volume %s was restarted at %s", job.Volume, site.at.Address)
+				r.found(site.at)
 			}
 			if gone := watch.unreachable(time.Now()); gone {
 				return nil, failed(v1alpha1.ReasonTransferLost, true, "the engine did not answer for %s during backup %s%s: %w", r.Limits.Lost, job.Backup, moved, err)

@@ -43,9 +43,9 @@ func (r *run) cut(ctx context.Context, job *v1alpha1.CutJob) error {
 	if c := r.report.job.Status.Cut; c != nil {
 		number = c.Number
 	}
-	if r.resumed {
+	if r.resumed || r.again {
 		// Whether the former owner's snapshots fell into one window, nobody
-		// knows any more.
+		// knows any more; those of a cut that was interrupted did not.
 		if number > 0 {
 			if err := r.discard(ctx, cutters, number); err != nil {
 				return err
@@ -56,7 +56,7 @@ func (r *run) cut(ctx context.Context, job *v1alpha1.CutJob) error {
 			return err
 		}
 	}
-	if r.resumed && job.Guest != nil && job.Guest.Policy != v1alpha1.QuiesceNever {
+	if r.resumed && !r.again && job.Guest != nil && job.Guest.Policy != v1alpha1.QuiesceNever {
 		// The former owner may have frozen the guest; its dead-man must not end
 		// the rest that this owner asks for.
 		if err := r.thaw(ctx, job.Guest, time.Now()); err != nil {

@@ -135,6 +135,8 @@ func TestClassify(t *testing.T) {
 		{"no front end", ctx, engine.ErrFrontendDown, v1alpha1.ReasonFrontendDown, true},
 		{"not fresh", ctx, engine.ErrNotFresh, v1alpha1.ReasonVolumeNotFresh, true},
 		{"engine away", ctx, engine.ErrUnavailable, v1alpha1.ReasonEngineUnavailable, true},
+		{"wanted, and waited for in vain", ctx, fmt.Errorf("w: %w: %w", attach.ErrWanted, context.DeadlineExceeded), v1alpha1.ReasonVolumeWanted, true},
+		{"between two nodes", ctx, attach.ErrMigrating, v1alpha1.ReasonVolumeWanted, true},
 		{"anything else", ctx, errors.New("odd"), v1alpha1.ReasonEngineError, true},
 	} {
 		f := classify(c.ctx, c.err)

@@ -54,8 +54,10 @@ func classify(ctx context.Context, err error) *failure {
 		return &failure{v1alpha1.ReasonVolumeNotFresh, true, err}
 	case errors.Is(err, engine.ErrSnapshotMissing):
 		return &failure{v1alpha1.ReasonSnapshotMissing, false, err}
+	case wanted(err):
+		return &failure{v1alpha1.ReasonVolumeWanted, true, err}
 	case errors.Is(err, engine.ErrUnavailable), errors.Is(err, engine.ErrNoReplica),
-		errors.Is(err, attach.ErrNotAttached), errors.Is(err, attach.ErrMigrating), errors.Is(err, context.DeadlineExceeded):
+		errors.Is(err, attach.ErrNotAttached), errors.Is(err, context.DeadlineExceeded):
 		return &failure{v1alpha1.ReasonEngineUnavailable, true, err}
 	}
 	return &failure{v1alpha1.ReasonEngineError, true, err}

@@ -15,7 +15,7 @@ type Limits struct {
 	Lock       time.Duration // another process's lock on a backup volume: backupstore lets a dead one stand for 150 s
 	Poll       time.Duration // between two looks at a transfer
 	Report     time.Duration // between two progress reports of a job
-	Linger     time.Duration // what a cut holds is kept for the backups of its volumes
+	Linger     time.Duration // what a job holds is kept for the next one: a cut's leases for its backups, an attachment for anybody's
 	RetryFloor time.Duration // before a job is looked at again
 	Cuts       int           // tries to cut all disks within the window
 }

@@ -28,6 +28,7 @@ type run struct {
 	held    *lease.Held
 	report  *reporter
 	result  func(*v1alpha1.NodeJobStatus) // what the work found, for the final status
+	again   bool                          // this run had begun the work already and was interrupted
 	resumed bool                          // somebody, perhaps this session, had claimed the job before: look before acting
 	former  *kept                         // what a cut left of this job's volume; nil: nothing
 
@@ -80,7 +81,7 @@ func (w *Worker) run(ctx context.Context, job *v1alpha1.NodeJob) error {
 	}
 	reason := ""
 	if err != nil {
-		f := classify(wctx, err)
+		f := r.verdict(wctx, err)
 		reason = f.reason
 		w.Log.Info("job failed", "job", job.Name, "reason", f.reason, "error", f.Error())
 		err = r.report.finish(ctx, func(s *v1alpha1.NodeJobStatus) {
@@ -99,6 +100,9 @@ func (w *Worker) run(ctx context.Context, job *v1alpha1.NodeJob) error {
 	if err != nil {
 		go w.standby.end(func(k *kept) bool { return k.job == client.ObjectKeyFromObject(job) })
 		return causeOf(ctx, err)
+	}
+	if reason == "" {
+		r.leaveTickets()
 	}
 	r.dropTickets(ctx)
 	w.Observer.JobDone(kind(job), reason, time.Since(began))
@@ -185,7 +189,7 @@ func (r *run) claim(ctx context.Context) error {
 func (r *run) work(ctx context.Context) error {
 	switch {
 	case r.job.Spec.Cut != nil:
-		return r.cut(ctx, r.job.Spec.Cut)
+		return r.undisturbed(ctx, func(ctx context.Context) error { return r.cut(ctx, r.job.Spec.Cut) })
 	case r.job.Spec.Backup != nil:
 		return r.backup(ctx, r.job.Spec.Backup)
 	case r.job.Spec.Restore != nil:
@@ -193,7 +197,7 @@ func (r *run) work(ctx context.Context) error {
 	case r.job.Spec.Clone != nil:
 		return r.clone(ctx, r.job.Spec.Clone)
 	case r.job.Spec.RemoveSnapshots != nil:
-		return r.removeSnapshots(ctx, r.job.Spec.RemoveSnapshots)
+		return r.undisturbed(ctx, func(ctx context.Context) error { return r.removeSnapshots(ctx, r.job.Spec.RemoveSnapshots) })
 	}
 	return failed(v1alpha1.ReasonInvalidJob, false, "the job holds no work that this agent knows: is the agent older than the coordinator?")
 }
@@ -211,6 +215,20 @@ func (r *run) keep(t attach.Ticket) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.tickets = append(r.tickets, t)
+}
+
+// leaveTickets keeps the volumes that this run had attached so for a moment,
+// since jobs of one VM follow on each other, on whichever node.
+func (r *run) leaveTickets() {
+	if !interruptible(r.job) {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, t := range r.tickets {
+		r.Attacher.Leave(t, r.Limits.Linger)
+	}
+	r.tickets = nil
 }
 
 // dropTickets gives up the volumes that this run had attached.

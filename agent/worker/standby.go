@@ -105,14 +105,12 @@ func (s *standby) close(ctx context.Context) error {
 	}
 }
 
-// giveBack ends what was kept of a volume: first our ticket, which nobody may
-// find without an owner, then the lease.
+// giveBack ends what was kept of a volume. Its ticket is left for whoever takes
+// the lease next: a cut of the VM's next point, or the agent on the engine's node.
 func (w *Worker) giveBack(k *kept) {
 	ctx, cancel := context.WithTimeout(context.Background(), cleanupTime)
 	defer cancel()
-	if err := w.Attacher.Release(ctx, k.ticket); err != nil {
-		w.Log.Warn("could not remove our attachment ticket; the coordinator's sweeper will", "volume", k.volume, "ticket", k.ticket.ID, "error", err)
-	}
+	w.Attacher.Leave(k.ticket, w.Limits.Linger)
 	if err := k.held.Release(ctx); err != nil {
 		w.Log.Warn("could not release a lease; it ends with the session", "volume", k.volume, "error", err)
 	}

@@ -4,31 +4,54 @@ import (
 	"context"
 	"fmt"
 
+	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
+
 	"hayloft.dev/agent/attach"
 	"hayloft.dev/agent/engine"
+	"hayloft.dev/pkg/api/v1alpha1"
 )
 
 // engine finds the engine of a volume, attaching it by a ticket of ours if
-// nobody else has. An engine that runs is not taken as it is: after an earlier
-// job of ours gave its ticket back, it is about to end. Only where the cut just
-// before has left its ticket, or had needed none, its engine is, if it answers
-// under its name. The ticket is kept until the job has ended.
+// nobody else has or is about to. An engine that runs is not taken as it is:
+// after an earlier job of ours gave its ticket back, it is about to end. Only
+// where the cut just before has left its ticket, or had needed none, its engine
+// is, if it answers under its name. The ticket is kept until the job has ended.
 func (r *run) engine(ctx context.Context, volume string, fe attach.Frontend) (Engine, attach.Location, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.Limits.Attach)
 	defer cancel()
-	if r.former != nil && fe == attach.FrontendAny {
+	if r.former != nil && fe == attach.FrontendAny && r.former.ticket.Stands() {
 		e := r.open(r.former.at)
 		if _, err := within(ctx, r.Limits.Call, e.Info); err == nil {
+			r.found(r.former.at)
 			return e, r.former.at, nil
 		}
 	}
-	loc, ticket, err := r.Attacher.Running(ctx, volume, r.ticket(volume), fe)
+	loc, ticket, err := r.Attacher.Running(ctx, attach.Request{
+		Volume: volume, TicketID: r.ticket(volume), Type: ticketType(r.job), Frontend: fe, Guest: guest(r.job),
+	})
 	r.keep(ticket)
 	if err != nil {
 		return nil, attach.Location{}, fmt.Errorf("getting volume %s attached: %w", volume, err)
 	}
 	r.found(loc)
 	return r.open(loc), loc, nil
+}
+
+// ticketType is what Longhorn itself would attach the volume with for such
+// work; both give way to workloads.
+func ticketType(job *v1alpha1.NodeJob) longhorn.AttacherType {
+	if job.Spec.Cut != nil || job.Spec.RemoveSnapshots != nil {
+		return longhorn.AttacherTypeSnapshotController
+	}
+	return longhorn.AttacherTypeBackupController
+}
+
+// guest is the VM whose disks a job works on.
+func guest(job *v1alpha1.NodeJob) attach.Guest {
+	if job.Spec.VM == "" {
+		return attach.Guest{}
+	}
+	return attach.Guest{Namespace: job.Spec.Owner.Namespace, Name: job.Spec.VM}
 }
 
 // found remembers where a volume's engine is.

@@ -151,6 +151,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) (*Controller, error
 	}
 	for name, add := range map[string]func(ctrl.Manager) error{
 		"points": c.addBackups, "restores": c.addRestores, "targets": c.addTargets, "quotas": c.addQuotas, "assignment": c.addAssigner,
+		"tickets in the way": c.addObstructions,
 	} {
 		if err := add(mgr); err != nil {
 			return nil, fmt.Errorf("setting up the reconciler of %s: %w", name, err)

@@ -1,6 +1,7 @@
 package control_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"hayloft.dev/pkg/api/v1alpha1"
@@ -135,6 +137,30 @@ func TestSweep(t *testing.T) {
 	require.EqualValues(t, 3, *l.Spec.LeaseTransitions, "the epoch never goes back")
 }
 
+// No grace time passes, and no sweep, before a ticket leaves a workload's way.
+func TestTicketsInTheWayOfWorkloads(t *testing.T) {
+	w := newWorld(t)
+	w.opts.SweepEvery, w.opts.SweepGrace = time.Hour, time.Hour
+	dead := "gone-00001111"
+	living, _ := w.session("n1")
+	w.lease("of-living", living, 2)
+	w.lease("alone", dead, 1)
+	w.attachment("of-dead", names.Ticket(dead, 3), "csi-x", "hayloft-like")
+	w.attachment("of-living", names.Ticket(living, 2))
+	w.attachment("alone", names.Ticket(dead, 1), "hayloft-like")
+	w.attachment("restored", names.Ticket(dead, 1), "longhorn-ui")
+	w.patchAttachment("restored", names.Ticket(dead, 1), `{"parameters":{"disableFrontend":"true"}}`)
+	w.start("one")
+
+	w.eventually("the dead agent's ticket is gone", func() bool { return !w.hasTicket("of-dead", names.Ticket(dead, 3)) })
+	w.patchAttachment("of-living", "csi-y", `{"id":"csi-y","type":"csi-attacher","nodeID":"n2"}`)
+	w.eventually("that of one that lives and does nothing too", func() bool { return !w.hasTicket("of-living", names.Ticket(living, 2)) })
+	w.holds("everything else stays", time.Second, func() bool {
+		return w.hasTicket("of-dead", "csi-x") && w.hasTicket("of-dead", "hayloft-like") && w.hasTicket("of-living", "csi-y") &&
+			w.hasTicket("alone", names.Ticket(dead, 1)) && w.hasTicket("restored", names.Ticket(dead, 1))
+	})
+}
+
 func TestEmptyListingRemovesNothing(t *testing.T) {
 	w := newWorld(t)
 	w.opts.SweepEvery, w.opts.SweepGrace = 50*time.Millisecond, time.Millisecond
@@ -180,6 +206,14 @@ func (w *world) attachment(volume string, tickets ...string) {
 	u.SetName(volume)
 	u.SetNamespace(w.lh)
 	w.create(u)
+}
+
+// patchAttachment merges into one ticket.
+func (w *world) patchAttachment(volume, id, ticket string) {
+	w.t.Helper()
+	va := &longhorn.VolumeAttachment{ObjectMeta: metav1.ObjectMeta{Name: volume, Namespace: w.lh}}
+	patch := fmt.Sprintf(`{"spec":{"attachmentTickets":{%q:%s}}}`, id, ticket)
+	require.NoError(w.t, w.client.Patch(w.ctx, va, client.RawPatch(types.MergePatchType, []byte(patch))))
 }
 
 func (w *world) hasTicket(volume, id string) bool {

@@ -80,9 +80,9 @@ func (s *sweeper) ripe(key string) bool {
 	return time.Since(first) >= s.c.SweepGrace
 }
 
-func (s *sweeper) removed(kind, name string) {
-	s.c.Recorder.Swept(kind)
-	s.c.Log.Info("removed a leftover", "kind", kind, "name", name)
+func (c *Controller) removed(kind, name string) {
+	c.Recorder.Swept(kind)
+	c.Log.Info("removed a leftover", "kind", kind, "name", name)
 }
 
 // jobs removes NodeJobs whose owner is gone.
@@ -111,7 +111,7 @@ func (s *sweeper) jobs(ctx context.Context) error {
 		if err := s.c.client.Delete(ctx, j, client.Preconditions{UID: &j.UID}); client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("removing job %s: %w", j.Name, err)
 		}
-		s.removed("job", j.Name)
+		s.c.removed("job", j.Name)
 	}
 	return nil
 }
@@ -238,7 +238,7 @@ func (s *sweeper) removeLease(ctx context.Context, l *coordinationv1.Lease, volu
 	if err != nil {
 		return fmt.Errorf("removing lease %s: %w", l.Name, err)
 	}
-	s.removed("volumeLease", l.Name)
+	s.c.removed("volumeLease", l.Name)
 	return nil
 }
 
@@ -258,7 +258,7 @@ func (s *sweeper) giveBack(ctx context.Context, l *coordinationv1.Lease, volume 
 	} else if err != nil {
 		return fmt.Errorf("giving back lease %s: %w", l.Name, err)
 	}
-	s.removed("heldLease", l.Name)
+	s.c.removed("heldLease", l.Name)
 	return nil
 }
 
@@ -280,7 +280,7 @@ func (s *sweeper) sessions(ctx context.Context) error {
 		} else if err != nil {
 			return err
 		}
-		s.removed("sessionLease", session.ID)
+		s.c.removed("sessionLease", session.ID)
 	}
 	return nil
 }

@@ -63,6 +63,11 @@ func (s *sweeper) ticket(ctx context.Context, volume, id, session string, epoch 
 	if busy, err := s.busy(ctx, s.c.live); err != nil || busy[volume] {
 		return err
 	}
+	return s.c.removeTicket(ctx, &va, id)
+}
+
+// removeTicket removes one ticket of ours from an attachment that was read live.
+func (c *Controller) removeTicket(ctx context.Context, va *longhorn.VolumeAttachment, id string) error {
 	path := "/spec/attachmentTickets/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(id)
 	patch, err := json.Marshal([]map[string]any{
 		{"op": "test", "path": path + "/id", "value": id},
@@ -71,14 +76,14 @@ func (s *sweeper) ticket(ctx context.Context, volume, id, session string, epoch 
 	if err != nil {
 		return fmt.Errorf("encoding the removal of ticket %s: %w", id, err)
 	}
-	err = s.c.client.Patch(ctx, &va, client.RawPatch(types.JSONPatchType, patch))
+	err = c.client.Patch(ctx, va, client.RawPatch(types.JSONPatchType, patch))
 	if apierrors.IsNotFound(err) || apierrors.IsInvalid(err) {
 		return nil // gone, or changed meanwhile
 	}
 	if err != nil {
-		return fmt.Errorf("removing ticket %s of volume %s: %w", id, volume, err)
+		return fmt.Errorf("removing ticket %s of volume %s: %w", id, va.Name, err)
 	}
-	s.removed("ticket", volume+"/"+id)
+	c.removed("ticket", va.Name+"/"+id)
 	return nil
 }
 

@@ -268,7 +268,7 @@ func (p *backupPlan) cutting() {
 }
 
 func (p *backupPlan) cutJob() *v1alpha1.NodeJob {
-	j := newJob(kindCut, p.owner(), "", 1, p.v.Config.CutDeadline)
+	j := p.newJob(kindCut, "", 1, p.v.Config.CutDeadline)
 	b := p.v.Backup
 	j.Spec.Cut = &v1alpha1.CutJob{
 		WindowMilliseconds: p.v.Config.CutWindow.Milliseconds(),

@@ -174,7 +174,7 @@ func (p *backupPlan) removeOne(d *v1alpha1.BackupDisk, list []string, tries int3
 }
 
 func (p *backupPlan) removeJob(d *v1alpha1.BackupDisk, list []string, attempt int32) *v1alpha1.NodeJob {
-	j := newJob(kindRemove, p.owner(), d.Name, attempt, p.v.Config.RemoveDeadline)
+	j := p.newJob(kindRemove, d.Name, attempt, p.v.Config.RemoveDeadline)
 	j.Spec.RemoveSnapshots = &v1alpha1.RemoveSnapshotsJob{Volume: d.Volume, Snapshots: list}
 	return j
 }

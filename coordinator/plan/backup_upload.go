@@ -90,14 +90,24 @@ func (p *backupPlan) upload(d *v1alpha1.BackupDisk) *verdict {
 // left.
 func (p *backupPlan) again(d *v1alpha1.BackupDisk, bad *verdict) *verdict {
 	c := p.v.Config
-	if !bad.retryable || d.Attempt >= c.Attempts {
-		if d.Attempt > 1 {
-			bad.message = fmt.Sprintf("%s (attempt %d of %d)", bad.message, d.Attempt, c.Attempts)
+	in := p.interruptions(d)
+	counted := d.Attempt - in.all // failed attempts, this one included unless it was interrupted
+	pause := backoff(c.RetryAfter, c.RetryMax, 4, int(counted))
+	switch {
+	case bad.retryable && bad.reason == v1alpha1.ReasonVolumeWanted:
+		if in.idle > 0 && p.v.Now.Sub(in.since) > c.WantedPatience {
+			bad.message = fmt.Sprintf("for %s nothing of it could be moved: %s", c.WantedPatience, bad.message)
+			return bad
+		}
+		pause = backoff(c.RetryAfter, c.RetryMax, 2, in.idle)
+	case !bad.retryable || counted >= c.Attempts:
+		if counted > 1 {
+			bad.message = fmt.Sprintf("%s (attempt %d of %d)", bad.message, counted, c.Attempts)
 		}
 		return bad
 	}
 	p.drop(d, d.Attempt, firstLook)
-	if wait := remaining(p.v.Now, bad.at, backoff(c.RetryAfter, c.RetryMax, 4, int(d.Attempt))); wait > 0 {
+	if wait := remaining(p.v.Now, bad.at, pause); wait > 0 {
 		d.Message = fmt.Sprintf("attempt %d of disk %s failed (%s: %s); trying again", d.Attempt, d.Name, bad.reason, bad.message)
 		p.a.again(wait)
 		return nil
@@ -117,7 +127,7 @@ func (p *backupPlan) attempt(d *v1alpha1.BackupDisk, n int32) {
 
 func (p *backupPlan) backupJob(d *v1alpha1.BackupDisk) *v1alpha1.NodeJob {
 	b := p.v.Backup
-	j := newJob(kindBackup, p.owner(), d.Name, d.Attempt, p.v.Config.TransferDeadline)
+	j := p.newJob(kindBackup, d.Name, d.Attempt, p.v.Config.TransferDeadline)
 	j.Spec.Backup = &v1alpha1.BackupJob{
 		Disk: d.Name, Volume: d.Volume, Snapshot: d.Snapshot, Backup: d.Backup, Target: b.Spec.Target,
 		BackingImage: d.BackingImage, Superseded: p.superseded(d),

@@ -34,6 +34,13 @@ func newJob(kind string, owner v1alpha1.ObjectReference, disk string, attempt in
 	}
 }
 
+// newJob is one for this point.
+func (p *backupPlan) newJob(kind, disk string, attempt int32, deadline time.Duration) *v1alpha1.NodeJob {
+	j := newJob(kind, p.owner(), disk, attempt, deadline)
+	j.Spec.VM = p.v.Backup.Spec.VM
+	return j
+}
+
 func find(jobs []v1alpha1.NodeJob, kind string, owner v1alpha1.ObjectReference, disk string, attempt int32) *v1alpha1.NodeJob {
 	name := names.Job(kind, owner.UID, disk, attempt)
 	i := slices.IndexFunc(jobs, func(j v1alpha1.NodeJob) bool { return j.Name == name })

@@ -33,6 +33,9 @@ type Config struct {
 	// waits four times longer, up to RetryMax.
 	Attempts             int32
 	RetryAfter, RetryMax time.Duration
+	// WantedPatience is how long a disk is tried again of which nothing could be
+	// moved because its VM wanted it. Such attempts count for nothing else.
+	WantedPatience time.Duration
 	// RemoveAttempts to remove engine snapshots before they are left behind.
 	RemoveAttempts int32
 	// SupersededRest is how long the engine snapshots of a superseded point
@@ -67,7 +70,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		CutWindow:        5 * time.Second,
-		CutDeadline:      time.Minute,
+		CutDeadline:      15 * time.Minute, // a VM that starts or migrates is waited for
 		TransferDeadline: 24 * time.Hour,
 		RemoveDeadline:   2 * time.Hour,
 		JobGrace:         2 * time.Minute,
@@ -75,6 +78,7 @@ func DefaultConfig() Config {
 		Attempts:         3,
 		RetryAfter:       5 * time.Second,
 		RetryMax:         5 * time.Minute,
+		WantedPatience:   30 * time.Minute,
 		RemoveAttempts:   3,
 		SupersededRest:   48 * time.Hour,
 		WorkPatience:     3 * time.Minute,

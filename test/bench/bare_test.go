@@ -143,7 +143,9 @@ func (w *world) fresh(name string, size int64) *bare {
 	v.SetNamespace(harness.LonghornNamespace)
 	v.SetName(name)
 	check(w.b, w.c.Create(w.ctx, v))
-	_, _, err := w.attacher().Running(w.ctx, name, "bench", attach.FrontendOff)
+	_, _, err := w.attacher().Running(w.ctx, attach.Request{
+		Volume: name, TicketID: "bench", Type: longhorn.AttacherTypeBackupController, Frontend: attach.FrontendOff,
+	})
 	check(w.b, err)
 	return w.bareEngine(name)
 }

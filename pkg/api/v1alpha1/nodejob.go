@@ -30,12 +30,16 @@ type NodeJob struct {
 // job is assigned, and names another node when the former agent is gone.
 //
 // +kubebuilder:validation:XValidation:rule="[has(self.cut), has(self.backup), has(self.restore), has(self.clone), has(self.removeSnapshots)].filter(x, x).size() == 1",message="exactly one of spec.cut, spec.backup, spec.restore, spec.clone and spec.removeSnapshots must be set"
-// +kubebuilder:validation:XValidation:rule="self.owner == oldSelf.owner && self.deadlineSeconds == oldSelf.deadlineSeconds && has(self.cut) == has(oldSelf.cut) && (!has(self.cut) || self.cut == oldSelf.cut) && has(self.backup) == has(oldSelf.backup) && (!has(self.backup) || self.backup == oldSelf.backup) && has(self.restore) == has(oldSelf.restore) && (!has(self.restore) || self.restore == oldSelf.restore) && has(self.clone) == has(oldSelf.clone) && (!has(self.clone) || self.clone == oldSelf.clone) && has(self.removeSnapshots) == has(oldSelf.removeSnapshots) && (!has(self.removeSnapshots) || self.removeSnapshots == oldSelf.removeSnapshots)",message="a job's work is immutable; only spec.nodeName may change"
+// +kubebuilder:validation:XValidation:rule="self.owner == oldSelf.owner && self.deadlineSeconds == oldSelf.deadlineSeconds && has(self.vm) == has(oldSelf.vm) && (!has(self.vm) || self.vm == oldSelf.vm) && has(self.cut) == has(oldSelf.cut) && (!has(self.cut) || self.cut == oldSelf.cut) && has(self.backup) == has(oldSelf.backup) && (!has(self.backup) || self.backup == oldSelf.backup) && has(self.restore) == has(oldSelf.restore) && (!has(self.restore) || self.restore == oldSelf.restore) && has(self.clone) == has(oldSelf.clone) && (!has(self.clone) || self.clone == oldSelf.clone) && has(self.removeSnapshots) == has(oldSelf.removeSnapshots) && (!has(self.removeSnapshots) || self.removeSnapshots == oldSelf.removeSnapshots)",message="a job's work is immutable; only spec.nodeName may change"
 type NodeJobSpec struct {
 	// NodeName is the node whose agent is to do the work; empty: not assigned.
 	// +kubebuilder:default=""
 	NodeName string          `json:"nodeName"`
 	Owner    ObjectReference `json:"owner"`
+	// VM is the VirtualMachine in the owner's namespace whose disks are worked
+	// on: when it starts, it gets them at once. Empty: those of no VM.
+	// +optional
+	VM string `json:"vm,omitempty"`
 	// DeadlineSeconds bounds the work of one agent, counted from its claim on
 	// its own monotonic clock.
 	// +kubebuilder:validation:Minimum=1
@@ -172,7 +176,7 @@ const (
 	ReasonReplicasDiffer     = "ReplicasDiffer"     // after a restore not every replica holds the same backup
 	ReasonFrontendDown       = "FrontendDown"       // a snapshot asked of an engine without front end would crash it
 	ReasonVolumeNotSupported = "VolumeNotSupported" // data engine v2
-	ReasonVolumeWanted       = "VolumeWanted"       // a workload wants the volume elsewhere: our attachment gave way to it
+	ReasonVolumeWanted       = "VolumeWanted"       // a workload wants the volume, took it elsewhere or let go of it: our attachment gave way, or the engine ended; however often, it is no failed attempt
 	ReasonSnapshotLimit      = "SnapshotLimit"      // the volume has as many snapshots as Longhorn allows
 	ReasonQuiesceFailed      = "QuiesceFailed"      // the guest could not be frozen, and the point requires it
 	ReasonInvalidJob         = "InvalidJob"         // the job names something that does not exist or makes no sense

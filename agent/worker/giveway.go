@@ -1,0 +1,81 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"hayloft.dev/agent/attach"
+	"hayloft.dev/pkg/api/v1alpha1"
+)
+
+// verdict is how failed work is reported. Work on a volume whose workload
+// stopped, moved or wanted it is nobody's fault: it is to be done again where
+// the engine runs by then, however often that happens.
+func (r *run) verdict(ctx context.Context, err error) *failure {
+	f := classify(ctx, err)
+	if !f.retryable || f.reason == v1alpha1.ReasonVolumeWanted || f.reason == v1alpha1.ReasonDeadlineExceeded || !interruptible(r.job) {
+		return f
+	}
+	if left := r.left(context.WithoutCancel(ctx)); left != "" {
+		return &failure{v1alpha1.ReasonVolumeWanted, true, fmt.Errorf("%s: %w", left, f)}
+	}
+	return f
+}
+
+// interruptible: the work is on a VM's own volumes.
+func interruptible(job *v1alpha1.NodeJob) bool {
+	return job.Spec.Cut != nil || job.Spec.Backup != nil || job.Spec.RemoveSnapshots != nil
+}
+
+// left names the volumes whose engines their workloads have let go of since
+// this run found them; "" when there is none, or nobody could tell.
+func (r *run) left(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(ctx, r.Limits.Call)
+	defer cancel()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var gone []string
+	for volume, loc := range r.sites {
+		if left, err := r.Attacher.Left(ctx, loc); err == nil && left {
+			gone = append(gone, fmt.Sprintf("volume %s was stopped on node %s, or wanted elsewhere", volume, loc.Node))
+		}
+	}
+	slices.Sort(gone)
+	return strings.Join(gone, "; ")
+}
+
+// undisturbed does work again, until the job's deadline, when it failed because
+// a workload wanted a volume. The work looks before it acts.
+func (r *run) undisturbed(ctx context.Context, work func(context.Context) error) error {
+	for {
+		err := work(ctx)
+		if err == nil || ctx.Err() != nil || lost(err) {
+			return err
+		}
+		if f := r.verdict(ctx, err); f.reason != v1alpha1.ReasonVolumeWanted {
+			return err
+		} else if merr := r.report.message(ctx, shorten("waiting: "+f.Error())); merr != nil {
+			return merr
+		}
+		r.Log.Info("a workload wants the volume; trying again", "job", r.job.Name, "error", err)
+		r.again = true
+		r.forgetSites()
+		if perr := pause(ctx, r.Limits.RetryFloor); perr != nil {
+			return fmt.Errorf("%w: %w", perr, err)
+		}
+	}
+}
+
+func (r *run) forgetSites() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sites = nil
+}
+
+// wanted: the volume could not be had because of a workload.
+func wanted(err error) bool {
+	return errors.Is(err, attach.ErrWanted) || errors.Is(err, attach.ErrMigrating)
+}
