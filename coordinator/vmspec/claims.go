@@ -1,7 +1,6 @@
 package vmspec
 
 import (
-	"fmt"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -22,22 +21,16 @@ func rebuildClaim(old *corev1.PersistentVolumeClaim, d Disk, name string, o Opti
 		ObjectMeta: metav1.ObjectMeta{
 			Name:        name,
 			Namespace:   o.Namespace,
-			Labels:      relabel(carry(old.Labels, importer), o.NewName),
+			Labels:      o.claimLabels(old, d),
 			Annotations: carry(old.Annotations, foreign, bound, populated),
 		},
 		Spec: corev1.PersistentVolumeClaimSpec{
 			AccessModes:      spec.AccessModes,
 			VolumeMode:       spec.VolumeMode,
-			StorageClassName: storageClass(old),
+			StorageClassName: o.storageClass(old),
 			VolumeName:       o.Volumes[d.Name],
 			Resources:        spec.Resources,
 		},
-	}
-	if o.RestoreUID != "" {
-		c.Labels[v1alpha1.LabelRestore] = string(o.RestoreUID)
-	}
-	if d.Kind == KindPersistentState {
-		c.Labels[LabelPersistentState] = o.NewName
 	}
 	if size, ok := o.Sizes[d.Name]; ok {
 		if c.Spec.Resources.Requests == nil {
@@ -51,6 +44,22 @@ func rebuildClaim(old *corev1.PersistentVolumeClaim, d Disk, name string, o Opti
 	return c
 }
 
+func (o Options) claimLabels(old *corev1.PersistentVolumeClaim, d Disk) map[string]string {
+	labels := relabel(carry(old.Labels, importer), o.NewName)
+	if o.RestoreUID != "" {
+		labels[v1alpha1.LabelRestore] = string(o.RestoreUID)
+	}
+	if d.Kind == KindPersistentState {
+		labels[LabelPersistentState] = o.NewName
+	}
+	if o.Replace != nil {
+		// KubeVirt takes any claim with this label for the VM's: while the VM
+		// has its former one, there must be no second.
+		delete(labels, LabelPersistentState)
+	}
+	return labels
+}
+
 // importer are the labels of CDI, which fills claims.
 func importer(label string) bool {
 	prefix, _, _ := strings.Cut(label, "/")
@@ -61,40 +70,21 @@ func importer(label string) bool {
 	return prefix == "cdi.kubevirt.io"
 }
 
-// storageClass is the claim's class, never nil: without a class the cluster's
-// default would be filled in, and the claim would not match its volume.
+// storageClass is the new claim's class, never nil: without a class the
+// cluster's default would be filled in, and the claim would not match its volume.
+func (o Options) storageClass(c *corev1.PersistentVolumeClaim) *string {
+	class := storageClass(c)
+	if mapped, ok := o.StorageClasses[*class]; ok {
+		class = &mapped
+	}
+	return class
+}
+
+// storageClass is the class that a claim was captured with.
 func storageClass(c *corev1.PersistentVolumeClaim) *string {
 	class := c.Annotations[betaStorageClass]
 	if c.Spec.StorageClassName != nil {
 		class = *c.Spec.StorageClassName
 	}
 	return &class
-}
-
-// claimName is the new name of a disk's claim.
-func claimName(d Disk, o Options) string {
-	if d.Kind == KindPersistentState {
-		return StateClaimName(o.NewName, o.RestoreUID)
-	}
-	return ClaimName(o.NewName, d.Name)
-}
-
-// sameDisks is nil when the captured disks are those of the VM's spec.
-func sameDisks(spec, captured []Disk) error {
-	have := map[Disk]bool{}
-	for _, d := range captured {
-		have[d] = true
-	}
-	for _, d := range spec {
-		if !have[d] {
-			return fmt.Errorf("the backup does not hold disk %s (claim %s) of the VM", d.Name, d.Claim)
-		}
-		delete(have, d)
-	}
-	for _, d := range captured {
-		if have[d] {
-			return fmt.Errorf("the backup holds disk %s (claim %s), which the VM does not have", d.Name, d.Claim)
-		}
-	}
-	return nil
 }

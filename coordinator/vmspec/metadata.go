@@ -96,6 +96,11 @@ func carry(in map[string]string, drop ...func(string) bool) map[string]string {
 	return out
 }
 
+// keep copies the entries that a rule names.
+func keep(in map[string]string, rule func(string) bool) map[string]string {
+	return carry(in, func(key string) bool { return !rule(key) })
+}
+
 // relabel copies labels, dropping foreign ones and making those that name the
 // VM name the new one.
 func relabel(in map[string]string, vm string) map[string]string {

@@ -22,12 +22,13 @@ var ErrRefused = errors.New("the VM cannot be restored")
 // Rebuild makes the new VM. It changes nothing of its input, and the same
 // input gives the same output, byte for byte.
 func Rebuild(in Source, o Options) (Result, error) {
-	disks, err := admit(in, o)
+	disks, unfit, err := admit(in, o)
 	if err != nil {
 		return Result{}, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	r := rebuilder{
-		o: o, oldName: in.VM.GetName(),
+		o: o, oldName: in.VM.GetName(), same: o.Replace != nil && in.VM.GetUID() == o.Replace.GetUID(),
+		claims: map[string]string{}, kept: map[string]bool{}, network: map[string]bool{},
 		out: Result{Claims: map[string]string{}, Secrets: map[string]string{}, ConfigMaps: map[string]string{}},
 	}
 	for _, d := range disks {
@@ -38,6 +39,7 @@ func Rebuild(in Source, o Options) (Result, error) {
 		return Result{}, fmt.Errorf("%w: copying the captured VM: %w", ErrRefused, err)
 	}
 	spec := child(source, "spec", "template", "spec")
+	r.leaveOut(spec, unfit)
 	r.references(spec, in)
 	r.runStrategy(child(source, "spec"))
 	r.template(child(source, "spec", "template"))
@@ -45,21 +47,28 @@ func Rebuild(in Source, o Options) (Result, error) {
 	r.addresses(spec)
 	r.identity(spec)
 	r.matchers(child(source, "spec"))
+	r.networks(spec, in.VM.GetNamespace())
 	r.surroundings(spec)
+	if err := r.mapped(in); err != nil {
+		return Result{}, fmt.Errorf("%w: %w", ErrRefused, err)
+	}
 	r.metadata(source)
 	r.finish()
 	return r.out, nil
 }
 
-// admit checks what Rebuild was given and returns the disks to restore. A
-// document on a target can have been written by anybody, so what Inspect
-// refuses to back up is refused here too.
-func admit(in Source, o Options) ([]Disk, error) {
+// admit checks what Rebuild was given and returns the disks to restore, and the
+// names of volumes that cannot be. A document on a target can have been written
+// by anybody, so what Inspect refuses to back up is refused here too.
+func admit(in Source, o Options) (disks []Disk, unfit map[string]bool, err error) {
 	if broken := validation.IsDNS1123Label(o.NewName); len(broken) > 0 {
-		return nil, fmt.Errorf("%q cannot be a VM's name: it must be lower-case letters, digits and -, start and end with a letter or digit, and have at most 63 characters", o.NewName)
+		return nil, nil, fmt.Errorf("%q cannot be a VM's name: it must be lower-case letters, digits and -, start and end with a letter or digit, and have at most 63 characters", o.NewName)
 	}
 	if broken := validation.IsDNS1123Label(o.Namespace); len(broken) > 0 {
-		return nil, fmt.Errorf("%q is not a namespace", o.Namespace)
+		return nil, nil, fmt.Errorf("%q is not a namespace", o.Namespace)
+	}
+	if o.Replace != nil && o.Replace.GetName() != o.NewName {
+		return nil, nil, fmt.Errorf("VM %s cannot take the place of %s", o.NewName, o.Replace.GetName())
 	}
 	claims := make([]corev1.PersistentVolumeClaim, 0, len(in.PVCs))
 	for _, name := range sortedKeys(in.PVCs) {
@@ -70,21 +79,23 @@ func admit(in Source, o Options) ([]Disk, error) {
 		}
 	}
 	contents, refusals := Inspect(in.VM, nil, claims)
-	if len(refusals) > 0 {
-		return nil, errors.New(refusals[0].Sentence)
+	unfit, refused := leftOut(in.Disks, refusals)
+	if refused != "" {
+		return nil, nil, errors.New(refused)
 	}
-	if err := sameDisks(contents.Disks, in.Disks); err != nil {
-		return nil, err
+	disks, err = captured(contents.Disks, in.Disks)
+	if err != nil {
+		return nil, nil, err
 	}
-	for _, d := range contents.Disks {
+	for _, d := range disks {
 		if in.PVCs[d.Claim] == nil {
-			return nil, fmt.Errorf("the backup does not hold claim %s of disk %s", d.Claim, d.Name)
+			return nil, nil, fmt.Errorf("the backup does not hold claim %s of disk %s", d.Claim, d.Name)
 		}
 		if o.Volumes != nil && o.Volumes[d.Name] == "" {
-			return nil, fmt.Errorf("there is no restored volume for disk %s", d.Name)
+			return nil, nil, fmt.Errorf("there is no restored volume for disk %s", d.Name)
 		}
 	}
-	return contents.Disks, nil
+	return disks, unfit, nil
 }
 
 // duplicate copies a JSON object; a value that is not JSON is an error, where
@@ -102,11 +113,17 @@ func duplicate(o object) (object, error) {
 type rebuilder struct {
 	o       Options
 	oldName string
+	// same: the VM to replace is the very one that was captured.
+	same bool
 	// state is true when the VM has persistent TPM or EFI state.
 	state bool
 	// claims maps a captured claim -> the new one.
 	claims map[string]string
-	out    Result
+	// kept are the volumes that stay as the replaced VM has them.
+	kept map[string]bool
+	// network holds the networks of the source, "namespace/name".
+	network map[string]bool
+	out     Result
 }
 
 func (r *rebuilder) note(format string, args ...any) {
@@ -115,19 +132,20 @@ func (r *rebuilder) note(format string, args ...any) {
 
 // disk makes the claim of one disk.
 func (r *rebuilder) disk(d Disk, old *corev1.PersistentVolumeClaim) {
-	name := claimName(d, r.o)
+	name := r.o.claimName(d)
 	r.out.Claims[d.Name] = name
-	if r.claims == nil {
-		r.claims = map[string]string{}
-	}
 	r.claims[d.Claim] = name
 	r.state = r.state || d.Kind == KindPersistentState
-	claim := rebuildClaim(old, d, name, r.o)
+	r.claim(rebuildClaim(old, d, name, r.o), old)
+}
+
+// claim adds a claim to what is made.
+func (r *rebuilder) claim(claim, old *corev1.PersistentVolumeClaim) {
 	if class := *claim.Spec.StorageClassName; class != "" {
 		r.out.Needs.StorageClasses = append(r.out.Needs.StorageClasses, class)
 	}
 	if old.Spec.VolumeAttributesClassName != nil && *old.Spec.VolumeAttributesClassName != "" {
-		r.note("volume attributes class %s of claim %s was dropped: a restored volume has none; set it on claim %s", *old.Spec.VolumeAttributesClassName, d.Claim, name)
+		r.note("volume attributes class %s of claim %s was dropped: a restored volume has none; set it on claim %s", *old.Spec.VolumeAttributesClassName, old.Name, claim.Name)
 	}
 	if r.o.Volumes != nil {
 		r.out.PVCs = append(r.out.PVCs, claim)
@@ -145,17 +163,23 @@ func (r *rebuilder) references(spec object, in Source) {
 			captured, renames = in.ConfigMaps, r.out.ConfigMaps
 		}
 		old := ref.name()
-		renamed := CopyName(r.o.NewName, old)
+		renamed := r.o.copyName(old)
 		switch {
 		case slices.Contains(captured, old):
 			renames[old] = renamed
+		case r.o.Replace != nil:
+			// It is the VM's own by this name, whether it is there or not.
+			renamed = old
 		case !ref.optional && !missing[ref.kind+old]:
 			missing[ref.kind+old] = true
 			r.note("the backup does not hold %s %s, which the VM needs: make it as %s before the VM starts", ref.kind, old, renamed)
 		}
 		ref.set(renamed)
 	}
-	if n := len(r.out.Secrets) + len(r.out.ConfigMaps); n > 0 {
+	switch n := len(r.out.Secrets) + len(r.out.ConfigMaps); {
+	case n > 0 && r.o.Replace != nil:
+		r.note("%d Secrets and ConfigMaps were restored, named <original name>%s; the former ones stay as they are", n, suffix(r.o.RestoreUID))
+	case n > 0:
 		r.note("the VM has its own copies of %d Secrets and ConfigMaps, named %s-<original name>", n, r.o.NewName)
 	}
 }
@@ -170,6 +194,10 @@ func (r *rebuilder) metadata(source object) {
 	annotations := old.GetAnnotations()
 	if annotations[annotationClaimTemplates] != "" {
 		r.note("annotation %s was removed: Harvester would make the claims in it again", annotationClaimTemplates)
+	}
+	if r.o.Replace != nil {
+		r.takePlace(source, labels, annotations)
+		return
 	}
 	vm := &unstructured.Unstructured{Object: object{}}
 	vm.SetAPIVersion(old.GetAPIVersion())
@@ -189,7 +217,7 @@ func (r *rebuilder) metadata(source object) {
 // dropped are the rules by which annotations of the VM and its template go.
 func (r *rebuilder) dropped() []func(string) bool {
 	rules := []func(string) bool{foreign, bound}
-	if !r.o.KeepMACs {
+	if !r.o.KeepMACs || r.o.Replace != nil {
 		rules = append(rules, address)
 	}
 	return rules

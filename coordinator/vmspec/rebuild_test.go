@@ -24,7 +24,27 @@ func TestRebuildRefuses(t *testing.T) {
 		{name: "name too long", options: func(o *vmspec.Options) { o.NewName = strings.Repeat("n", 64) }, want: "at most 63"},
 		{name: "no namespace", options: func(o *vmspec.Options) { o.Namespace = "" }, want: "is not a namespace"},
 		{name: "no VM", source: func(s *vmspec.Source) { s.VM = nil }, want: "there is no VirtualMachine"},
-		{name: "disk not captured", source: func(s *vmspec.Source) { s.Disks = s.Disks[1:] }, want: "does not hold disk root"},
+		{name: "nothing captured", source: func(s *vmspec.Source) { s.Disks = nil }, want: "holds no disk of the VM"},
+		{
+			name: "disk on another claim", source: func(s *vmspec.Source) { s.Disks[0].Claim = "src-data" },
+			want: "holds disk root (claim src-data), which the VM does not have",
+		},
+		{
+			name: "StorageClass that no disk has", options: func(o *vmspec.Options) { o.StorageClasses = map[string]string{"fast": "slow"} },
+			want: `spec.storageClasses names "fast", but no such StorageClass is in the backup (it has: longhorn)`,
+		},
+		{
+			name: "StorageClass mapped to nothing", options: func(o *vmspec.Options) { o.StorageClasses = map[string]string{"longhorn": ""} },
+			want: `spec.storageClasses maps "longhorn" to nothing`,
+		},
+		{
+			name: "network that is not in the backup", options: func(o *vmspec.Options) { o.Networks = map[string]string{"vlan7": "lab/vlan7"} },
+			want: `spec.networks names "vlan7", but no such network is in the backup (it has: farm/vlan7)`,
+		},
+		{
+			name: "place of a VM of another name", options: func(o *vmspec.Options) { o.Replace = parse(t, plain) },
+			want: "VM new cannot take the place of old",
+		},
 		{
 			name:   "disk of another VM",
 			source: func(s *vmspec.Source) { s.Disks = append(s.Disks, vmspec.Disk{Name: "x", Claim: "y", Kind: "Disk"}) },
@@ -35,7 +55,7 @@ func TestRebuildRefuses(t *testing.T) {
 		{
 			name: "hostile document",
 			source: func(s *vmspec.Source) {
-				s.VM = parse(t, full, `spec: {template: {spec: {volumes: [{name: h, hostDisk: {path: /etc/shadow, type: Disk}}]}}}`)
+				s.VM = parse(t, full, `spec: {template: {spec: {volumes: [{name: root, hostDisk: {path: /etc/shadow, type: Disk}}]}}}`)
 			},
 			want: "hostDisk",
 		},

@@ -2,7 +2,10 @@ package vmspec
 
 import (
 	"encoding/base64"
+	"maps"
 	"strings"
+
+	"k8s.io/apimachinery/pkg/api/equality"
 )
 
 // runStrategy says whether the new VM is started.
@@ -33,7 +36,12 @@ func (r *rebuilder) template(template object) {
 	if labels := relabel(stringMap(old, "labels"), r.o.NewName); len(labels) > 0 {
 		kept["labels"] = anyMap(labels)
 	}
-	if annotations := carry(stringMap(old, "annotations"), r.dropped()...); len(annotations) > 0 {
+	annotations := carry(stringMap(old, "annotations"), r.dropped()...)
+	if r.o.Replace != nil {
+		now := child(r.o.Replace.Object, "spec", "template", "metadata")
+		maps.Copy(annotations, keep(stringMap(now, "annotations"), address))
+	}
+	if len(annotations) > 0 {
 		kept["annotations"] = anyMap(annotations)
 	}
 	template["metadata"] = kept
@@ -54,7 +62,7 @@ func (r *rebuilder) volumes(vmSpec, spec object) {
 			r.note("memory dump %s was removed from the VM: it is not backed up", text(v, "name"))
 			continue
 		}
-		if claim := claimOf(v); claim != "" {
+		if claim := claimOf(v); claim != "" && !r.kept[text(v, "name")] {
 			source := child(v, "persistentVolumeClaim")
 			if source == nil {
 				source = object{}
@@ -75,6 +83,10 @@ func (r *rebuilder) volumes(vmSpec, spec object) {
 
 // addresses clears MAC addresses unless they are to be kept.
 func (r *rebuilder) addresses(spec object) {
+	if r.o.Replace != nil {
+		r.ownAddresses(spec)
+		return
+	}
 	if r.o.KeepMACs {
 		return
 	}
@@ -119,10 +131,16 @@ func mentions(cloudInit object, macs []string) bool {
 // identity gives the new VM its own firmware identity, except where the TPM's
 // state depends on the old one.
 func (r *rebuilder) identity(spec object) {
-	if r.state {
+	switch {
+	case r.state:
 		r.keepIdentity(spec)
-	} else {
+	case r.o.Replace != nil:
+		r.ownIdentity(spec)
+	default:
 		r.clearIdentity(child(spec, "domain", "firmware"))
+	}
+	if r.o.Replace != nil {
+		return // neither its name nor its instance ID changes
 	}
 	if host := text(spec, "hostname"); host != "" {
 		r.note("hostname %s was kept: it is set in the VM's spec", host)
@@ -147,6 +165,9 @@ func (r *rebuilder) keepIdentity(spec object) {
 	}
 	if firmware != nil && text(firmware, "uuid") == "" {
 		firmware["uuid"] = derivedUUID(r.oldName)
+	}
+	if r.same && text(child(r.o.Replace.Object, "spec", "template", "spec", "domain", "firmware"), "uuid") == text(firmware, "uuid") {
+		return
 	}
 	r.note("the firmware UUID is that of the source VM: the restored TPM state is found by it, and without it BitLocker would ask for its recovery key")
 	if persistentEFI(spec) && r.o.NewName != r.oldName {
@@ -176,6 +197,9 @@ func (r *rebuilder) matchers(vmSpec object) {
 		{"preference", "VirtualMachineClusterPreference", &r.out.Needs.Preferences},
 	} {
 		matcher := child(vmSpec, m.key)
+		if r.same && equality.Semantic.DeepEqual(matcher, child(r.o.Replace.Object, "spec", m.key)) {
+			continue // the VM has it now, so it is there
+		}
 		if text(matcher, "revisionName") != "" {
 			r.note("the %s is looked up anew: revision %s was dropped", m.key, text(matcher, "revisionName"))
 		}
@@ -194,16 +218,6 @@ func (r *rebuilder) matchers(vmSpec object) {
 
 // surroundings lists what the VM refers to in its cluster.
 func (r *rebuilder) surroundings(spec object) {
-	for _, n := range children(spec, "networks") {
-		network := text(child(n, "multus"), "networkName")
-		if network == "" {
-			continue
-		}
-		if !strings.Contains(network, "/") {
-			network = r.o.Namespace + "/" + network
-		}
-		r.out.Needs.Networks = append(r.out.Needs.Networks, network)
-	}
 	for _, v := range children(spec, "volumes") {
 		if account := text(child(v, "serviceAccount"), "serviceAccountName"); account != "" {
 			r.out.Needs.ServiceAccounts = append(r.out.Needs.ServiceAccounts, account)

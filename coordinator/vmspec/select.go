@@ -59,7 +59,7 @@ func Select(c Contents, refusals []Refusal, include, exclude []string) (Contents
 			c.Disks = append(c.Disks, d)
 			continue
 		}
-		c.Warnings = append(c.Warnings, fmt.Sprintf("disk %s (claim %s) was left out as %s says: a restored VM lacks it", d.Name, d.Claim, field))
+		c.Warnings = append(c.Warnings, fmt.Sprintf("disk %s (claim %s) was left out as %s says: a new VM that is made of the point lacks it", d.Name, d.Claim, field))
 	}
 	if len(c.Disks) == 0 && len(all) > 0 {
 		kept = append(kept, Refusal{Sentence: fmt.Sprintf("%s leaves out every disk of the VM: there is nothing to back up", field)})

@@ -1,6 +1,7 @@
 // Package vmspec knows what a KubeVirt VirtualMachine is made of: which claims,
-// Secrets and ConfigMaps belong to it (Inspect), and how its spec becomes that
-// of a new VM on restored disks (Rebuild).
+// Secrets and ConfigMaps belong to it (Inspect), how its spec becomes that of a
+// VM on restored disks, a new one or one that takes an existing one's place
+// (Rebuild), and how one disk becomes a claim of its own (RebuildDisk).
 //
 // It works on unstructured VMs, so that a field which kubevirt.io/api v1.7.0
 // does not know survives a restore. It is pure: it reads no cluster, knows no
@@ -63,7 +64,8 @@ type Source struct {
 	VM *unstructured.Unstructured
 	// PVCs maps a claim's name -> the claim, for every disk.
 	PVCs map[string]*corev1.PersistentVolumeClaim
-	// Disks are those whose data was captured; they must be those of VM.
+	// Disks are those whose data was captured; they must be VM's, but need not
+	// be all of them.
 	Disks []Disk
 	// Secrets and ConfigMaps that were captured.
 	Secrets    []string
@@ -75,8 +77,17 @@ type Options struct {
 	// NewName must be a DNS label.
 	NewName   string
 	Namespace string
-	// KeepMACs keeps MAC and fixed IP addresses.
+	// Replace is the VM, named NewName, that the result takes the place of, as
+	// it is now; nil: the result is a new VM.
+	Replace *unstructured.Unstructured
+	// KeepMACs keeps MAC and fixed IP addresses. A VM that is replaced keeps
+	// those that it has in any case.
 	KeepMACs bool
+	// StorageClasses maps a class of the source -> the one to use, Networks a
+	// NetworkAttachmentDefinition, "namespace/name". An entry that the source
+	// does not have is refused.
+	StorageClasses map[string]string
+	Networks       map[string]string
 	// Halt leaves the new VM stopped.
 	Halt bool
 	// RestoreUID goes into the label hayloft.dev/restore of everything made
@@ -95,6 +106,8 @@ type Options struct {
 
 // Result is the new VM and what must exist before it.
 type Result struct {
+	// VM is halted when it replaces another; its run strategy then stands in
+	// the annotation AnnotationRunStrategy. RebuildDisk makes none.
 	VM   *unstructured.Unstructured
 	PVCs []*corev1.PersistentVolumeClaim
 	// Claims maps a disk's name -> the name of its new claim.

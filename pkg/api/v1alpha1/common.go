@@ -16,6 +16,11 @@ const (
 	LabelNode = "hayloft.dev/node"
 	// LabelVM holds the name of the VM that a VMBackup is a point of.
 	LabelVM = "hayloft.dev/vm"
+	// LabelFormerVM and LabelFormerDisk tell of a claim that no VM has whose disk
+	// it was: of a VM that a restore replaced, or that a single disk was restored
+	// of. They hold the VM's name and the disk's.
+	LabelFormerVM   = "hayloft.dev/former-vm"
+	LabelFormerDisk = "hayloft.dev/former-disk"
 	// FinalizerData keeps a VMBackup until its data is removed or given up.
 	FinalizerData = "hayloft.dev/data"
 	// FinalizerRestore keeps a VMRestore until what it made half is removed.

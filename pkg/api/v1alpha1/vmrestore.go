@@ -148,9 +148,24 @@ type VMRestoreStatus struct {
 	// BackupUID is the UID of the VMBackup that is being restored.
 	// +optional
 	BackupUID types.UID `json:"backupUID,omitempty"`
-	// VMUID is the UID of the VM that was made.
+	// VMUID is the UID of the VM that was made, or that is replaced.
 	// +optional
 	VMUID types.UID `json:"vmUID,omitempty"`
+	// ReplacedAt is when a replaced VM was given the restored disks, in one
+	// write. From then on the restore cannot be cancelled.
+	// +optional
+	ReplacedAt *metav1.Time `json:"replacedAt,omitempty"`
+	// RunStrategy is what a replaced VM gets once everything is in its place;
+	// until then it is halted.
+	// +optional
+	RunStrategy string `json:"runStrategy,omitempty"`
+	// Former are the claims that a replaced VM had and has not any more,
+	// recorded before it is replaced.
+	// +optional
+	// +listType=map
+	// +listMapKey=disk
+	// +kubebuilder:validation:MaxItems=256
+	Former []FormerClaim `json:"former,omitempty"`
 	// +optional
 	StartedAt *metav1.Time `json:"startedAt,omitempty"`
 	// +optional
@@ -210,6 +225,31 @@ type RestoreDisk struct {
 	Record *RestoreRecord `json:"record,omitempty"`
 	// +optional
 	Message string `json:"message,omitempty"`
+}
+
+// FormerState is what became of a replaced VM's former claim.
+//
+// +kubebuilder:validation:Enum=Retained;Deleted
+type FormerState string
+
+// The states of a former claim; an empty one is still the VM's.
+const (
+	FormerRetained FormerState = "Retained" // nothing refers to it; the label hayloft.dev/former-vm says whose it was
+	FormerDeleted  FormerState = "Deleted"
+)
+
+// FormerClaim is a claim that a replaced VM had.
+type FormerClaim struct {
+	// Disk is the volume's name in the VM's former spec.
+	Disk string `json:"disk"`
+	// Claim is the PersistentVolumeClaim, with its UID.
+	Claim string    `json:"claim"`
+	UID   types.UID `json:"uid"`
+	// Volume is the Longhorn volume under it; empty: it was not bound.
+	// +optional
+	Volume string `json:"volume,omitempty"`
+	// +optional
+	State FormerState `json:"state,omitempty"`
 }
 
 // VMRestoreList is a list of VMRestores.
