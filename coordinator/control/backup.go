@@ -113,6 +113,9 @@ func (r *backups) view(ctx context.Context, b *v1alpha1.VMBackup, jobs []v1alpha
 	}
 	if f, ok := value[plan.Finalized](r.pool, b.UID, plan.OpFinalize); ok {
 		v.Finalized = &f
+		if v.Moved, err = r.moved(ctx, b); err != nil {
+			return v, err
+		}
 	}
 	if deleting {
 		if v.Readers, err = r.readers(ctx, b); err != nil {
@@ -156,20 +159,25 @@ func (c *Controller) target(ctx context.Context, name string) (*v1alpha1.BackupT
 	return &t, nil
 }
 
-// readers are the unfinished VMRestores of a point, read live: it is about to
-// be deleted.
+// readers are the unfinished VMRestores of a point, in any namespace, read live:
+// it is about to be deleted.
 func (r *backups) readers(ctx context.Context, b *v1alpha1.VMBackup) ([]string, error) {
 	var list v1alpha1.VMRestoreList
-	if err := r.live.List(ctx, &list, client.InNamespace(b.Namespace)); err != nil {
+	if err := r.live.List(ctx, &list); err != nil {
 		return nil, fmt.Errorf("listing the VMRestores that may read it: %w", err)
 	}
 	var names []string
 	for i := range list.Items {
 		s := &list.Items[i]
 		ended := s.Status.Phase == v1alpha1.RestoreReady || s.Status.Phase == v1alpha1.RestoreFailed || s.Status.Phase == v1alpha1.RestoreDeleting
-		if s.Status.BackupUID == b.UID && !ended {
-			names = append(names, s.Name)
+		if s.Status.BackupUID != b.UID || ended {
+			continue
 		}
+		name := s.Name
+		if s.Namespace != b.Namespace {
+			name = s.Namespace + "/" + name
+		}
+		names = append(names, name)
 	}
 	return names, nil
 }

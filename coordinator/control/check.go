@@ -7,12 +7,14 @@ import (
 	"strings"
 
 	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
+	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"hayloft.dev/coordinator/plan"
 	"hayloft.dev/coordinator/vmspec"
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/document"
@@ -35,15 +37,27 @@ const instancetypeGroup = "instancetype.kubevirt.io"
 // could not be looked for.
 func (r *restores) check(ctx context.Context, s *v1alpha1.VMRestore, doc *document.Document, rebuilt vmspec.Result) (refusals, notes []string, err error) {
 	k := &checker{restores: r, ctx: ctx, restore: s}
-	k.free(kindVM, s.Spec.NewVM, "choose another name in spec.newVM")
+	if s.Spec.NewVM != "" {
+		k.free(kindVM, s.Spec.NewVM, "choose another name in spec.newVM")
+	}
+	advice := "delete it, or choose another name in spec.newVM"
+	switch {
+	case s.Spec.DiskClaim != nil:
+		advice = "choose another name in spec.diskClaim.claim"
+	case s.Spec.Replace != nil:
+		advice = "create the restore again: its names are made anew"
+	}
 	for _, name := range sorted(rebuilt.Claims) {
-		k.free(kindClaim, name, "delete it, or choose another name in spec.newVM")
+		k.free(kindClaim, name, advice)
 	}
 	for _, name := range sorted(rebuilt.Secrets) {
-		k.free(kindSecret, name, "delete it, or choose another name in spec.newVM")
+		k.free(kindSecret, name, advice)
 	}
 	for _, name := range sorted(rebuilt.ConfigMaps) {
-		k.free(kindConfigMap, name, "delete it, or choose another name in spec.newVM")
+		k.free(kindConfigMap, name, advice)
+	}
+	for _, name := range sorted(s.Spec.StorageClasses) {
+		k.longhornClass(name)
 	}
 	needs := rebuilt.Needs
 	for _, name := range needs.StorageClasses {
@@ -60,13 +74,34 @@ func (r *restores) check(ctx context.Context, s *v1alpha1.VMRestore, doc *docume
 	for _, name := range needs.ServiceAccounts {
 		k.there(kindAccount, s.Namespace, name)
 	}
-	for _, d := range doc.Disks {
+	for _, d := range wanted(s, doc.Disks) {
 		k.image(d)
 	}
 	if s.Spec.KeepMACAddresses {
 		k.sourceGone(doc.Origin)
 	}
 	return k.refusals, k.notes, k.err
+}
+
+// longhornClass refuses a class, mapped to by hand, whose volumes would not be
+// like those that a restore makes. One that is missing is refused elsewhere.
+func (k *checker) longhornClass(name string) {
+	if k.err != nil {
+		return
+	}
+	var c storagev1.StorageClass
+	err := k.live.Get(k.ctx, client.ObjectKey{Name: name}, &c)
+	switch {
+	case apierrors.IsNotFound(err):
+	case err != nil:
+		k.err = fmt.Errorf("reading StorageClass %s: %w", name, err)
+	case c.Provisioner != plan.Driver:
+		k.refuse("StorageClass %s (spec.storageClasses) is of %s, not of Longhorn (%s): choose another", name, c.Provisioner, plan.Driver)
+	case c.Parameters["encrypted"] == "true":
+		k.refuse("StorageClass %s (spec.storageClasses) encrypts its volumes, which cannot be restored into yet: choose another", name)
+	case c.Parameters["dataEngine"] == string(longhorn.DataEngineTypeV2):
+		k.refuse("StorageClass %s (spec.storageClasses) has data engine v2, of which Hayloft can restore nothing: choose another", name)
+	}
 }
 
 func sorted(renames map[string]string) []string {

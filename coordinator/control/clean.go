@@ -22,6 +22,9 @@ func (r *restores) clean(ctx context.Context, s *v1alpha1.VMRestore) (left int, 
 	if s.UID == "" {
 		return 0, fmt.Errorf("a VMRestore without a UID is nobody's owner")
 	}
+	if mine, err := r.fence(ctx, s); err != nil || mine {
+		return 1, err
+	}
 	label := client.MatchingLabels{v1alpha1.LabelRestore: string(s.UID)}
 	for _, k := range []struct {
 		kind      schema.GroupVersionKind
@@ -32,6 +35,9 @@ func (r *restores) clean(ctx context.Context, s *v1alpha1.VMRestore) (left int, 
 		{corev1.SchemeGroupVersion.WithKind("PersistentVolume"), ""},
 		{plan.KindVolume, r.LonghornNamespace},
 	} {
+		if k.kind == kindVM && s.Spec.NewVM == "" {
+			continue // it made none
+		}
 		n, err := r.cleanKind(ctx, k.kind, k.namespace, label)
 		if err != nil {
 			return left, err
@@ -47,7 +53,10 @@ func (r *restores) clean(ctx context.Context, s *v1alpha1.VMRestore) (left int, 
 			return left, fmt.Errorf("removing the %Ts of the restore: %w", o, err)
 		}
 	}
-	return left, nil
+	if left == 0 {
+		err = r.unfence(ctx, s)
+	}
+	return left, err
 }
 
 func (r *restores) cleanKind(ctx context.Context, kind schema.GroupVersionKind, namespace string, label client.MatchingLabels) (int, error) {

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"fmt"
+	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -15,54 +16,95 @@ import (
 )
 
 // origin is what a point's document says, and, before anything is made, what
-// the cluster says about restoring it; nil until the document was read.
-func (r *restores) origin(ctx context.Context, s *v1alpha1.VMRestore, b *v1alpha1.VMBackup) (*plan.Origin, error) {
+// the cluster says about restoring it; nil until the document was read. The
+// result is what is to be made, nil when it was refused.
+func (r *restores) origin(ctx context.Context, s *v1alpha1.VMRestore, b *v1alpha1.VMBackup, vm *plan.Replaced) (*plan.Origin, *vmspec.Result, error) {
 	doc, ok := value[*document.Document](r.pool, s.UID, plan.OpReadDocument)
 	if !ok {
-		return nil, nil
+		return nil, nil, nil
 	}
 	if refusal := sameOrigin(doc, b); refusal != "" {
-		return &plan.Origin{Refusals: []string{refusal}}, nil
+		return &plan.Origin{Refusals: []string{refusal}}, nil, nil
 	}
 	source, err := sourceOf(doc)
 	if err != nil {
-		return &plan.Origin{Refusals: []string{err.Error()}}, nil
+		return &plan.Origin{Refusals: []string{err.Error()}}, nil, nil
 	}
-	o := vmspec.Options{
-		NewName: s.Spec.NewVM, Namespace: s.Namespace, KeepMACs: s.Spec.KeepMACAddresses,
-		Halt: s.Spec.HaltAfterRestore, RestoreUID: s.UID,
+	if s.Spec.Replace != nil && vm == nil {
+		return &plan.Origin{}, nil, nil // which the plan refuses
 	}
-	if s.Status.Phase == v1alpha1.RestoreBuilding {
-		o.Volumes, o.Sizes = map[string]string{}, map[string]int64{}
-		for _, d := range s.Status.Disks {
-			o.Volumes[d.Name], o.Sizes[d.Name] = d.Volume, d.SizeBytes
-		}
-	}
-	rebuilt, err := vmspec.Rebuild(source, o)
+	real := s.Status.Phase == v1alpha1.RestoreBuilding
+	rebuilt, err := rebuild(s, source, vm, real)
 	if err != nil {
-		return &plan.Origin{Refusals: []string{err.Error()}}, nil
+		return &plan.Origin{Refusals: []string{err.Error()}}, nil, nil
 	}
 	out := &plan.Origin{Notes: append(rebuilt.Notes, doc.Notes...)}
-	if o.Volumes != nil {
+	if real {
 		out.Rebuilt = &rebuilt
 	}
-	for _, d := range doc.Disks {
-		out.Disks = append(out.Disks, plan.OriginDisk{
+	for _, d := range wanted(s, doc.Disks) {
+		disk := plan.OriginDisk{
 			Name: d.Name, Claim: rebuilt.Claims[d.Name], SourceVolume: d.Volume, Backup: d.Backup, Snapshot: cloned(d),
 			SizeBytes: d.SizeBytes, BackingImage: d.BackingImage,
 			Replicas: d.NumberOfReplicas, AccessMode: d.VolumeAccessMode, Migratable: d.Migratable,
 			StorageClass: d.StorageClass, VolumeMode: d.VolumeMode, AccessModes: d.AccessModes,
-		})
+		}
+		if err := r.mapReplicas(ctx, s, &disk); err != nil {
+			return nil, nil, err
+		}
+		out.Disks = append(out.Disks, disk)
 	}
 	switch {
-	case o.Volumes != nil:
+	case real:
 		err = r.fitVolumes(ctx, out)
 	case len(s.Status.Disks) == 0:
 		var notes []string
 		out.Refusals, notes, err = r.check(ctx, s, doc, rebuilt)
 		out.Notes = append(out.Notes, notes...)
 	}
-	return out, err
+	return out, &rebuilt, err
+}
+
+// rebuild makes what a restore asks for of its source: a rehearsal before every
+// disk is restored, and the real thing then.
+func rebuild(s *v1alpha1.VMRestore, source vmspec.Source, vm *plan.Replaced, real bool) (vmspec.Result, error) {
+	o := vmspec.Options{
+		NewName: s.Spec.NewVM, Namespace: s.Namespace, KeepMACs: s.Spec.KeepMACAddresses,
+		Halt: s.Spec.HaltAfterRestore, RestoreUID: s.UID,
+		StorageClasses: s.Spec.StorageClasses, Networks: s.Spec.Networks,
+	}
+	if s.Spec.Replace != nil {
+		o.NewName, o.Replace = s.Spec.Replace.VM, vm.Object
+	}
+	if real {
+		o.Volumes, o.Sizes = map[string]string{}, map[string]int64{}
+		for _, d := range s.Status.Disks {
+			o.Volumes[d.Name], o.Sizes[d.Name] = d.Volume, d.SizeBytes
+		}
+	}
+	if d := s.Spec.DiskClaim; d != nil {
+		return vmspec.RebuildDisk(source, d.Disk, d.Claim, o)
+	}
+	return vmspec.Rebuild(source, o)
+}
+
+// mapReplicas gives a disk whose storage class is mapped the number of replicas
+// of the class that it is mapped to.
+func (r *restores) mapReplicas(ctx context.Context, s *v1alpha1.VMRestore, d *plan.OriginDisk) error {
+	class, ok := s.Spec.StorageClasses[d.StorageClass]
+	if !ok {
+		return nil
+	}
+	var c storagev1.StorageClass
+	err := r.live.Get(ctx, client.ObjectKey{Name: class}, &c)
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("reading StorageClass %s: %w", class, err)
+	}
+	// Without the parameter, or the class, the disk keeps its number.
+	if n, err := strconv.Atoi(c.Parameters["numberOfReplicas"]); err == nil && n > 0 {
+		d.Replicas = n
+	}
+	return nil
 }
 
 // cloned is the engine snapshot that a disk is cloned from, empty when it is

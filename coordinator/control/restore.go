@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"hayloft.dev/coordinator/plan"
+	"hayloft.dev/coordinator/vmspec"
 	"hayloft.dev/pkg/api/v1alpha1"
 )
 
@@ -78,6 +79,12 @@ func (r *restores) view(ctx context.Context, s *v1alpha1.VMRestore, jobs []v1alp
 		return v, nil
 	}
 	var err error
+	if v.Replaced, err = r.replaced(ctx, s); err != nil {
+		return v, err
+	}
+	if s.Status.ReplacedAt != nil || v.Replaced != nil && v.Replaced.Mine {
+		return v, nil // its end depends on the VM and its former claims alone
+	}
 	if v.Backup, err = r.backup(ctx, s, v.Work); err != nil {
 		return v, err
 	}
@@ -92,7 +99,11 @@ func (r *restores) view(ctx context.Context, s *v1alpha1.VMRestore, jobs []v1alp
 	if list, ok := value[map[string]int64](r.pool, s.UID, plan.OpInspectBackups); ok {
 		v.Inspected = list
 	}
-	if v.Origin, err = r.origin(ctx, s, v.Backup); err != nil {
+	var rebuilt *vmspec.Result
+	if v.Origin, rebuilt, err = r.origin(ctx, s, v.Backup, v.Replaced); err != nil {
+		return v, err
+	}
+	if err := r.former(ctx, s, v.Replaced, rebuilt); err != nil {
 		return v, err
 	}
 	if v.Backup.Spec.Type == v1alpha1.TypeSnapshot && v.Origin != nil && len(s.Status.Disks) == 0 {
@@ -119,15 +130,16 @@ func (r *restores) view(ctx context.Context, s *v1alpha1.VMRestore, jobs []v1alp
 // live: it may have become Ready, or may be being deleted, since a moment ago.
 func (r *restores) backup(ctx context.Context, s *v1alpha1.VMRestore, work plan.Works) (*v1alpha1.VMBackup, error) {
 	b := &v1alpha1.VMBackup{}
+	namespace := plan.PointNamespace(s)
 	_, reading := work[plan.Work{Op: plan.OpReadDocument}]
 	if reading || len(s.Status.Disks) > 0 {
-		ok, err := r.get(ctx, s.Namespace, s.Spec.Backup, b)
+		ok, err := r.get(ctx, namespace, s.Spec.Backup, b)
 		if err != nil || !ok {
 			return nil, err
 		}
 		return b, nil
 	}
-	err := r.live.Get(ctx, client.ObjectKey{Namespace: s.Namespace, Name: s.Spec.Backup}, b)
+	err := r.live.Get(ctx, client.ObjectKey{Namespace: namespace, Name: s.Spec.Backup}, b)
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}
@@ -267,6 +279,9 @@ func (r *restores) made(ctx context.Context, s *v1alpha1.VMRestore) (plan.Made, 
 			}
 		}
 	}
+	if s.Spec.NewVM == "" {
+		return m, nil
+	}
 	vm, err := r.read(ctx, kindVM, s.Namespace, s.Spec.NewVM)
 	if err == nil && vm != nil {
 		m.VM = &plan.ObjectFact{UID: vm.GetUID(), Owned: owned(vm, s.UID)}
@@ -321,6 +336,11 @@ func (r *restores) act(ctx context.Context, s *v1alpha1.VMRestore, v plan.Restor
 			return 0, err
 		}
 	}
+	if changed, err := r.replace(ctx, s, v, in); err != nil {
+		return 0, err
+	} else if changed {
+		after = time.Millisecond
+	}
 	for _, o := range in.Start {
 		r.start(ctx, s.DeepCopy(), v, o)
 	}
@@ -350,20 +370,6 @@ func (r *restores) act(ctx context.Context, s *v1alpha1.VMRestore, v plan.Restor
 	return after, nil
 }
 
-// annotationTouched says when a claim was last touched.
-const annotationTouched = "hayloft.dev/touched"
-
-func (r *restores) touch(ctx context.Context, namespace, name string, uid types.UID) error {
-	body := fmt.Sprintf(`{"metadata":{"uid":%q,"annotations":{%q:%q}}}`, uid, annotationTouched, time.Now().UTC().Format(time.RFC3339Nano))
-	claim := &corev1.PersistentVolumeClaim{}
-	claim.Namespace, claim.Name = namespace, name
-	err := r.client.Patch(ctx, claim, client.RawPatch(types.MergePatchType, []byte(body)))
-	if client.IgnoreNotFound(err) != nil && !apierrors.IsConflict(err) {
-		return fmt.Errorf("touching claim %s: %w", name, err)
-	}
-	return nil
-}
-
 func (r *restores) write(ctx context.Context, s *v1alpha1.VMRestore, in plan.RestoreIntent) (wrote bool, later time.Duration, err error) {
 	if equality.Semantic.DeepEqual(s.Status, in.Status) {
 		return false, 0, nil
@@ -382,33 +388,4 @@ func (r *restores) write(ctx context.Context, s *v1alpha1.VMRestore, in plan.Res
 	r.fresh.wrote(s.DeepCopy(), before)
 	r.pace.forget(s.UID)
 	return true, 0, nil
-}
-
-// create makes objects. One that is there already, or that the API server (a
-// quota, a webhook) refuses, is left for the next plan to judge.
-func (r *restores) create(ctx context.Context, s *v1alpha1.VMRestore, objects []client.Object) (made bool, err error) {
-	for _, o := range objects {
-		if o.GetObjectKind().GroupVersionKind() == plan.KindVolume {
-			o.SetNamespace(r.LonghornNamespace)
-		}
-		err := r.client.Create(ctx, o)
-		switch {
-		case apierrors.IsInvalid(err), apierrors.IsForbidden(err), apierrors.IsBadRequest(err):
-			r.refused.put(s.UID, fmt.Sprintf("%s: %v", describe(o), err))
-			return true, nil
-		case err != nil && !apierrors.IsAlreadyExists(err):
-			return made, fmt.Errorf("making %s: %w", describe(o), err)
-		}
-		r.Log.Info("made for restore", "object", describe(o), "vmrestore", s.Namespace+"/"+s.Name)
-		made = true
-	}
-	return made, nil
-}
-
-func describe(o client.Object) string {
-	kind := o.GetObjectKind().GroupVersionKind().Kind
-	if kind == "" {
-		kind = fmt.Sprintf("%T", o)
-	}
-	return kind + " " + o.GetName()
 }

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -63,7 +64,7 @@ func (r *restores) inspect(ctx context.Context, at protocol.Target, s *v1alpha1.
 	if !ok {
 		return nil, fmt.Errorf("the point's document was not read yet")
 	}
-	found, err := r.Targets.InspectBackups(ctx, at, doc.Disks)
+	found, err := r.Targets.InspectBackups(ctx, at, wanted(s, doc.Disks))
 	if err != nil {
 		return nil, err
 	}
@@ -72,4 +73,12 @@ func (r *restores) inspect(ctx context.Context, at protocol.Target, s *v1alpha1.
 		sizes[f.Name] = f.VolumeSizeBytes
 	}
 	return sizes, nil
+}
+
+// wanted are the disks of a point that a restore asks for.
+func wanted(s *v1alpha1.VMRestore, disks []document.Disk) []document.Disk {
+	if s.Spec.DiskClaim == nil {
+		return disks
+	}
+	return slices.DeleteFunc(slices.Clone(disks), func(d document.Disk) bool { return d.Name != s.Spec.DiskClaim.Disk })
 }

@@ -31,6 +31,9 @@ type BackupView struct {
 	Work Works
 	// Finalized is what OpFinalize returned.
 	Finalized *Finalized
+	// Moved tells of disks that are on another volume than in the VM's latest
+	// earlier point on this target: disk -> that volume.
+	Moved map[string]string
 	// Readers are the VMRestores that read this point; looked at only when it
 	// is being deleted.
 	Readers []string

@@ -235,6 +235,7 @@ func (p *backupPlan) finish(f *Finalized) {
 			d.Progress.BytesDone = d.Progress.BytesTotal
 		}
 	}
+	p.tellMoved()
 	p.sum()
 	p.st.ProgressText = "100%"
 	p.st.Phase, p.st.CompletedAt = v1alpha1.BackupReady, &now
@@ -247,6 +248,18 @@ func (p *backupPlan) finish(f *Finalized) {
 	p.a.tell("Ready", message)
 	for _, text := range p.left {
 		p.a.warn("LeftOnTarget", text)
+	}
+}
+
+// tellMoved says why a backup is full though its VM was backed up before: a
+// volume that a restore has put in the place of another has no base.
+func (p *backupPlan) tellMoved() {
+	for i := range p.st.Disks {
+		d := &p.st.Disks[i]
+		if former := p.v.Moved[d.Name]; former != "" && !d.Incremental {
+			d.Message = fmt.Sprintf("full backup: the disk is on volume %s now, the point before was of %s", d.Volume, former)
+			p.a.tell("FullBackup", fmt.Sprintf("disk %s: %s", d.Name, d.Message))
+		}
 	}
 }
 

@@ -33,6 +33,10 @@ func failure(conditions []metav1.Condition) *metav1.Condition {
 	return c
 }
 
+func removeCondition(conditions *[]metav1.Condition, kind string) {
+	meta.RemoveStatusCondition(conditions, kind)
+}
+
 // ended: nothing is being done or waited for any more.
 func ended(conditions []metav1.Condition) bool {
 	return meta.IsStatusConditionFalse(conditions, v1alpha1.ConditionProgressing)

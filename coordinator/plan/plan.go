@@ -61,6 +61,9 @@ type Config struct {
 	// LookEvery is the time between two looks at a Snapshot point of which
 	// nothing was heard.
 	LookEvery time.Duration
+	// RunPatience is how long a VM that was replaced may take to run before its
+	// former volumes are kept after all.
+	RunPatience time.Duration
 	// ProbeTries is how often in a row a probe must fail in a way that may
 	// pass before a backup is refused.
 	ProbeTries int
@@ -88,6 +91,7 @@ func DefaultConfig() Config {
 		ScheduleGrace:    20 * time.Second,
 		LossGrace:        30 * time.Second,
 		LookEvery:        10 * time.Minute,
+		RunPatience:      10 * time.Minute,
 		ProbeTries:       2,
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -41,6 +40,9 @@ type RestoreView struct {
 	Replicas map[string][]string
 	// Made tells of the objects that Building makes.
 	Made Made
+	// Replaced is the VM that is to be replaced; nil: there is none of that
+	// name, or it was not looked at since nothing depends on it yet.
+	Replaced *Replaced
 	// Refused is why the API server refused an object of this restore.
 	Refused string
 	// Cleaned: a live look found nothing left of this restore.
@@ -102,6 +104,19 @@ type RestoreIntent struct {
 	TouchClaims []string
 	// Clean asks for everything labelled with this restore to be removed.
 	Clean bool
+
+	// Of a VM that is replaced, in this order; see Swap.
+	Swap *Swap
+	// Release are former claims to let go.
+	Release []v1alpha1.FormerClaim
+	// LabelState is the restored claim that gets KubeVirt's label for TPM and
+	// EFI state.
+	LabelState string
+	// SetStrategy is the run strategy to give to the VM.
+	SetStrategy string
+	// DeletePoints and DeleteClaims go for good.
+	DeletePoints []DeletePoint
+	DeleteClaims []v1alpha1.FormerClaim
 }
 
 // DeleteVolume names exactly one Longhorn volume.
@@ -114,18 +129,24 @@ type DeleteVolume struct {
 func Restore(v RestoreView) RestoreIntent {
 	p := &restorePlan{v: v, st: *v.Restore.Status.DeepCopy()}
 	switch {
-	case !v.Restore.DeletionTimestamp.IsZero():
-		p.deletion()
 	case p.st.Phase == v1alpha1.RestoreReady:
 		p.end()
+	case p.replaced():
+		p.finishing()
+	case !v.Restore.DeletionTimestamp.IsZero():
+		p.deletion()
 	case failure(p.st.Conditions) != nil:
 		p.failing()
+	case v.Restore.Spec.Cancel:
+		p.fail("", ReasonCancelled, "cancelled (spec.cancel) while it stood at: "+standing(p.st.Conditions))
 	case overdue(v.Now, v.Restore.CreationTimestamp, p.st.StartedAt, v.Config.PointDeadline):
 		p.fail("", ReasonDeadline, fmt.Sprintf("the restore was not done within %s; it stood at: %s", v.Config.PointDeadline, standing(p.st.Conditions)))
 	case v.Refused != "":
 		p.fail("", ReasonRefused, "the cluster refused "+v.Refused)
 	case len(p.st.Disks) == 0:
 		p.pending()
+	case p.replaces() != nil && p.disturbed() != "":
+		p.fail("", ReasonRefused, notReplaced+p.disturbed())
 	case p.st.Phase == v1alpha1.RestoreBuilding:
 		p.building()
 	default:
@@ -163,7 +184,7 @@ func (p *restorePlan) pending() {
 	reading := p.st.BackupUID != ""
 	switch {
 	case b == nil || (reading && b.UID != p.st.BackupUID):
-		p.fail("", ReasonBackupNotFound, fmt.Sprintf("there is no VMBackup %q in namespace %s (spec.backup)", spec.Backup, p.v.Restore.Namespace))
+		p.fail("", ReasonBackupNotFound, fmt.Sprintf("there is no VMBackup %q in namespace %s (spec.backup)", spec.Backup, PointNamespace(p.v.Restore)))
 		return
 	case !p.asked(OpReadDocument) && !b.DeletionTimestamp.IsZero():
 		p.fail("", ReasonBackupDeleting, fmt.Sprintf("VMBackup %s (spec.backup) is being deleted: choose another", spec.Backup))
@@ -174,6 +195,9 @@ func (p *restorePlan) pending() {
 	case p.fromSnapshot() && elsewhere(p.v.Restore):
 		p.fail("", ReasonRefused, fmt.Sprintf("VMBackup %s (spec.backup) is of type Snapshot, which can be restored in its own namespace %s only (spec.backupNamespace): restore it there, or take a point of type Backup", spec.Backup, spec.BackupNamespace))
 		return
+	case p.unfit() != "":
+		p.fail("", ReasonRefused, p.unfit())
+		return
 	case p.v.Target == nil && !p.fromSnapshot():
 		p.fail("", ReasonTargetNotFound, fmt.Sprintf("BackupTarget %q of VMBackup %s does not exist: create it again", b.Spec.Target, spec.Backup))
 		return
@@ -182,7 +206,7 @@ func (p *restorePlan) pending() {
 		now := metav1.NewTime(p.v.Now)
 		p.st.BackupUID, p.st.StartedAt, p.st.Phase = b.UID, &now, v1alpha1.RestorePending
 		p.a.AddFinalizer = true
-		p.a.tell("Started", fmt.Sprintf("restoring VMBackup %s to new VM %s", spec.Backup, spec.NewVM))
+		p.a.tell("Started", fmt.Sprintf("restoring VMBackup %s to %s", spec.Backup, into(spec)))
 		// The point is looked at once more when the mark stands: a deletion that
 		// began before has not seen it, one that begins later waits for it.
 		p.working("reading the point's document in %s", p.place())
@@ -193,8 +217,14 @@ func (p *restorePlan) pending() {
 	if !p.read() {
 		return
 	}
-	if len(p.v.Origin.Refusals) > 0 {
-		p.fail("", ReasonRefused, strings.Join(p.v.Origin.Refusals, "; "))
+	refusals := p.v.Origin.Refusals
+	if p.replaces() != nil {
+		if why := p.unready(); why != "" {
+			refusals = append([]string{why}, refusals...)
+		}
+	}
+	if len(refusals) > 0 {
+		p.fail("", ReasonRefused, strings.Join(refusals, "; "))
 		return
 	}
 	if !p.fromSnapshot() {
@@ -253,6 +283,7 @@ func (p *restorePlan) read() bool {
 
 func (p *restorePlan) begin() {
 	p.st.Phase = v1alpha1.RestoreRestoring
+	p.record()
 	p.st.Notes = p.v.Origin.Notes
 	if len(p.st.Notes) > maxNotes {
 		p.st.Notes = p.st.Notes[:maxNotes]
@@ -280,75 +311,23 @@ func (p *restorePlan) attempt(d *v1alpha1.RestoreDisk, n int32) {
 	d.Record, d.Progress = nil, nil
 }
 
-// fail records the cause, on which the clean-up follows.
-func (p *restorePlan) fail(disk, reason, message string) {
-	for i := range p.st.Disks {
-		if d := &p.st.Disks[i]; d.Name == disk {
-			d.State, d.Message = v1alpha1.DiskFailed, message
-		}
+// PointNamespace is where the point to restore is.
+func PointNamespace(r *v1alpha1.VMRestore) string {
+	if r.Spec.BackupNamespace != "" {
+		return r.Spec.BackupNamespace
 	}
-	if reason == "" {
-		reason = "Failed"
-	}
-	set(&p.st.Conditions, p.v.Now, p.v.Restore.Generation, v1alpha1.ConditionReady, metav1.ConditionFalse, reason, message)
-	p.a = Actions{Events: append(p.a.Events, Event{Type: corev1.EventTypeWarning, Reason: "Failed", Message: message})}
-	p.out = RestoreIntent{}
-	p.v.Cleaned = false
-	p.failing()
+	return r.Namespace
 }
 
-// failing removes everything that this restore made.
-func (p *restorePlan) failing() {
-	if p.st.Phase == v1alpha1.RestoreFailed && ended(p.st.Conditions) {
-		p.end()
-		return
+// into says what a point is restored to.
+func into(s v1alpha1.VMRestoreSpec) string {
+	switch {
+	case s.Replace != nil:
+		return "VM " + s.Replace.VM + ", which it replaces"
+	case s.DiskClaim != nil:
+		return "claim " + s.DiskClaim.Claim
 	}
-	if p.st.CompletedAt == nil {
-		now := metav1.NewTime(p.v.Now)
-		p.st.CompletedAt = &now
-	}
-	if p.clean() {
-		p.st.Phase = v1alpha1.RestoreFailed
-		p.progressing(metav1.ConditionFalse, ReasonCleanedUp, "nothing of this restore is left")
-		p.a.DropFinalizer = true
-		return
-	}
-	p.progressing(metav1.ConditionTrue, ReasonCleaningUp, "removing what was made so far")
-	if remaining(p.v.Now, failure(p.st.Conditions).LastTransitionTime.Time, p.v.Config.CleanPatience) == 0 {
-		p.st.Phase = v1alpha1.RestoreFailed
-	}
-}
-
-// clean is true when nothing of the restore is left. Its jobs go first: their
-// volumes belong to nobody else, so a transfer into one may be cut off.
-func (p *restorePlan) clean() bool {
-	if p.st.StartedAt == nil || (p.v.Cleaned && len(p.v.Jobs) == 0) {
-		return true
-	}
-	p.a.DropJobs = len(p.v.Jobs) > 0
-	p.out.Clean = true
-	p.a.again(p.v.Config.WorkRetry)
-	return false
-}
-
-// deletion: a finished restore leaves its VM to its user; any other is removed.
-func (p *restorePlan) deletion() {
-	if p.st.Phase == v1alpha1.RestoreReady {
-		p.end()
-		return
-	}
-	if p.clean() {
-		p.a.DropFinalizer = true
-		return
-	}
-	p.st.Phase = v1alpha1.RestoreDeleting
-	p.progressing(metav1.ConditionTrue, ReasonCleaningUp, "removing what was made so far")
-}
-
-// end drops what a finished restore does not need any more.
-func (p *restorePlan) end() {
-	p.a.DropJobs = len(p.v.Jobs) > 0
-	p.a.DropFinalizer = true
+	return "new VM " + s.NewVM
 }
 
 func orPending(phase string) string {

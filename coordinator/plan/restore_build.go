@@ -144,7 +144,14 @@ func (p *restorePlan) building() {
 		p.a.Cosmetic = p.v.Restore.Status.Phase == v1alpha1.RestoreBuilding
 		return
 	}
-	p.buildVM()
+	switch {
+	case p.replaces() != nil:
+		p.swap()
+	case p.v.Restore.Spec.DiskClaim != nil:
+		p.succeed(fmt.Sprintf("claim %s was made of disk %s of VMBackup %s", p.v.Restore.Spec.DiskClaim.Claim, p.v.Restore.Spec.DiskClaim.Disk, p.v.Restore.Spec.Backup))
+	default:
+		p.buildVM()
+	}
 }
 
 // buildClaim makes the PersistentVolume and claim of one disk.
@@ -266,12 +273,18 @@ func (p *restorePlan) buildVM() {
 		p.fail("", ReasonNameTaken, fmt.Sprintf("VirtualMachine %s (spec.newVM) was made by somebody else meanwhile", p.v.Restore.Spec.NewVM))
 		return
 	}
+	p.st.VMUID = vm.UID
+	p.succeed(fmt.Sprintf("VM %s was made from VMBackup %s", p.v.Restore.Spec.NewVM, p.v.Restore.Spec.Backup))
+}
+
+// succeed ends a restore well.
+func (p *restorePlan) succeed(message string) {
 	now := metav1.NewTime(p.v.Now)
-	p.st.VMUID, p.st.Phase, p.st.CompletedAt = vm.UID, v1alpha1.RestoreReady, &now
+	p.st.Phase, p.st.CompletedAt = v1alpha1.RestoreReady, &now
 	p.st.ProgressText = "100%"
-	message := fmt.Sprintf("VM %s was made from VMBackup %s", p.v.Restore.Spec.NewVM, p.v.Restore.Spec.Backup)
 	set(&p.st.Conditions, p.v.Now, p.v.Restore.Generation, v1alpha1.ConditionReady, metav1.ConditionTrue, ReasonComplete, message)
 	p.progressing(metav1.ConditionFalse, ReasonComplete, "done")
+	p.a.Cosmetic = false
 	p.a.tell("Ready", message)
 	p.end()
 }

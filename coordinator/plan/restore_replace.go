@@ -1,0 +1,211 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+
+	"hayloft.dev/pkg/api/v1alpha1"
+)
+
+// Replaced is what is known of the VM that a restore replaces, all of it read
+// live and after the VM itself: what changed since has changed the VM, too.
+type Replaced struct {
+	UID types.UID
+	// Leaving: the VM is being deleted.
+	Leaving bool
+	// On says in a sentence why the VM is not off, and what to do; "": it is.
+	On string
+	// Object is the VM as it was read, for Swap and SetStrategy.
+	Object *unstructured.Unstructured
+	// Mine: it carries this restore's label, so it has been given the restored
+	// disks.
+	Mine bool
+	// Strategy is the run strategy that it is still to get; "": none.
+	Strategy string
+	// Halted: KubeVirt has seen that it is halted, and has no instance of it.
+	Halted bool
+	// Running: its instance runs.
+	Running bool
+	// Former are the claims that it has and that the restored VM has not.
+	Former []v1alpha1.FormerClaim
+	// Claims tells of the claims of status.former; one that is missing is gone.
+	Claims map[string]FormerFact
+	// Labelled: the restored claim for TPM and EFI state has KubeVirt's label.
+	Labelled bool
+	// Rivals are other unfinished restores into this VM, Busy the points of it
+	// that are being taken.
+	Rivals []Rival
+	Busy   []string
+	// Snapshots are the points of type Snapshot in the volumes of the former
+	// claims.
+	Snapshots []SnapshotFact
+}
+
+// FormerFact is what is known of a replaced VM's former claim.
+type FormerFact struct {
+	// Free: it has its labels, and no owner that would take it along.
+	Free     bool
+	Deleting bool
+	// Users are VMs and instances that refer to it.
+	Users []string
+}
+
+// Rival is another restore into the same VM.
+type Rival struct {
+	Name string
+	// First: it was created before this one.
+	First bool
+	// Moving: it has begun to restore data.
+	Moving bool
+}
+
+// SnapshotFact is a point of type Snapshot whose data is there, or will be.
+type SnapshotFact struct {
+	Name     string
+	UID      types.UID
+	Deleting bool
+	// Volumes of the former claims that it lives in.
+	Volumes []string
+}
+
+// Swap asks for the restored VM to be written over the one that it replaces, on
+// the condition that nobody changed that one since it was looked at.
+type Swap struct{ VM types.UID }
+
+// DeletePoint names exactly one VMBackup.
+type DeletePoint struct {
+	Name string
+	UID  types.UID
+}
+
+// replaces: this restore gives an existing VM another one's disks.
+func (p *restorePlan) replaces() *v1alpha1.Replace { return p.v.Restore.Spec.Replace }
+
+// replaced: the VM has the restored disks. From there on the restore goes to
+// its end, whatever else is asked for.
+func (p *restorePlan) replaced() bool {
+	return p.replaces() != nil && (p.st.ReplacedAt != nil || p.v.Replaced != nil && p.v.Replaced.Mine)
+}
+
+// unfit says why this point cannot be restored in the way that is asked for,
+// whatever the cluster is like.
+func (p *restorePlan) unfit() string {
+	spec, b := p.v.Restore.Spec, p.v.Backup
+	r := p.replaces()
+	switch {
+	case r == nil:
+		return ""
+	case b.Spec.VM != r.VM:
+		return fmt.Sprintf("spec.replace.vm is %q, but VMBackup %s is of VM %q: name that one, or restore to a new VM with spec.newVM", r.VM, spec.Backup, b.Spec.VM)
+	case p.fromSnapshot() && r.Volumes == v1alpha1.VolumesDelete:
+		return fmt.Sprintf("spec.replace.volumes is Delete, but VMBackup %s is of type Snapshot and lives in those very volumes: use Retain", spec.Backup)
+	}
+	return ""
+}
+
+// unready says why the VM cannot be replaced now.
+func (p *restorePlan) unready() string {
+	r, vm := p.replaces(), p.v.Replaced
+	switch {
+	case vm == nil:
+		return fmt.Sprintf("there is no VirtualMachine %q in namespace %s (spec.replace.vm): restore to a new VM with spec.newVM", r.VM, p.v.Restore.Namespace)
+	case vm.Leaving:
+		return fmt.Sprintf("VirtualMachine %s (spec.replace.vm) is being deleted: wait until it is gone, and restore to a new VM with spec.newVM", r.VM)
+	case vm.On != "":
+		return vm.On
+	}
+	for _, o := range vm.Rivals {
+		// Two that were created at once see each other; the first one goes on
+		// unless the other has begun to move data.
+		if o.First || o.Moving && len(p.st.Disks) == 0 {
+			return fmt.Sprintf("VMRestore %s is restoring into VM %s already: wait for its end", o.Name, r.VM)
+		}
+	}
+	return p.snapshots()
+}
+
+// snapshots refuses to take points of type Snapshot along that were not named,
+// and names that are none of those.
+func (p *restorePlan) snapshots() string {
+	r := p.replaces()
+	if r.Volumes != v1alpha1.VolumesDelete {
+		return ""
+	}
+	var unnamed, known []string
+	for _, s := range p.v.Replaced.Snapshots {
+		known = append(known, s.Name)
+		if !slices.Contains(r.DeleteSnapshots, s.Name) && !s.Deleting {
+			unnamed = append(unnamed, s.Name)
+		}
+	}
+	if len(unnamed) > 0 {
+		return fmt.Sprintf("spec.replace.volumes is Delete, but VMBackups %s of type Snapshot live in those volumes and would go with them: name them in spec.replace.deleteSnapshots, or use Retain", strings.Join(unnamed, ", "))
+	}
+	for _, name := range r.DeleteSnapshots {
+		if !slices.Contains(known, name) && p.v.Restore.Status.Former == nil {
+			return fmt.Sprintf("spec.replace.deleteSnapshots names %q, which is no VMBackup of type Snapshot in the volumes of VM %s: remove it", name, r.VM)
+		}
+	}
+	return ""
+}
+
+// disturbed says why a VM that is to be replaced is not any more what the
+// restore began with.
+func (p *restorePlan) disturbed() string {
+	name := p.replaces().VM
+	switch vm := p.v.Replaced; {
+	case vm == nil || vm.UID != p.st.VMUID:
+		return fmt.Sprintf("VirtualMachine %s was deleted meanwhile: restore to a new VM with spec.newVM", name)
+	case vm.On != "":
+		return vm.On
+	}
+	return ""
+}
+
+// record notes, before anything is made, what the VM has.
+func (p *restorePlan) record() {
+	if vm := p.v.Replaced; p.replaces() != nil && vm != nil {
+		p.st.VMUID = vm.UID
+		p.st.Former = slices.Clone(vm.Former)
+	}
+}
+
+const notReplaced = "the VM was not replaced and is as it was: "
+
+// swap gives the VM its restored disks. Everything that they need is there.
+func (p *restorePlan) swap() {
+	name := p.replaces().VM
+	refuse := p.unready()
+	if refuse == "" && !sameFormer(p.v.Replaced.Former, p.st.Former) {
+		refuse = fmt.Sprintf("the disks of VirtualMachine %s were changed meanwhile: create the restore again", name)
+	}
+	if refuse != "" {
+		p.fail("", ReasonRefused, notReplaced+refuse)
+		return
+	}
+	if busy := p.v.Replaced.Busy; len(busy) > 0 {
+		p.working("every disk is restored; waiting until VMBackup %s of VM %s is done", strings.Join(busy, ", "), name)
+		p.a.Cosmetic = true
+		p.a.again(p.v.Config.WorkRetry)
+		return
+	}
+	p.working("every disk is restored; giving VM %s its disks", name)
+	p.a.Cosmetic = true
+	p.out.Swap = &Swap{VM: p.st.VMUID}
+}
+
+func sameFormer(a, b []v1alpha1.FormerClaim) bool {
+	key := func(f v1alpha1.FormerClaim) string { return f.Disk + "/" + f.Claim + "/" + string(f.UID) }
+	keys := func(list []v1alpha1.FormerClaim) (out []string) {
+		for _, f := range list {
+			out = append(out, key(f))
+		}
+		slices.Sort(out)
+		return out
+	}
+	return slices.Equal(keys(a), keys(b))
+}
