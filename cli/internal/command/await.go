@@ -164,8 +164,8 @@ func ready(o client.Object, took time.Duration) string {
 		for _, d := range x.Status.Disks {
 			size += d.SizeBytes
 		}
-		return fmt.Sprintf("restore %s is ready: VM %s with %s, %s, in %s",
-			x.Name, x.Spec.NewVM, words.Count(len(x.Status.Disks), "disk"), units.Bytes(size), units.Duration(took))
+		return fmt.Sprintf("restore %s is ready: %s with %s, %s, in %s",
+			x.Name, status.Destination(x), words.Count(len(x.Status.Disks), "disk"), units.Bytes(size), units.Duration(took))
 	}
 	return o.GetName() + " is ready"
 }

@@ -106,6 +106,36 @@ func condition(kind, status, reason, message string) []metav1.Condition {
 	}}
 }
 
+func TestRestoreCreateSpec(t *testing.T) {
+	w := newWorld(t)
+	for name, tc := range map[string]struct {
+		args []string
+		want v1alpha1.VMRestoreSpec
+	}{
+		"replace": {
+			[]string{"--replace", "web", "--volumes", "DELETE", "--delete-snapshot", "s1,s2", "--halt"},
+			v1alpha1.VMRestoreSpec{Replace: &v1alpha1.Replace{VM: "web", Volumes: v1alpha1.VolumesDelete, DeleteSnapshots: []string{"s1", "s2"}}, HaltAfterRestore: true},
+		},
+		"retain": {[]string{"--replace", "web"}, v1alpha1.VMRestoreSpec{Replace: &v1alpha1.Replace{VM: "web", Volumes: v1alpha1.VolumesRetain}}},
+		"elsewhere": {
+			[]string{"--new-vm", "web2", "--from-namespace", "shop", "--storage-class", "fast=longhorn", "--network", "shop/a=lab/a", "--network", "shop/b=lab/b"},
+			v1alpha1.VMRestoreSpec{
+				NewVM: "web2", BackupNamespace: "shop", StorageClasses: map[string]string{"fast": "longhorn"},
+				Networks: map[string]string{"shop/a": "lab/a", "shop/b": "lab/b"},
+			},
+		},
+		"disk": {[]string{"--disk", "root", "--claim", "rescued"}, v1alpha1.VMRestoreSpec{DiskClaim: &v1alpha1.DiskClaim{Disk: "root", Claim: "rescued"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := w.run(t, append([]string{"restore", "create", "point", "--name", name}, tc.args...)...)
+			require.Equal(t, 0, r.code, r.err)
+			made := w.restore(t, name)
+			tc.want.Backup = "point"
+			assert.Equal(t, tc.want, made.Spec)
+		})
+	}
+}
+
 func TestBackupCreate(t *testing.T) {
 	w := newWorld(t)
 	r := w.run(t, "backup", "create", "web", "--target", "s3", "--deletion-policy", "retain",
@@ -268,4 +298,11 @@ func TestRestoreCreate(t *testing.T) {
 	got := <-done
 	assert.Equal(t, 0, got.code, got.err)
 	assert.Contains(t, got.out, "restore "+r.Name+" is ready: VM web2 with 1 disk, 5.0 GiB, in ")
+}
+
+func (w *world) restore(t *testing.T, name string) *v1alpha1.VMRestore {
+	t.Helper()
+	r := &v1alpha1.VMRestore{}
+	require.NoError(t, w.Get(t.Context(), client.ObjectKey{Namespace: w.namespace, Name: name}, r))
+	return r
 }

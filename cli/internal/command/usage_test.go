@@ -60,7 +60,19 @@ func TestUsageErrors(t *testing.T) {
 		{"snapshot create web --target s3", "unknown flag: --target"},
 		{"snapshot create Web", `"Web" cannot be the name of a VM`},
 		{"restore create", "the backup's name is missing"},
-		{"restore create point", "--new-vm is missing"},
+		{"restore create point", "say what to make: --new-vm NAME, --replace VM, or --disk DISK --claim NAME"},
+		{"restore create point --new-vm a --replace b", "--new-vm and --replace do not go together"},
+		{"restore create point --replace web --volumes keep", `--volumes "keep" is not one of retain, delete`},
+		{"restore create point --replace web --keep-mac", "--keep-mac goes with --new-vm only"},
+		{"restore create point --replace web --delete-snapshot s", "--delete-snapshot goes with --volumes delete only"},
+		{"restore create point --replace Web", `"Web" cannot be the name of a VM`},
+		{"restore create point --new-vm web --volumes delete", "--volumes goes with --replace only"},
+		{"restore create point --new-vm web --claim c", "--claim goes with --disk only"},
+		{"restore create point --disk root", "--claim is missing"},
+		{"restore create point --disk root --claim C", `"C" cannot be the name of a claim`},
+		{"restore create point --disk root --claim c --halt", "--halt and --network do not go with --disk"},
+		{"restore create point --new-vm web --from-namespace Shop", `"Shop" cannot be a namespace`},
+		{"restore create point --new-vm web --storage-class fast", "fast must be formatted as key=value"},
 		{"restore create point --new-vm web.2", `"web.2" cannot be the name of a VM: it must be lower-case letters, digits and -`},
 		{"restore create point --new-vm -web", `cannot be the name of a VM`},
 		{"restore create point --new-vm " + strings.Repeat("n", 64), "at most 63 characters"},
@@ -119,7 +131,7 @@ func TestHelp(t *testing.T) {
 // As a kubectl plugin the program calls itself what the user typed.
 func TestKubectlPlugin(t *testing.T) {
 	r := offline(t, "kubectl-hayloft", "restore", "create", "--help")
-	assert.Contains(t, r.out, "kubectl hayloft restore create BACKUP --new-vm NAME")
+	assert.Contains(t, r.out, "kubectl hayloft restore create BACKUP (--new-vm NAME")
 	r = offline(t, "kubectl-hayloft", "restore", "create")
 	assert.Contains(t, r.err, "see kubectl hayloft restore create --help")
 }

@@ -33,15 +33,17 @@ func TestExplain(t *testing.T) {
 	deleting.DeletionTimestamp = &now
 
 	cases := map[string]func(io.Writer) error{
-		"backup-uploading": func(w io.Writer) error { return explain.Backup(w, fixture.Uploading(), busy) },
-		"backup-ready":     func(w io.Writer) error { return explain.Backup(w, fixture.Ready(), hidden) },
-		"backup-failed":    func(w io.Writer) error { return explain.Backup(w, fixture.FailedBackup(), around) },
-		"backup-new":       func(w io.Writer) error { return explain.Backup(w, fixture.New(), around) },
-		"backup-deleting":  func(w io.Writer) error { return explain.Backup(w, deleting, around) },
-		"snapshot-ready":   func(w io.Writer) error { return explain.Backup(w, fixture.Snapshot(), around) },
-		"snapshot-lost":    func(w io.Writer) error { return explain.Backup(w, fixture.Lost(), around) },
-		"restore-ready":    func(w io.Writer) error { return explain.Restore(w, fixture.Restored(), around) },
-		"restore-waiting":  func(w io.Writer) error { return explain.Restore(w, fixture.Restoring(), around) },
+		"backup-uploading":  func(w io.Writer) error { return explain.Backup(w, fixture.Uploading(), busy) },
+		"backup-ready":      func(w io.Writer) error { return explain.Backup(w, fixture.Ready(), hidden) },
+		"backup-failed":     func(w io.Writer) error { return explain.Backup(w, fixture.FailedBackup(), around) },
+		"backup-new":        func(w io.Writer) error { return explain.Backup(w, fixture.New(), around) },
+		"backup-deleting":   func(w io.Writer) error { return explain.Backup(w, deleting, around) },
+		"restore-ready":     func(w io.Writer) error { return explain.Restore(w, fixture.Restored(), around) },
+		"restore-replacing": func(w io.Writer) error { return explain.Restore(w, fixture.Replacing(), around) },
+		"restore-disk":      func(w io.Writer) error { return explain.Restore(w, fixture.Rescued(), around) },
+		"restore-waiting":   func(w io.Writer) error { return explain.Restore(w, fixture.Restoring(), around) },
+		"snapshot-ready":    func(w io.Writer) error { return explain.Backup(w, fixture.Snapshot(), around) },
+		"snapshot-lost":     func(w io.Writer) error { return explain.Backup(w, fixture.Lost(), around) },
 	}
 	for _, x := range fixture.Targets() {
 		cases["target-"+x.Name] = func(w io.Writer) error { return explain.Target(w, x, around) }

@@ -89,7 +89,7 @@ func row(obj client.Object, o Options) ([]cell, error) {
 			size += d.SizeBytes
 		}
 		cells = append(cells,
-			cell{head: "BACKUP", value: x.Spec.Backup}, cell{head: "NEW VM", value: x.Spec.NewVM}, cell{head: "PHASE", value: phase(s)},
+			cell{head: "BACKUP", value: x.Spec.Backup}, cell{head: "TO", value: status.Destination(x)}, cell{head: "PHASE", value: phase(s)},
 			cell{head: "PROGRESS", value: progress(s)}, cell{head: "DISKS", value: fmt.Sprint(len(s.Disks))},
 			cell{head: "SIZE", value: bytesOrDash(size)})
 		message = s.Why + s.Cause
