@@ -263,17 +263,6 @@ func (w *world) startTime(vm, node string) time.Duration {
 	return time.Since(began)
 }
 
-func (w *world) awaitStopped(name string) {
-	w.t.Helper()
-	w.eventually("VM "+name+" to be stopped", func() (bool, string) {
-		vm := w.vmNamed(name)
-		if err := w.c.Get(w.ctx, client.ObjectKeyFromObject(vm), vm); err != nil {
-			return false, err.Error()
-		}
-		return vm.Status.PrintableStatus == kubevirt.VirtualMachineStatusStopped, string(vm.Status.PrintableStatus)
-	})
-}
-
 // ourTicket is the ticket of ours on the volume of a claim, nil without one.
 func (w *world) ourTicket(claim string) *longhorn.AttachmentTicket {
 	w.t.Helper()
