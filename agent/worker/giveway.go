@@ -25,9 +25,12 @@ func (r *run) verdict(ctx context.Context, err error) *failure {
 	return f
 }
 
-// interruptible: the work is on a VM's own volumes.
-func interruptible(job *v1alpha1.NodeJob) bool {
-	return job.Spec.Cut != nil || job.Spec.Backup != nil || job.Spec.RemoveSnapshots != nil
+// interruptible: the work is on a VM's own volumes, or on one of them.
+func interruptible(job *v1alpha1.NodeJob) bool { return job.Spec.Restore == nil }
+
+// ofVM: a volume of the job is the VM's, not one that was made for the job.
+func ofVM(job *v1alpha1.NodeJob, volume string) bool {
+	return job.Spec.Clone == nil || volume == job.Spec.Clone.SourceVolume
 }
 
 // left names the volumes whose engines their workloads have let go of since
@@ -39,6 +42,9 @@ func (r *run) left(ctx context.Context) string {
 	defer r.mu.Unlock()
 	var gone []string
 	for volume, loc := range r.sites {
+		if !ofVM(r.job, volume) {
+			continue
+		}
 		if left, err := r.Attacher.Left(ctx, loc); err == nil && left {
 			gone = append(gone, fmt.Sprintf("volume %s was stopped on node %s, or wanted elsewhere", volume, loc.Node))
 		}

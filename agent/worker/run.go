@@ -220,7 +220,7 @@ func (r *run) keep(t attach.Ticket) {
 // leaveTickets keeps the volumes that this run had attached so for a moment,
 // since jobs of one VM follow on each other, on whichever node.
 func (r *run) leaveTickets() {
-	if !interruptible(r.job) {
+	if r.job.Spec.Clone != nil || !interruptible(r.job) {
 		return
 	}
 	r.mu.Lock()

@@ -89,21 +89,9 @@ func (p *backupPlan) upload(d *v1alpha1.BackupDisk) *verdict {
 // again gives a disk another attempt, or the cause back when there is none
 // left.
 func (p *backupPlan) again(d *v1alpha1.BackupDisk, bad *verdict) *verdict {
-	c := p.v.Config
-	in := p.interruptions(d)
-	counted := d.Attempt - in.all // failed attempts, this one included unless it was interrupted
-	pause := backoff(c.RetryAfter, c.RetryMax, 4, int(counted))
-	switch {
-	case bad.retryable && bad.reason == v1alpha1.ReasonVolumeWanted:
-		if in.idle > 0 && p.v.Now.Sub(in.since) > c.WantedPatience {
-			bad.message = fmt.Sprintf("for %s nothing of it could be moved: %s", c.WantedPatience, bad.message)
-			return bad
-		}
-		pause = backoff(c.RetryAfter, c.RetryMax, 2, in.idle)
-	case !bad.retryable || counted >= c.Attempts:
-		if counted > 1 {
-			bad.message = fmt.Sprintf("%s (attempt %d of %d)", bad.message, counted, c.Attempts)
-		}
+	in := interrupted(d.Attempt, func(n int32) *v1alpha1.NodeJob { return find(p.v.Jobs, kindBackup, p.owner(), d.Name, n) })
+	pause, over := in.next(p.v.Now, p.v.Config, d.Attempt, bad)
+	if over {
 		return bad
 	}
 	p.drop(d, d.Attempt, firstLook)

@@ -132,17 +132,15 @@ func distrust(r *v1alpha1.RestoreRecord, d *v1alpha1.RestoreDisk, replicas []str
 // again gives a disk another attempt in a fresh volume, or the cause back when
 // there is none left.
 func (p *restorePlan) again(d *v1alpha1.RestoreDisk, bad *verdict) *verdict {
-	c := p.v.Config
-	if !bad.retryable || d.Attempt >= c.Attempts {
-		if d.Attempt > 1 {
-			bad.message = fmt.Sprintf("%s (attempt %d of %d)", bad.message, d.Attempt, c.Attempts)
-		}
+	in := interrupted(d.Attempt, func(n int32) *v1alpha1.NodeJob { return find(p.v.Jobs, fillKind(d), p.owner(), d.Name, n) })
+	pause, over := in.next(p.v.Now, p.v.Config, d.Attempt, bad)
+	if over {
 		return bad
 	}
 	if vol, exists := p.v.Volumes[d.Volume]; exists && vol.Owned && !vol.Deleting {
 		p.out.DeleteVolumes = append(p.out.DeleteVolumes, DeleteVolume{Name: d.Volume, UID: vol.UID})
 	}
-	if wait := remaining(p.v.Now, bad.at, backoff(c.RetryAfter, c.RetryMax, 4, int(d.Attempt))); wait > 0 {
+	if wait := remaining(p.v.Now, bad.at, pause); wait > 0 {
 		d.Message = fmt.Sprintf("attempt %d of disk %s failed (%s: %s); trying again in a fresh volume", d.Attempt, d.Name, bad.reason, bad.message)
 		p.a.again(wait)
 		return nil
@@ -165,6 +163,9 @@ func fillKind(d *v1alpha1.RestoreDisk) string {
 func (p *restorePlan) fillJob(d *v1alpha1.RestoreDisk) *v1alpha1.NodeJob {
 	j := newJob(fillKind(d), p.owner(), d.Name, d.Attempt, p.v.Config.TransferDeadline)
 	if d.Snapshot != "" {
+		if p.v.Backup != nil {
+			j.Spec.VM = p.v.Backup.Spec.VM // a Snapshot is restored in its own namespace
+		}
 		j.Spec.Clone = &v1alpha1.CloneJob{
 			Disk: d.Name, Volume: d.Volume, VolumeUID: d.VolumeUID, SizeBytes: d.SizeBytes, Attempt: d.Attempt,
 			SourceVolume: d.SourceVolume, Snapshot: d.Snapshot,

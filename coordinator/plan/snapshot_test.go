@@ -242,4 +242,26 @@ func TestRestoreOfSnapshot(t *testing.T) {
 	require.Equal(t, &v1alpha1.CloneJob{
 		Disk: "root", Volume: names.Volume(uid, "root", 1), VolumeUID: "vol", SizeBytes: 300, Attempt: 1, SourceVolume: "v-root", Snapshot: "s-root",
 	}, Restore(want(cloning)).CreateJobs[0].Spec.Clone)
+	named := func(v *RestoreView) { v.Backup.Spec.VM = "web" }
+	require.Equal(t, "web", Restore(want(cloning, named)).CreateJobs[0].Spec.VM, "whose start the clone gives way to")
+}
+
+// The source's VM may start and stop as often as it likes while it is cloned.
+func TestInterruptedClones(t *testing.T) {
+	wants := func(v *RestoreView) {
+		cloning(v)
+		for n := int32(1); n <= 4; n++ {
+			j := newJob(kindClone, v1alpha1.ObjectReference{Kind: "VMRestore", Namespace: "ns", Name: "r1", UID: uid}, "root", n, time.Minute)
+			failedJob(v1alpha1.ReasonVolumeWanted, true, time.Minute)(&j.Status)
+			v.Jobs = append(v.Jobs, *j)
+		}
+		d := &v.Restore.Status.Disks[0]
+		d.Attempt, d.Volume, d.VolumeUID = 4, names.Volume(uid, "root", 4), "vol"
+		v.Volumes[d.Volume] = VolumeFact{UID: "vol", Owned: true, Created: now}
+	}
+	got := Restore(want(wants))
+	require.Equal(t, v1alpha1.RestoreRestoring, got.Status.Phase)
+	require.EqualValues(t, 5, got.Status.Disks[0].Attempt)
+	got = Restore(want(wants, func(v *RestoreView) { v.Jobs[len(v.Jobs)-1].Status.Reason = v1alpha1.ReasonTransferLost }))
+	require.EqualValues(t, 5, got.Status.Disks[0].Attempt, "the first failure of three")
 }

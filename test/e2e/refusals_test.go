@@ -84,7 +84,7 @@ func TestRefusedBySchema(t *testing.T) {
 		r := restore("copy")
 		require.NoError(t, w.c.Create(t.Context(), r))
 		for _, change := range []string{`{"spec":{"newVM":"another"}}`, `{"spec":{"backup":"another"}}`, `{"spec":{"keepMACAddresses":true}}`} {
-			require.ErrorContains(t, w.c.Patch(t.Context(), r, client.RawPatch("application/merge-patch+json", []byte(change))), "spec is immutable: create another VMRestore")
+			require.ErrorContains(t, w.c.Patch(t.Context(), r, client.RawPatch("application/merge-patch+json", []byte(change))), "spec is immutable but for spec.cancel: create another VMRestore")
 		}
 	})
 }

@@ -10,9 +10,9 @@ import (
 	"hayloft.dev/pkg/names"
 )
 
-// interrupted is an attempt at disk root that its VM interrupted, after it had
+// wasInterrupted is an attempt at disk root that its VM interrupted, after it had
 // moved some bytes or before.
-func interrupted(attempt int32, since time.Duration, bytes int64) func(*BackupView) {
+func wasInterrupted(attempt int32, since time.Duration, bytes int64) func(*BackupView) {
 	return job(kindBackup, "root", attempt, func(s *v1alpha1.NodeJobStatus) {
 		failedJob(v1alpha1.ReasonVolumeWanted, true, since)(s)
 		s.Transfer = &v1alpha1.TransferStatus{Started: true}
@@ -42,30 +42,30 @@ func TestInterruptedAttempts(t *testing.T) {
 		says    string
 		after   time.Duration
 	}{
-		"once":               {[]func(*BackupView){interrupted(1, time.Minute, 10), seen(1)}, 2, "", "attempt 2", 0},
-		"once, a moment ago": {[]func(*BackupView){interrupted(1, time.Second, 10), seen(1)}, 1, "", "VolumeWanted", 4 * time.Second},
+		"once":               {[]func(*BackupView){wasInterrupted(1, time.Minute, 10), seen(1)}, 2, "", "attempt 2", 0},
+		"once, a moment ago": {[]func(*BackupView){wasInterrupted(1, time.Second, 10), seen(1)}, 1, "", "VolumeWanted", 4 * time.Second},
 		"far more often than three times": {
-			[]func(*BackupView){atAttempt(5), interrupted(1, 5*time.Hour, 1), interrupted(2, 4*time.Hour, 2), interrupted(3, 3*time.Hour, 3), interrupted(4, 2*time.Hour, 4), interrupted(5, time.Hour, 5), seen(5)},
+			[]func(*BackupView){atAttempt(5), wasInterrupted(1, 5*time.Hour, 1), wasInterrupted(2, 4*time.Hour, 2), wasInterrupted(3, 3*time.Hour, 3), wasInterrupted(4, 2*time.Hour, 4), wasInterrupted(5, time.Hour, 5), seen(5)},
 			6, "", "attempt 6", 0,
 		},
 		"beside failures, which count": {
-			[]func(*BackupView){atAttempt(4), lost(1), interrupted(2, time.Hour, 0), lost(3), interrupted(4, time.Minute, 0), seen(4)},
+			[]func(*BackupView){atAttempt(4), lost(1), wasInterrupted(2, time.Hour, 0), lost(3), wasInterrupted(4, time.Minute, 0), seen(4)},
 			5, "", "attempt 5", 0,
 		},
 		"beside failures, and the last one fails": {
-			[]func(*BackupView){atAttempt(4), lost(1), interrupted(2, time.Hour, 0), lost(3), lost(4), seen(4)},
+			[]func(*BackupView){atAttempt(4), lost(1), wasInterrupted(2, time.Hour, 0), lost(3), lost(4), seen(4)},
 			4, "False TransferLost", "(attempt 3 of 3)", 30 * time.Second,
 		},
 		"each wait for nothing is longer": {
-			[]func(*BackupView){atAttempt(3), interrupted(1, 5*time.Minute, 0), interrupted(2, 3*time.Minute, 0), interrupted(3, 5*time.Second, 0), seen(3)},
+			[]func(*BackupView){atAttempt(3), wasInterrupted(1, 5*time.Minute, 0), wasInterrupted(2, 3*time.Minute, 0), wasInterrupted(3, 5*time.Second, 0), seen(3)},
 			3, "", "VolumeWanted", 15 * time.Second,
 		},
 		"nothing moved for long": {
-			[]func(*BackupView){atAttempt(2), interrupted(1, 31*time.Minute, 0), interrupted(2, time.Minute, 0), seen(2)},
+			[]func(*BackupView){atAttempt(2), wasInterrupted(1, 31*time.Minute, 0), wasInterrupted(2, time.Minute, 0), seen(2)},
 			2, "False VolumeWanted", "for 30m0s nothing of it could be moved: words of the agent", 30 * time.Second,
 		},
 		"nothing moved since something was": {
-			[]func(*BackupView){atAttempt(3), interrupted(1, 2*time.Hour, 0), interrupted(2, 31*time.Minute, 7), interrupted(3, time.Minute, 0), seen(3)},
+			[]func(*BackupView){atAttempt(3), wasInterrupted(1, 2*time.Hour, 0), wasInterrupted(2, 31*time.Minute, 7), wasInterrupted(3, time.Minute, 0), seen(3)},
 			4, "", "attempt 4", 0,
 		},
 	} {
