@@ -101,6 +101,7 @@ func (w *Worker) run(ctx context.Context, job *v1alpha1.NodeJob) error {
 		go w.standby.end(func(k *kept) bool { return k.job == client.ObjectKeyFromObject(job) })
 		return causeOf(ctx, err)
 	}
+	w.end(job)
 	if reason == "" {
 		r.leaveTickets()
 	}

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"sync/atomic"
@@ -14,6 +15,7 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/transport"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"hayloft.dev/agent/attach"
 	"hayloft.dev/pkg/api/v1alpha1"
@@ -178,4 +180,45 @@ func TestOtherWorkGetsTheVolumeAnew(t *testing.T) {
 	require.NoError(t, err, "a later session of this process does not wait for the former one's rest")
 	require.Nil(t, former)
 	require.Equal(t, map[string]int64{"b": 2}, held.Epochs())
+}
+
+// stale is a cache that has not seen yet how a job ended.
+type stale struct {
+	client.Reader
+	job *v1alpha1.NodeJob
+}
+
+func (s stale) Get(_ context.Context, _ client.ObjectKey, o client.Object, _ ...client.GetOption) error {
+	s.job.DeepCopyInto(o.(*v1alpha1.NodeJob))
+	return nil
+}
+
+// asked counts how often somebody wanted to work.
+type asked struct{ n int }
+
+func (a *asked) Current(context.Context) (Session, error) {
+	a.n++
+	return nil, errors.New("no session")
+}
+
+func TestJobThatEndedIsNotBegunAgain(t *testing.T) {
+	job := &v1alpha1.NodeJob{Spec: v1alpha1.NodeJobSpec{NodeName: "n1"}, Status: v1alpha1.NodeJobStatus{State: v1alpha1.JobRunning}}
+	job.Name, job.UID = "cut", "1"
+	wants := &asked{}
+	w := &Worker{Jobs: stale{job: job}, Sessions: wants, Node: "n1", Log: slog.New(slog.DiscardHandler)}
+	again := func() {
+		_, _ = w.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(job)})
+	}
+	again()
+	require.Equal(t, 1, wants.n)
+	w.end(job)
+	again()
+	require.Equal(t, 1, wants.n, "its cache only lags behind")
+
+	job.UID = "2"
+	again()
+	require.Equal(t, 2, wants.n, "another job of that name")
+	job.UID = "1"
+	w.Withdraw(client.ObjectKeyFromObject(job))
+	require.Empty(t, w.ended, "nothing is remembered of a job that is gone")
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -78,6 +79,7 @@ type Worker struct {
 
 	mu      sync.Mutex
 	running map[client.ObjectKey]context.CancelCauseFunc // job -> stops its run
+	ended   map[client.ObjectKey]types.UID               // jobs that this process has ended, and that its cache may still show as running
 	standby standby
 }
 
@@ -93,7 +95,7 @@ func (w *Worker) Reconcile(ctx context.Context, req reconcile.Request) (reconcil
 	} else if err != nil {
 		return reconcile.Result{}, fmt.Errorf("reading job %s: %w", req.Name, err)
 	}
-	if finished(&job) || job.Spec.NodeName != w.Node || !job.DeletionTimestamp.IsZero() {
+	if finished(&job) || w.hasEnded(&job) || job.Spec.NodeName != w.Node || !job.DeletionTimestamp.IsZero() {
 		return reconcile.Result{}, nil
 	}
 
@@ -122,9 +124,28 @@ func (w *Worker) Withdraw(key client.ObjectKey) {
 	go w.standby.end(func(k *kept) bool { return k.job == key })
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	delete(w.ended, key)
 	if cancel := w.running[key]; cancel != nil {
 		cancel(errWithdrawn)
 	}
+}
+
+// end notes that a job has its final status. The cache learns of that a moment
+// later; until then the job must not be begun again, which would take the
+// volumes from the jobs that follow.
+func (w *Worker) end(job *v1alpha1.NodeJob) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ended == nil {
+		w.ended = map[client.ObjectKey]types.UID{}
+	}
+	w.ended[client.ObjectKeyFromObject(job)] = job.UID
+}
+
+func (w *Worker) hasEnded(job *v1alpha1.NodeJob) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.ended[client.ObjectKeyFromObject(job)] == job.UID
 }
 
 func (w *Worker) enter(key client.ObjectKey, cancel context.CancelCauseFunc) {
