@@ -57,7 +57,8 @@ func TestRefusals(t *testing.T) {
 		"another VM's limit":        {v1alpha1.SnapshotQuotaSpec{VMLimits: map[string]resource.Quantity{"db": resource.MustParse("1Gi")}}, gib, nil},
 		"broken already":            {v1alpha1.SnapshotQuotaSpec{Limit: quantity("9Gi")}, 0, []string{"they take 10Gi, and this point may take 0 more"}},
 		"both": {
-			v1alpha1.SnapshotQuotaSpec{Limit: quantity("10Gi"), VMLimits: map[string]resource.Quantity{"web": resource.MustParse("6Gi")}}, 1,
+			v1alpha1.SnapshotQuotaSpec{Limit: quantity("10Gi"), VMLimits: map[string]resource.Quantity{"web": resource.MustParse("6Gi")}},
+			1,
 			[]string{"spec.limit", "spec.vmLimits.web"},
 		},
 	} {
