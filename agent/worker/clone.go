@@ -58,7 +58,7 @@ func (r *run) fillClone(ctx context.Context, job *v1alpha1.CloneJob) error {
 	if err != nil {
 		return err
 	}
-	if err := r.watchClone(ctx, e, job, started); err != nil {
+	if err := r.watchClone(ctx, e, loc, job, started); err != nil {
 		return err
 	}
 	return r.recordClone(ctx, e, job, loc, started)
@@ -71,7 +71,7 @@ func (r *run) startedClone(ctx context.Context, e Engine, job *v1alpha1.CloneJob
 	case t == nil || !t.Started:
 		return r.startClone(ctx, e, job, loc, source)
 	case t.EngineAddress != loc.Address:
-		return engine.CloneStarted{}, failed(v1alpha1.ReasonTransferLost, true, "the engine of volume %s was restarted during the clone (it stood at %s and is at %s now)", job.Volume, t.EngineAddress, loc.Address)
+		return engine.CloneStarted{}, restarted(job.Volume, t.EngineAddress, loc.Address)
 	case t.Replica == "":
 		// A fresh volume costs less than a doubt.
 		return engine.CloneStarted{}, failed(v1alpha1.ReasonTransferLost, true, "whoever began to clone into volume %s stopped before the engine had answered", job.Volume)
@@ -99,8 +99,9 @@ func (r *run) startClone(ctx context.Context, e Engine, job *v1alpha1.CloneJob, 
 	})
 }
 
-func (r *run) watchClone(ctx context.Context, e Engine, job *v1alpha1.CloneJob, started engine.CloneStarted) error {
+func (r *run) watchClone(ctx context.Context, e Engine, loc attach.Location, job *v1alpha1.CloneJob, started engine.CloneStarted) error {
 	watch := newTransferWatch(r.Limits.Stall, r.Limits.Lost)
+	site := site{volume: job.Volume, at: loc}
 	replicas := 0
 	for {
 		statuses, err := within(ctx, r.Limits.Call, e.CloneStatus)
@@ -111,6 +112,9 @@ func (r *run) watchClone(ctx context.Context, e Engine, job *v1alpha1.CloneJob, 
 			err = silentClone(statuses)
 		}
 		if err != nil {
+			if r.moved(ctx, &site) {
+				return restarted(job.Volume, loc.Address, site.at.Address)
+			}
 			if watch.unreachable(time.Now()) {
 				return failed(v1alpha1.ReasonTransferLost, true, "no answer for %s during the clone: %w", r.Limits.Lost, err)
 			}
@@ -180,7 +184,7 @@ func (r *run) recordClone(ctx context.Context, e Engine, job *v1alpha1.CloneJob,
 		return err
 	}
 	if loc.Address != began.Address || loc.EngineUID != began.EngineUID {
-		return failed(v1alpha1.ReasonTransferLost, true, "the engine of volume %s was restarted during the clone", job.Volume)
+		return restarted(job.Volume, began.Address, loc.Address)
 	}
 	source, err := r.Attacher.Locate(ctx, job.SourceVolume)
 	if err != nil {
