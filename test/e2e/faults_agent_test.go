@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -48,17 +47,28 @@ func killedInBackup(t *testing.T, s *harness.Stack, restart bool) {
 	w.nothingLeft()
 }
 
+// killedBetweenCuts: the agent dies before it could tell of its cut, of which
+// one disk is missing.
 func killedBetweenCuts(t *testing.T, s *harness.Stack) {
-	w := newWorld(t, s)
+	w := bare(t, s)
+	tells := func(r harness.Request) bool { return r.Write() && strings.Contains(r.Path, "/nodejobs/cut-") }
+	killed := make(chan string, len(s.Nodes))
+	for _, n := range s.Nodes {
+		p := harness.NewProxy(t, s.Config)
+		w.startAgent(n.Name, harness.ProgramOptions{Kubeconfig: p.Kubeconfig(t, s.Kubeconfigs["agent"])})
+		p.InterruptAt(2, harness.BeforeWrite, tells, func() { // the first one claims the job
+			w.agents[n.Name].Kill(t)
+			killed <- n.Name
+		})
+	}
+	w.startCoordinator("coordinator-1", harness.ProgramOptions{})
 	w.runningVM("vm", 32*mib, 32*mib)
 	sums := w.quietHashes("vm", "root", "data1")
-	slow := w.enginePID("vm-data1")
-	require.NoError(t, syscall.Kill(slow, syscall.SIGSTOP))
-	w.backup("point", "vm")
-	w.eventually("the first disk to be cut", func() (bool, string) { return len(w.ourSnapshots("vm-root")) > 0, "none yet" })
-	job := w.awaitJob("cut", func(j v1alpha1.NodeJob) bool { return j.Status.State == v1alpha1.JobRunning })
-	w.agents[job.Spec.NodeName].Kill(t)
-	require.NoError(t, syscall.Kill(slow, syscall.SIGCONT))
+	point := w.backup("point", "vm")
+	node := <-killed
+	require.Len(t, w.ourSnapshots("vm-root"), 1, "it had cut")
+	require.NoError(t, w.engineOf("vm-data1").RemoveSnapshot(w.ctx, names.Snapshot(point.UID, 1, "data1")))
+	w.startAgent(node, harness.ProgramOptions{})
 
 	b := w.awaitBackup("point", v1alpha1.BackupReady)
 	for _, d := range b.Status.Disks {

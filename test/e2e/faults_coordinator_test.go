@@ -172,7 +172,7 @@ func (w *stepWalk) walk(s steps) {
 	w.t.Logf("%s: killed at each of %d steps in %s; undisturbed it writes: %s",
 		s.what, k-1, time.Since(began).Round(time.Second), strings.Join(undisturbed, ", "))
 	for _, name := range undisturbed {
-		if met[name] {
+		if met[name] || name == touches {
 			continue
 		}
 		k++
@@ -180,6 +180,9 @@ func (w *stepWalk) walk(s steps) {
 		require.True(w.t, w.round(s, k, 1, named, met), "a %s has no %s", s.what, name)
 	}
 }
+
+// touches is a write that only comes when Kubernetes' volume controller lags.
+const touches = "PATCH persistentvolumeclaims"
 
 // mostSteps bounds a walk: a plan that takes so many writes is broken.
 const mostSteps = 60
