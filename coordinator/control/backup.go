@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"hayloft.dev/coordinator/plan"
+	"hayloft.dev/coordinator/rules"
 	"hayloft.dev/coordinator/targetio/protocol"
 	"hayloft.dev/pkg/api/v1alpha1"
 )
@@ -102,11 +103,11 @@ func (r *backups) view(ctx context.Context, b *v1alpha1.VMBackup, jobs []v1alpha
 		v.Probe = r.probes.known(v.Target)
 	}
 	if undecided(b) {
-		if v.Source, err = r.source(ctx, b); err != nil {
+		if v.Source, err = r.capturedSource(ctx, b); err != nil {
 			return v, err
 		}
 		if v.Source != nil && len(quotas) > 0 {
-			if v.Space, err = r.space(ctx, b, quotas, v.Source); err != nil {
+			if v.Space, err = r.space(ctx, b, quotas, v.Source, r.fresh.latest); err != nil {
 				return v, err
 			}
 		}
@@ -142,9 +143,12 @@ func undecided(b *v1alpha1.VMBackup) bool {
 		meta.FindStatusCondition(b.Status.Conditions, v1alpha1.ConditionReady) == nil
 }
 
-// target is nil when there is none of that name; one that the cache does not
-// show yet is asked for.
+// target is nil when there is none of that name, or no name; one that the cache
+// does not show yet is asked for.
 func (c *Controller) target(ctx context.Context, name string) (*v1alpha1.BackupTarget, error) {
+	if name == "" {
+		return nil, nil
+	}
 	var t v1alpha1.BackupTarget
 	err := c.cache.Get(ctx, client.ObjectKey{Name: name}, &t)
 	if apierrors.IsNotFound(err) {
@@ -161,25 +165,12 @@ func (c *Controller) target(ctx context.Context, name string) (*v1alpha1.BackupT
 
 // readers are the unfinished VMRestores of a point, in any namespace, read live:
 // it is about to be deleted.
-func (r *backups) readers(ctx context.Context, b *v1alpha1.VMBackup) ([]string, error) {
+func (c *Controller) readers(ctx context.Context, b *v1alpha1.VMBackup) ([]string, error) {
 	var list v1alpha1.VMRestoreList
-	if err := r.live.List(ctx, &list); err != nil {
+	if err := c.live.List(ctx, &list); err != nil {
 		return nil, fmt.Errorf("listing the VMRestores that may read it: %w", err)
 	}
-	var names []string
-	for i := range list.Items {
-		s := &list.Items[i]
-		ended := s.Status.Phase == v1alpha1.RestoreReady || s.Status.Phase == v1alpha1.RestoreFailed || s.Status.Phase == v1alpha1.RestoreDeleting
-		if s.Status.BackupUID != b.UID || ended {
-			continue
-		}
-		name := s.Name
-		if s.Namespace != b.Namespace {
-			name = s.Namespace + "/" + name
-		}
-		names = append(names, name)
-	}
-	return names, nil
+	return rules.Readers(b, list.Items), nil
 }
 
 // chain are the Ready points of the same VM on the same target: for a Ready one

@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"hayloft.dev/coordinator/plan"
+	"hayloft.dev/coordinator/rules"
 	"hayloft.dev/coordinator/vmspec"
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/document"
@@ -24,11 +25,11 @@ func (r *restores) origin(ctx context.Context, s *v1alpha1.VMRestore, b *v1alpha
 		return nil, nil, nil
 	}
 	if refusal := sameOrigin(doc, b); refusal != "" {
-		return &plan.Origin{Refusals: []string{refusal}}, nil, nil
+		return &plan.Origin{Refusals: refused(refusal)}, nil, nil
 	}
 	source, err := sourceOf(doc)
 	if err != nil {
-		return &plan.Origin{Refusals: []string{err.Error()}}, nil, nil
+		return &plan.Origin{Refusals: refused(err.Error())}, nil, nil
 	}
 	if s.Spec.Replace != nil && vm == nil {
 		return &plan.Origin{}, nil, nil // which the plan refuses
@@ -36,7 +37,7 @@ func (r *restores) origin(ctx context.Context, s *v1alpha1.VMRestore, b *v1alpha
 	real := s.Status.Phase == v1alpha1.RestoreBuilding
 	rebuilt, err := rebuild(s, source, vm, real)
 	if err != nil {
-		return &plan.Origin{Refusals: []string{err.Error()}}, nil, nil
+		return &plan.Origin{Refusals: refused(err.Error())}, nil, nil
 	}
 	out := &plan.Origin{Notes: append(rebuilt.Notes, doc.Notes...)}
 	if real {
@@ -114,6 +115,15 @@ func cloned(d document.Disk) string {
 		return ""
 	}
 	return d.Snapshot
+}
+
+// refused is for what is wrong with a document or with what it names, which only
+// the planner can see.
+func refused(sentences ...string) (out []rules.Refusal) {
+	for _, sentence := range sentences {
+		out = append(out, rules.Refusal{Reason: rules.Refused, Sentence: sentence})
+	}
+	return out
 }
 
 // sameOrigin refuses a document that is not the point's own.

@@ -10,6 +10,7 @@ import (
 
 	"hayloft.dev/coordinator/plan"
 	"hayloft.dev/coordinator/quota"
+	"hayloft.dev/coordinator/rules"
 	"hayloft.dev/pkg/api/v1alpha1"
 )
 
@@ -43,17 +44,18 @@ func (c *Controller) quotas(ctx context.Context, namespace string) ([]v1alpha1.S
 	return list.Items, nil
 }
 
-// space says whether a point fits into the limits of its namespace.
-func (r *backups) space(ctx context.Context, b *v1alpha1.VMBackup, quotas []v1alpha1.SnapshotQuota, s *plan.Source) (plan.Space, error) {
+// space says whether a point fits into the limits of its namespace; latest as
+// for usage.
+func (c *Controller) space(ctx context.Context, b *v1alpha1.VMBackup, quotas []v1alpha1.SnapshotQuota, s *rules.Source, latest func(*v1alpha1.VMBackup) *v1alpha1.VMBackup) (plan.Space, error) {
 	var volumes []quota.Volume
 	for _, d := range s.Disks {
-		v, err := r.volumeSpace(ctx, d.Volume)
+		v, err := c.volumeSpace(ctx, d.Volume)
 		if err != nil {
 			return plan.Space{}, err
 		}
 		volumes = append(volumes, v)
 	}
-	usage, err := r.usage(ctx, b.Namespace, r.fresh.latest)
+	usage, err := c.usage(ctx, b.Namespace, latest)
 	if err != nil {
 		return plan.Space{}, err
 	}

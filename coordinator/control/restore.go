@@ -9,11 +9,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"hayloft.dev/coordinator/plan"
+	"hayloft.dev/coordinator/rules"
 	"hayloft.dev/coordinator/vmspec"
 	"hayloft.dev/pkg/api/v1alpha1"
 )
@@ -96,6 +98,11 @@ func (r *restores) view(ctx context.Context, s *v1alpha1.VMRestore, jobs []v1alp
 	if !s.DeletionTimestamp.IsZero() || v.Backup == nil {
 		return v, nil
 	}
+	if s.Status.BackupUID == "" && meta.FindStatusCondition(s.Status.Conditions, v1alpha1.ConditionReady) == nil {
+		if v.Place, err = r.place(ctx, s, v.Backup); err != nil {
+			return v, err
+		}
+	}
 	if list, ok := value[map[string]int64](r.pool, s.UID, plan.OpInspectBackups); ok {
 		v.Inspected = list
 	}
@@ -111,7 +118,7 @@ func (r *restores) view(ctx context.Context, s *v1alpha1.VMRestore, jobs []v1alp
 		if v.Inspected, refusals, err = r.sources(ctx, v.Backup); err != nil {
 			return v, err
 		}
-		v.Origin.Refusals = append(v.Origin.Refusals, refusals...)
+		v.Origin.Refusals = append(v.Origin.Refusals, refused(refusals...)...)
 	}
 	if v.Volumes, err = r.volumeFacts(ctx, s); err != nil {
 		return v, err
@@ -129,17 +136,16 @@ func (r *restores) view(ctx context.Context, s *v1alpha1.VMRestore, jobs []v1alp
 // backup is the point to restore. Until its document is being read it is read
 // live: it may have become Ready, or may be being deleted, since a moment ago.
 func (r *restores) backup(ctx context.Context, s *v1alpha1.VMRestore, work plan.Works) (*v1alpha1.VMBackup, error) {
-	b := &v1alpha1.VMBackup{}
-	namespace := plan.PointNamespace(s)
+	b, key := &v1alpha1.VMBackup{}, rules.PointOf(s)
 	_, reading := work[plan.Work{Op: plan.OpReadDocument}]
 	if reading || len(s.Status.Disks) > 0 {
-		ok, err := r.get(ctx, namespace, s.Spec.Backup, b)
+		ok, err := r.get(ctx, key.Namespace, key.Name, b)
 		if err != nil || !ok {
 			return nil, err
 		}
 		return b, nil
 	}
-	err := r.live.Get(ctx, client.ObjectKey{Namespace: namespace, Name: s.Spec.Backup}, b)
+	err := r.live.Get(ctx, key, b)
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}

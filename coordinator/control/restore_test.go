@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"hayloft.dev/coordinator/plan"
+	"hayloft.dev/coordinator/rules"
 	"hayloft.dev/coordinator/targetio/protocol"
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/names"
@@ -118,7 +119,7 @@ func TestRestoreMakesAVM(t *testing.T) {
 	pv := &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: j.Spec.Restore.Volume}}
 	require.True(t, w.refresh(pv))
 	require.Equal(t, j.Spec.Restore.Volume, pv.Spec.CSI.VolumeHandle)
-	require.Equal(t, plan.Driver, pv.Annotations["pv.kubernetes.io/provisioned-by"])
+	require.Equal(t, rules.Driver, pv.Annotations["pv.kubernetes.io/provisioned-by"])
 	require.Equal(t, corev1.PersistentVolumeReclaimDelete, pv.Spec.PersistentVolumeReclaimPolicy)
 	w.eventually("finalizer and jobs are gone", func() bool { w.refresh(s); return len(s.Finalizers) == 0 && len(w.jobs()) == 0 })
 
@@ -227,7 +228,7 @@ func TestRefusedRestores(t *testing.T) {
 	}{
 		{name: "no-backup", backup: "ghost", vm: "x", reason: "BackupNotFound", says: `no VMBackup "ghost"`},
 		{name: "not-ready", backup: "running", vm: "x", reason: "BackupNotReady", says: "is Cutting, not Ready"},
-		{name: "vm-taken", backup: "p1", vm: "web", reason: "Refused", says: "VirtualMachine web exists already"},
+		{name: "vm-taken", backup: "p1", vm: "web", reason: "NameTaken", says: "VirtualMachine web exists already"},
 		{
 			name: "damaged", backup: "p1", vm: "x", reason: "Damaged", says: "digest",
 			prepare: func() {

@@ -16,7 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"hayloft.dev/coordinator/plan"
+	"hayloft.dev/coordinator/rules"
 	"hayloft.dev/coordinator/targetio/protocol"
 	"hayloft.dev/coordinator/vmspec"
 	"hayloft.dev/pkg/api/v1alpha1"
@@ -30,44 +30,58 @@ var (
 
 // source resolves the VM of a point; nil: there is no such VM. The VM is read
 // live, its storage from the cache.
-func (r *backups) source(ctx context.Context, b *v1alpha1.VMBackup) (*plan.Source, error) {
-	var vm, vmi *unstructured.Unstructured
+func (c *Controller) source(ctx context.Context, b *v1alpha1.VMBackup) (*rules.Source, definition, error) {
+	var d definition
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() (err error) { vm, err = r.read(gctx, kindVM, b.Namespace, b.Spec.VM); return err })
-	g.Go(func() (err error) { vmi, err = r.read(gctx, kindVMI, b.Namespace, b.Spec.VM); return err })
-	if err := g.Wait(); err != nil || vm == nil {
-		return nil, err
+	g.Go(func() (err error) { d.vm, err = c.read(gctx, kindVM, b.Namespace, b.Spec.VM); return err })
+	g.Go(func() (err error) { d.vmi, err = c.read(gctx, kindVMI, b.Namespace, b.Spec.VM); return err })
+	if err := g.Wait(); err != nil || d.vm == nil {
+		return nil, d, err
 	}
-	out, claims, err := r.resolve(ctx, r.cache, b, vm, vmi)
+	out, claims, err := c.resolve(ctx, c.cache, b, d.vm, d.vmi)
 	if err == nil && len(out.Refusals) > 0 {
 		// The cache may not show yet that a claim is bound, say.
-		out, claims, err = r.resolve(ctx, r.live, b, vm, vmi)
+		out, claims, err = c.resolve(ctx, c.live, b, d.vm, d.vmi)
 	}
-	if err != nil {
+	d.claims = claims
+	return &out, d, err
+}
+
+// definition is what a VM was resolved by; vmi is nil when it does not run.
+type definition struct {
+	vm, vmi *unstructured.Unstructured
+	claims  map[string]*corev1.PersistentVolumeClaim
+}
+
+// capturedSource is source for a point that may begin: what was read is kept for
+// the capture.
+func (r *backups) capturedSource(ctx context.Context, b *v1alpha1.VMBackup) (*rules.Source, error) {
+	out, d, err := r.source(ctx, b)
+	if err != nil || out == nil {
 		return nil, err
 	}
-	given, err := r.captureSource(ctx, vm, vmi, claims)
+	given, err := r.captureSource(ctx, d.vm, d.vmi, d.claims)
 	if err != nil {
 		return nil, err
 	}
 	r.captures.put(b.UID, given)
-	return &out, nil
+	return out, nil
 }
 
 // resolve finds the VM's disks by what from says of its storage.
-func (r *backups) resolve(ctx context.Context, from client.Reader, b *v1alpha1.VMBackup, vm, vmi *unstructured.Unstructured) (plan.Source, map[string]*corev1.PersistentVolumeClaim, error) {
+func (c *Controller) resolve(ctx context.Context, from client.Reader, b *v1alpha1.VMBackup, vm, vmi *unstructured.Unstructured) (rules.Source, map[string]*corev1.PersistentVolumeClaim, error) {
 	namespace := b.Namespace
 	var claims corev1.PersistentVolumeClaimList
 	if err := from.List(ctx, &claims, client.InNamespace(namespace)); err != nil {
-		return plan.Source{}, nil, fmt.Errorf("listing the claims in namespace %s: %w", namespace, err)
+		return rules.Source{}, nil, fmt.Errorf("listing the claims in namespace %s: %w", namespace, err)
 	}
 	contents, refusals := vmspec.Inspect(vm, vmi, claims.Items)
 	contents, refusals = vmspec.Select(contents, refusals, b.Spec.IncludeDisks, b.Spec.ExcludeDisks)
-	storage, err := r.storage(ctx, from, namespace, contents.Disks)
+	storage, err := c.storage(ctx, from, namespace, contents.Disks)
 	if err != nil {
-		return plan.Source{}, nil, err
+		return rules.Source{}, nil, err
 	}
-	return plan.Resolve(vm.GetUID(), contents, refusals, storage), storage.Claims, nil
+	return rules.Resolve(vm.GetUID(), contents, refusals, storage), storage.Claims, nil
 }
 
 // captureSource is what the target worker need not read again when it captures
@@ -148,8 +162,8 @@ func getFrom(ctx context.Context, from client.Reader, namespace, name string, o 
 }
 
 // storage follows each disk's claim to its Longhorn volume.
-func (r *backups) storage(ctx context.Context, from client.Reader, namespace string, disks []vmspec.Disk) (plan.Storage, error) {
-	s := plan.Storage{
+func (c *Controller) storage(ctx context.Context, from client.Reader, namespace string, disks []vmspec.Disk) (rules.Storage, error) {
+	s := rules.Storage{
 		Claims: map[string]*corev1.PersistentVolumeClaim{}, Volumes: map[string]*corev1.PersistentVolume{},
 		Longhorn: map[string]*longhorn.Volume{}, Images: map[string]*longhorn.BackingImage{},
 	}
@@ -173,11 +187,11 @@ func (r *backups) storage(ctx context.Context, from client.Reader, namespace str
 			continue
 		}
 		s.Volumes[pv.Name] = pv
-		if pv.Spec.CSI == nil || pv.Spec.CSI.Driver != plan.Driver {
+		if pv.Spec.CSI == nil || pv.Spec.CSI.Driver != rules.Driver {
 			continue
 		}
 		vol := &longhorn.Volume{}
-		if ok, err := getFrom(ctx, from, r.LonghornNamespace, pv.Spec.CSI.VolumeHandle, vol); err != nil || !ok {
+		if ok, err := getFrom(ctx, from, c.LonghornNamespace, pv.Spec.CSI.VolumeHandle, vol); err != nil || !ok {
 			if err != nil {
 				return s, err
 			}
@@ -188,7 +202,7 @@ func (r *backups) storage(ctx context.Context, from client.Reader, namespace str
 			continue
 		}
 		image := &longhorn.BackingImage{}
-		err := r.live.Get(ctx, client.ObjectKey{Namespace: r.LonghornNamespace, Name: vol.Spec.BackingImage}, image)
+		err := c.live.Get(ctx, client.ObjectKey{Namespace: c.LonghornNamespace, Name: vol.Spec.BackingImage}, image)
 		if client.IgnoreNotFound(err) != nil {
 			return s, fmt.Errorf("reading backing image %s: %w", vol.Spec.BackingImage, err)
 		}

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"hayloft.dev/coordinator/plan"
+	"hayloft.dev/coordinator/rules"
 )
 
 // vm makes a VM with disks "root" and "data" on Longhorn volumes of 64 MiB.
@@ -30,7 +31,7 @@ func (w *world) class(name string) {
 	w.t.Helper()
 	policy := corev1.PersistentVolumeReclaimDelete
 	err := w.client.Create(w.ctx, &storagev1.StorageClass{
-		ObjectMeta: metav1.ObjectMeta{Name: name}, Provisioner: plan.Driver, ReclaimPolicy: &policy,
+		ObjectMeta: metav1.ObjectMeta{Name: name}, Provisioner: rules.Driver, ReclaimPolicy: &policy,
 	})
 	require.NoError(w.t, client.IgnoreAlreadyExists(err))
 }
@@ -42,7 +43,7 @@ func (w *world) disk(claim, volume string) {
 	w.claimOn(claim, &corev1.PersistentVolume{
 		ObjectMeta: metav1.ObjectMeta{Name: "pv-" + volume},
 		Spec: corev1.PersistentVolumeSpec{PersistentVolumeSource: corev1.PersistentVolumeSource{
-			CSI: &corev1.CSIPersistentVolumeSource{Driver: plan.Driver, VolumeHandle: volume},
+			CSI: &corev1.CSIPersistentVolumeSource{Driver: rules.Driver, VolumeHandle: volume},
 		}},
 	})
 }

@@ -20,7 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
-	"hayloft.dev/coordinator/plan"
+	"hayloft.dev/coordinator/rules"
 	"hayloft.dev/coordinator/targetio/protocol"
 	"hayloft.dev/pkg/api/v1alpha1"
 )
@@ -75,8 +75,7 @@ func jobsOf(kind string) handler.EventHandler {
 
 // readPoint leads from a restore to the point that it reads.
 func readPoint(_ context.Context, o client.Object) []reconcile.Request {
-	s := o.(*v1alpha1.VMRestore)
-	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: plan.PointNamespace(s), Name: s.Spec.Backup}}}
+	return []reconcile.Request{{NamespacedName: rules.PointOf(o.(*v1alpha1.VMRestore))}}
 }
 
 // becameReady passes points that have just become Ready.

@@ -3,12 +3,12 @@ package plan
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"hayloft.dev/coordinator/rules"
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/names"
 	"hayloft.dev/pkg/words"
@@ -23,7 +23,7 @@ type BackupView struct {
 	Probe  Probe
 	// Source is only looked at while nothing has been done yet; nil: there is
 	// no such VM.
-	Source *Source
+	Source *rules.Source
 	// Space is what the limits of the namespace say, looked at with Source.
 	Space Space
 	// Jobs of this point.
@@ -150,43 +150,20 @@ func (p *backupPlan) waiting(format string, args ...any) {
 
 // pending refuses, or waits, or begins. Nothing outside has been touched yet.
 func (p *backupPlan) pending() {
-	spec := p.v.Backup.Spec
-	if !p.inCluster() && !p.targetExists() {
+	facts := rules.BackupFacts{Backup: p.v.Backup, Target: p.v.Target, Source: p.v.Source, Space: p.v.Space.Refusals}
+	if refusals := rules.Backup(facts); len(refusals) > 0 {
+		p.fail("", refusals[0].Reason, rules.Sentences(refusals))
 		return
 	}
-	switch s := p.v.Source; {
-	case s == nil:
-		p.fail("", ReasonRefused, fmt.Sprintf("there is no VirtualMachine %q in namespace %s (spec.vm)", spec.VM, p.v.Backup.Namespace))
-		return
-	case len(s.Refusals) > 0:
-		p.fail("", ReasonRefused, strings.Join(s.Refusals, "; "))
-		return
-	case s.Wait != "":
-		p.waiting("waiting: %s", s.Wait)
+	if wait := p.v.Source.Wait; wait != "" {
+		p.waiting("waiting: %s", wait)
 		p.a.again(2 * time.Second)
-		return
-	}
-	if len(p.v.Space.Refusals) > 0 {
-		p.fail("", ReasonQuotaExceeded, strings.Join(p.v.Space.Refusals, "; "))
 		return
 	}
 	if !p.inCluster() && !p.targetGood() {
 		return
 	}
 	p.begin()
-}
-
-func (p *backupPlan) targetExists() bool {
-	name := p.v.Backup.Spec.Target
-	switch t := p.v.Target; {
-	case t == nil:
-		p.fail("", ReasonTargetNotFound, fmt.Sprintf("there is no BackupTarget %q (spec.target): create it, or name another in a new VMBackup", name))
-		return false
-	case !t.DeletionTimestamp.IsZero():
-		p.fail("", ReasonTargetNotReady, fmt.Sprintf("BackupTarget %q is being deleted", name))
-		return false
-	}
-	return true
 }
 
 // targetGood asks for a probe unless a fresh one is known, and fails the point
@@ -203,7 +180,8 @@ func (p *backupPlan) targetGood() bool {
 		p.a.Probe = true
 		p.waiting("target %s is not ready (%s); trying again", p.v.Backup.Spec.Target, pr.Err.Message)
 	default:
-		p.fail("", ReasonTargetNotReady, fmt.Sprintf("target %s is not ready: %s: %s", p.v.Backup.Spec.Target, pr.Err.Reason, pr.Err.Message))
+		r := rules.TargetAnswer(p.v.Backup.Spec.Target, pr.Err.Reason, pr.Err.Message)
+		p.fail("", r.Reason, r.Sentence)
 	}
 	return false
 }

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"hayloft.dev/coordinator/rules"
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/names"
 )
@@ -38,7 +39,7 @@ func look(changes ...func(*BackupView)) BackupView {
 		},
 		Target: &v1alpha1.BackupTarget{ObjectMeta: metav1.ObjectMeta{Name: "s3"}},
 		Probe:  Probe{Known: true},
-		Source: &Source{VMUID: "vm-uid", Disks: []SourceDisk{
+		Source: &rules.Source{VMUID: "vm-uid", Disks: []rules.SourceDisk{
 			{Name: "root", Claim: "c-root", Volume: "v-root", SizeBytes: 100}, {Name: "data", Claim: "c-data", Volume: "v-data", SizeBytes: 200},
 		}},
 	}

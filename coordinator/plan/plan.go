@@ -13,6 +13,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"hayloft.dev/coordinator/rules"
 	"hayloft.dev/pkg/api/v1alpha1"
 )
 
@@ -97,20 +98,15 @@ func DefaultConfig() Config {
 }
 
 // Reasons of the conditions Ready and Progressing besides those of jobs and of
-// target work.
+// target work and of refusals.
 const (
 	ReasonComplete         = "Complete"
-	ReasonTargetNotFound   = "TargetNotFound"
-	ReasonTargetNotReady   = "TargetNotReady"
-	ReasonRefused          = "Refused"
+	ReasonRefused          = rules.Refused
 	ReasonCancelled        = "Cancelled"
-	ReasonQuotaExceeded    = "QuotaExceeded"
 	ReasonDeadline         = "DeadlineExceeded"
-	ReasonBackupNotFound   = "BackupNotFound"
-	ReasonBackupNotReady   = "BackupNotReady"
-	ReasonBackupDeleting   = "BackupDeleting"
+	ReasonBackupNotFound   = rules.BackupNotFound
 	ReasonNoSpace          = "NoSpace"
-	ReasonNameTaken        = "NameTaken"
+	ReasonNameTaken        = rules.NameTaken
 	ReasonVolumeChanged    = "VolumeChanged"
 	ReasonWaiting          = "Waiting"
 	ReasonWorking          = "Working"

@@ -2,13 +2,13 @@ package plan
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"hayloft.dev/coordinator/rules"
 	"hayloft.dev/coordinator/vmspec"
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/names"
@@ -22,6 +22,8 @@ type RestoreView struct {
 	// a point of type Snapshot.
 	Backup *v1alpha1.VMBackup
 	Target *v1alpha1.BackupTarget
+	// Place is only looked at while nothing has been done yet.
+	Place rules.Place
 	// Origin is what the point's document says; nil until it was read.
 	Origin *Origin
 	// Inspected maps a disk -> the size in bytes that a volume must have to be
@@ -54,7 +56,7 @@ type RestoreView struct {
 type Origin struct {
 	Disks []OriginDisk
 	// Refusals are reasons why it cannot be restored here and now.
-	Refusals []string
+	Refusals []rules.Refusal
 	Notes    []string
 	// Rebuilt is the new VM on the current attempts' volumes; set from phase
 	// Building on.
@@ -181,28 +183,11 @@ func (p *restorePlan) working(format string, args ...any) {
 // marked as being read first, so that it is not deleted meanwhile.
 func (p *restorePlan) pending() {
 	spec, b := p.v.Restore.Spec, p.v.Backup
-	reading := p.st.BackupUID != ""
-	switch {
-	case b == nil || (reading && b.UID != p.st.BackupUID):
-		p.fail("", ReasonBackupNotFound, fmt.Sprintf("there is no VMBackup %q in namespace %s (spec.backup)", spec.Backup, PointNamespace(p.v.Restore)))
-		return
-	case !p.asked(OpReadDocument) && !b.DeletionTimestamp.IsZero():
-		p.fail("", ReasonBackupDeleting, fmt.Sprintf("VMBackup %s (spec.backup) is being deleted: choose another", spec.Backup))
-		return
-	case !reading && b.Status.Phase != v1alpha1.BackupReady:
-		p.fail("", ReasonBackupNotReady, fmt.Sprintf("VMBackup %s (spec.backup) is %s, not Ready: only a whole point can be restored", spec.Backup, orPending(string(b.Status.Phase))))
-		return
-	case p.fromSnapshot() && elsewhere(p.v.Restore):
-		p.fail("", ReasonRefused, fmt.Sprintf("VMBackup %s (spec.backup) is of type Snapshot, which can be restored in its own namespace %s only (spec.backupNamespace): restore it there, or take a point of type Backup", spec.Backup, spec.BackupNamespace))
-		return
-	case p.unfit() != "":
-		p.fail("", ReasonRefused, p.unfit())
-		return
-	case p.v.Target == nil && !p.fromSnapshot():
-		p.fail("", ReasonTargetNotFound, fmt.Sprintf("BackupTarget %q of VMBackup %s does not exist: create it again", b.Spec.Target, spec.Backup))
+	if refusals := p.refusals(); len(refusals) > 0 {
+		p.fail("", refusals[0].Reason, rules.Sentences(refusals))
 		return
 	}
-	if !reading {
+	if p.st.BackupUID == "" {
 		now := metav1.NewTime(p.v.Now)
 		p.st.BackupUID, p.st.StartedAt, p.st.Phase = b.UID, &now, v1alpha1.RestorePending
 		p.a.AddFinalizer = true
@@ -217,14 +202,13 @@ func (p *restorePlan) pending() {
 	if !p.read() {
 		return
 	}
-	refusals := p.v.Origin.Refusals
+	var refusals []rules.Refusal
 	if p.replaces() != nil {
-		if why := p.unready(); why != "" {
-			refusals = append([]string{why}, refusals...)
-		}
+		refusals = p.unready()
 	}
+	refusals = append(refusals, p.v.Origin.Refusals...)
 	if len(refusals) > 0 {
-		p.fail("", ReasonRefused, strings.Join(refusals, "; "))
+		p.fail("", refusals[0].Reason, rules.Sentences(refusals))
 		return
 	}
 	if !p.fromSnapshot() {
@@ -248,17 +232,30 @@ func (p *restorePlan) fromSnapshot() bool {
 	return p.v.Backup != nil && p.v.Backup.Spec.Type == v1alpha1.TypeSnapshot
 }
 
-// elsewhere: the point is of another namespace than the restore.
-func elsewhere(r *v1alpha1.VMRestore) bool {
-	return r.Spec.BackupNamespace != "" && r.Spec.BackupNamespace != r.Namespace
-}
-
 // place is where the point's document lies, for a sentence.
 func (p *restorePlan) place() string {
 	if p.fromSnapshot() {
 		return "Secret " + p.v.Backup.Status.Document
 	}
 	return "target " + p.v.Backup.Spec.Target
+}
+
+// refusals of what was not begun. Once the point is marked only the point itself
+// can still be refused, until its document was asked for: then a deletion waits.
+func (p *restorePlan) refusals() []rules.Refusal {
+	s, b := p.v.Restore, p.v.Backup
+	if p.st.BackupUID == "" {
+		return rules.Restore(rules.RestoreFacts{Restore: s, Backup: b, Target: p.v.Target, Place: p.v.Place})
+	}
+	if b != nil && b.UID != p.st.BackupUID {
+		b = nil
+	}
+	if b == nil || !p.asked(OpReadDocument) {
+		if r := rules.Point(s, b); r != nil {
+			return []rules.Refusal{*r}
+		}
+	}
+	return rules.Way(s, b, p.v.Target)
 }
 
 // asked: this leader has had a piece of work done, or begun.
@@ -311,14 +308,6 @@ func (p *restorePlan) attempt(d *v1alpha1.RestoreDisk, n int32) {
 	d.Record, d.Progress = nil, nil
 }
 
-// PointNamespace is where the point to restore is.
-func PointNamespace(r *v1alpha1.VMRestore) string {
-	if r.Spec.BackupNamespace != "" {
-		return r.Spec.BackupNamespace
-	}
-	return r.Namespace
-}
-
 // into says what a point is restored to.
 func into(s v1alpha1.VMRestoreSpec) string {
 	switch {
@@ -328,11 +317,4 @@ func into(s v1alpha1.VMRestoreSpec) string {
 		return "claim " + s.DiskClaim.Claim
 	}
 	return "new VM " + s.NewVM
-}
-
-func orPending(phase string) string {
-	if phase == "" {
-		return string(v1alpha1.BackupPending)
-	}
-	return phase
 }

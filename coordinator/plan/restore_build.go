@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"hayloft.dev/coordinator/rules"
 	"hayloft.dev/pkg/api/v1alpha1"
 )
 
@@ -225,7 +226,7 @@ func (p *restorePlan) persistentVolume(d *v1alpha1.RestoreDisk, o *OriginDisk) *
 	}
 	pv := &corev1.PersistentVolume{
 		ObjectMeta: metav1.ObjectMeta{
-			Name: d.Volume, Labels: p.labels(), Annotations: map[string]string{provisionedBy: Driver},
+			Name: d.Volume, Labels: p.labels(), Annotations: map[string]string{provisionedBy: rules.Driver},
 		},
 		Spec: corev1.PersistentVolumeSpec{
 			Capacity:                      corev1.ResourceList{corev1.ResourceStorage: *resource.NewQuantity(d.SizeBytes, resource.BinarySI)},
@@ -237,7 +238,7 @@ func (p *restorePlan) persistentVolume(d *v1alpha1.RestoreDisk, o *OriginDisk) *
 				APIVersion: "v1", Kind: "PersistentVolumeClaim", Namespace: p.v.Restore.Namespace, Name: d.Claim,
 			},
 			PersistentVolumeSource: corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{
-				Driver: Driver, VolumeHandle: d.Volume,
+				Driver: rules.Driver, VolumeHandle: d.Volume,
 				VolumeAttributes: map[string]string{
 					"numberOfReplicas":    fmt.Sprint(max(1, o.Replicas)),
 					"staleReplicaTimeout": fmt.Sprint(staleReplicaTimeout),

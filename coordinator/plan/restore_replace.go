@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 
+	"hayloft.dev/coordinator/rules"
 	"hayloft.dev/pkg/api/v1alpha1"
 )
 
@@ -91,66 +92,33 @@ func (p *restorePlan) replaced() bool {
 	return p.replaces() != nil && (p.st.ReplacedAt != nil || p.v.Replaced != nil && p.v.Replaced.Mine)
 }
 
-// unfit says why this point cannot be restored in the way that is asked for,
-// whatever the cluster is like.
-func (p *restorePlan) unfit() string {
-	spec, b := p.v.Restore.Spec, p.v.Backup
-	r := p.replaces()
-	switch {
-	case r == nil:
-		return ""
-	case b.Spec.VM != r.VM:
-		return fmt.Sprintf("spec.replace.vm is %q, but VMBackup %s is of VM %q: name that one, or restore to a new VM with spec.newVM", r.VM, spec.Backup, b.Spec.VM)
-	case p.fromSnapshot() && r.Volumes == v1alpha1.VolumesDelete:
-		return fmt.Sprintf("spec.replace.volumes is Delete, but VMBackup %s is of type Snapshot and lives in those very volumes: use Retain", spec.Backup)
-	}
-	return ""
-}
-
 // unready says why the VM cannot be replaced now.
-func (p *restorePlan) unready() string {
-	r, vm := p.replaces(), p.v.Replaced
-	switch {
-	case vm == nil:
-		return fmt.Sprintf("there is no VirtualMachine %q in namespace %s (spec.replace.vm): restore to a new VM with spec.newVM", r.VM, p.v.Restore.Namespace)
-	case vm.Leaving:
-		return fmt.Sprintf("VirtualMachine %s (spec.replace.vm) is being deleted: wait until it is gone, and restore to a new VM with spec.newVM", r.VM)
-	case vm.On != "":
-		return vm.On
+func (p *restorePlan) unready() []rules.Refusal {
+	s, vm := p.v.Restore, p.v.Replaced
+	if vm == nil {
+		return rules.Replaceable(s, nil)
+	}
+	if refusals := rules.Replaceable(s, &rules.VM{Leaving: vm.Leaving, On: vm.On}); len(refusals) > 0 {
+		return refusals
 	}
 	for _, o := range vm.Rivals {
 		// Two that were created at once see each other; the first one goes on
 		// unless the other has begun to move data.
 		if o.First || o.Moving && len(p.st.Disks) == 0 {
-			return fmt.Sprintf("VMRestore %s is restoring into VM %s already: wait for its end", o.Name, r.VM)
+			return []rules.Refusal{rules.Rival(s, o.Name)}
 		}
 	}
-	return p.snapshots()
-}
-
-// snapshots refuses to take points of type Snapshot along that were not named,
-// and names that are none of those.
-func (p *restorePlan) snapshots() string {
-	r := p.replaces()
-	if r.Volumes != v1alpha1.VolumesDelete {
-		return ""
-	}
-	var unnamed, known []string
-	for _, s := range p.v.Replaced.Snapshots {
-		known = append(known, s.Name)
-		if !slices.Contains(r.DeleteSnapshots, s.Name) && !s.Deleting {
-			unnamed = append(unnamed, s.Name)
+	var going, known []string
+	for _, f := range vm.Snapshots {
+		known = append(known, f.Name)
+		if !f.Deleting {
+			going = append(going, f.Name)
 		}
 	}
-	if len(unnamed) > 0 {
-		return fmt.Sprintf("spec.replace.volumes is Delete, but VMBackups %s of type Snapshot live in those volumes and would go with them: name them in spec.replace.deleteSnapshots, or use Retain", strings.Join(unnamed, ", "))
+	if s.Status.Former != nil { // what was named may be gone since it was looked for
+		known = append(known, s.Spec.Replace.DeleteSnapshots...)
 	}
-	for _, name := range r.DeleteSnapshots {
-		if !slices.Contains(known, name) && p.v.Restore.Status.Former == nil {
-			return fmt.Sprintf("spec.replace.deleteSnapshots names %q, which is no VMBackup of type Snapshot in the volumes of VM %s: remove it", name, r.VM)
-		}
-	}
-	return ""
+	return rules.TakenAlong(s, going, known)
 }
 
 // disturbed says why a VM that is to be replaced is not any more what the
@@ -179,7 +147,7 @@ const notReplaced = "the VM was not replaced and is as it was: "
 // swap gives the VM its restored disks. Everything that they need is there.
 func (p *restorePlan) swap() {
 	name := p.replaces().VM
-	refuse := p.unready()
+	refuse := rules.Sentences(p.unready())
 	if refuse == "" && !sameFormer(p.v.Replaced.Former, p.st.Former) {
 		refuse = fmt.Sprintf("the disks of VirtualMachine %s were changed meanwhile: create the restore again", name)
 	}

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 
+	"hayloft.dev/coordinator/rules"
 	"hayloft.dev/coordinator/vmspec"
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/names"
@@ -191,8 +192,10 @@ func TestRestore(t *testing.T) {
 			phase: "Pending", ready: "False Damaged", says: "digest", do: []string{"clean"},
 		},
 		"cannot be made here": {
-			view:  want(hasRead, func(v *RestoreView) { v.Origin.Refusals = []string{"VM web2 exists", "no class x"} }),
-			phase: "Pending", ready: "False Refused", says: "VM web2 exists; no class x", do: []string{"clean"},
+			view: want(hasRead, func(v *RestoreView) {
+				v.Origin.Refusals = []rules.Refusal{{Reason: rules.NameTaken, Sentence: "VM web2 exists"}, {Reason: rules.Refused, Sentence: "no class x"}}
+			}),
+			phase: "Pending", ready: "False NameTaken", says: "VM web2 exists; no class x", do: []string{"clean"},
 		},
 		"read": {view: want(hasRead), phase: "Pending", do: []string{"start InspectBackups"}},
 		"disks not whole": {
@@ -415,6 +418,6 @@ func TestPersistentVolume(t *testing.T) {
 	require.Equal(t, "web2-root", pv.Spec.ClaimRef.Name)
 	require.Equal(t, "ns", pv.Spec.ClaimRef.Namespace)
 	require.Empty(t, pv.Spec.CSI.FSType, "a raw block volume has no filesystem")
-	require.Equal(t, map[string]string{provisionedBy: Driver}, pv.Annotations)
+	require.Equal(t, map[string]string{provisionedBy: rules.Driver}, pv.Annotations)
 	require.Equal(t, "true", pv.Spec.CSI.VolumeAttributes["migratable"])
 }

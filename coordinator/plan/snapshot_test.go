@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"hayloft.dev/coordinator/rules"
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/names"
 )
@@ -207,18 +208,20 @@ func TestRestoreOfSnapshot(t *testing.T) {
 	}{
 		"begins without a target": {view: want(ofSnapshot), phase: "Pending", do: []string{"hold"}},
 		"from another namespace": {
-			view: want(ofSnapshot, func(v *RestoreView) { v.Restore.Spec.BackupNamespace = "other" }), phase: "Failed", ready: "False Refused",
-			says: "of type Snapshot, which can be restored in its own namespace other only (spec.backupNamespace)", do: []string{"let go"},
+			view: want(ofSnapshot, func(v *RestoreView) { v.Restore.Spec.BackupNamespace, v.Backup.Namespace = "other", "other" }), phase: "Failed", ready: "False Refused",
+			says: "spec.backupNamespace: VMBackup p1 is of type Snapshot, which can be restored in its own namespace other only", do: []string{"let go"},
 		},
 		"its own namespace, said in words": {
-			view: want(ofSnapshot, func(v *RestoreView) { v.Restore.Spec.BackupNamespace = "ns" }), phase: "Pending", do: []string{"hold"},
+			view: want(ofSnapshot, func(v *RestoreView) { v.Restore.Spec.BackupNamespace, v.Backup.Namespace = "ns", "ns" }), phase: "Pending", do: []string{"hold"},
 		},
 		"lost": {
 			view: want(ofSnapshot, func(v *RestoreView) { v.Backup.Status.Phase = v1alpha1.BackupDataLost }), phase: "Failed", ready: "False BackupNotReady",
 			says: "is DataLost, not Ready", do: []string{"let go"},
 		},
 		"nothing is left to clone": {
-			view: want(snapRead, func(v *RestoreView) { v.Origin.Refusals = []string{"disk root: volume v-root was deleted"} }), phase: "Pending", ready: "False Refused",
+			view: want(snapRead, func(v *RestoreView) {
+				v.Origin.Refusals = []rules.Refusal{{Reason: rules.Refused, Sentence: "disk root: volume v-root was deleted"}}
+			}), phase: "Pending", ready: "False Refused",
 			says: "v-root was deleted", do: []string{"clean"},
 		},
 		"read":             {view: want(snapRead), phase: "Restoring", do: []string{"make Volume"}},

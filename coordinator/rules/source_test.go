@@ -1,7 +1,8 @@
-package plan
+package rules
 
 import (
 	"testing"
+	"time"
 
 	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
 	"github.com/stretchr/testify/require"
@@ -12,6 +13,8 @@ import (
 	"hayloft.dev/pkg/api/v1alpha1"
 )
 
+func gone() *metav1.Time { t := metav1.NewTime(time.Unix(1, 0)); return &t }
+
 func TestResolve(t *testing.T) {
 	for name, c := range map[string]struct {
 		change        func(*Storage)
@@ -20,7 +23,7 @@ func TestResolve(t *testing.T) {
 	}{
 		"good":                {change: func(*Storage) {}},
 		"no claim":            {change: func(s *Storage) { delete(s.Claims, "c") }, refused: "PersistentVolumeClaim c does not exist"},
-		"claim being deleted": {change: func(s *Storage) { s.Claims["c"].DeletionTimestamp = ago(0) }, refused: "is being deleted"},
+		"claim being deleted": {change: func(s *Storage) { s.Claims["c"].DeletionTimestamp = gone() }, refused: "is being deleted"},
 		"claim not bound":     {change: func(s *Storage) { s.Claims["c"].Spec.VolumeName = "" }, refused: "is not bound to a volume"},
 		"claim lost":          {change: func(s *Storage) { s.Claims["c"].Status.Phase = corev1.ClaimLost }, refused: "is not bound"},
 		"no PersistentVolume": {change: func(s *Storage) { delete(s.Volumes, "pv") }, refused: "PersistentVolume pv of claim c does not exist"},
@@ -38,7 +41,7 @@ func TestResolve(t *testing.T) {
 			refused: "is on a disk of one node",
 		},
 		"no Longhorn volume":   {change: func(s *Storage) { delete(s.Longhorn, "v") }, refused: "Longhorn volume v of claim c does not exist"},
-		"volume being deleted": {change: func(s *Storage) { s.Longhorn["v"].DeletionTimestamp = ago(0) }, refused: "v is being deleted"},
+		"volume being deleted": {change: func(s *Storage) { s.Longhorn["v"].DeletionTimestamp = gone() }, refused: "v is being deleted"},
 		"data engine v2":       {change: func(s *Storage) { s.Longhorn["v"].Spec.DataEngine = longhorn.DataEngineTypeV2 }, refused: "spec.dataEngine v2"},
 		"encrypted":            {change: func(s *Storage) { s.Longhorn["v"].Spec.Encrypted = true }, refused: "is encrypted (spec.encrypted)"},
 		"faulted":              {change: func(s *Storage) { s.Longhorn["v"].Status.Robustness = longhorn.VolumeRobustnessFaulted }, refused: "is faulted"},

@@ -1,4 +1,4 @@
-package plan
+package rules
 
 import (
 	"fmt"
@@ -71,14 +71,14 @@ func resolveDisk(d vmspec.Disk, s Storage) (disk SourceDisk, wait, refusal strin
 		return disk, "", fmt.Sprintf("disk %s: PersistentVolumeClaim %s does not exist: make it, or remove the disk from the VM", d.Name, d.Claim)
 	}
 	if !claim.DeletionTimestamp.IsZero() {
-		return disk, "", fmt.Sprintf("disk %s: PersistentVolumeClaim %s is being deleted", d.Name, d.Claim)
+		return disk, "", fmt.Sprintf("disk %s: PersistentVolumeClaim %s is being deleted: remove the disk from the VM, or put it on another claim", d.Name, d.Claim)
 	}
 	if claim.Spec.VolumeName == "" || claim.Status.Phase == corev1.ClaimLost {
 		return disk, "", fmt.Sprintf("disk %s: PersistentVolumeClaim %s is not bound to a volume: wait until it is Bound", d.Name, d.Claim)
 	}
 	pv := s.Volumes[claim.Spec.VolumeName]
 	if pv == nil {
-		return disk, "", fmt.Sprintf("disk %s: PersistentVolume %s of claim %s does not exist", d.Name, claim.Spec.VolumeName, d.Claim)
+		return disk, "", fmt.Sprintf("disk %s: PersistentVolume %s of claim %s does not exist: remove the disk from the VM, or put it on another claim", d.Name, claim.Spec.VolumeName, d.Claim)
 	}
 	if pv.Spec.CSI == nil || pv.Spec.CSI.Driver != Driver {
 		return disk, "", fmt.Sprintf("disk %s (claim %s) is on %s, not on Longhorn: move it to a Longhorn volume, or remove it from the VM; nothing was backed up", d.Name, d.Claim, storageOf(pv))
@@ -86,7 +86,7 @@ func resolveDisk(d vmspec.Disk, s Storage) (disk SourceDisk, wait, refusal strin
 	disk.Volume = pv.Spec.CSI.VolumeHandle
 	vol := s.Longhorn[disk.Volume]
 	if vol == nil {
-		return disk, "", fmt.Sprintf("disk %s: Longhorn volume %s of claim %s does not exist", d.Name, disk.Volume, d.Claim)
+		return disk, "", fmt.Sprintf("disk %s: Longhorn volume %s of claim %s does not exist: remove the disk from the VM, or put it on another claim", d.Name, disk.Volume, d.Claim)
 	}
 	disk.SizeBytes = vol.Spec.Size
 	if refusal = refuseVolume(d, vol); refusal != "" {
@@ -95,7 +95,7 @@ func resolveDisk(d vmspec.Disk, s Storage) (disk SourceDisk, wait, refusal strin
 	if name := vol.Spec.BackingImage; name != "" {
 		image := s.Images[name]
 		if image == nil || image.Status.Checksum == "" {
-			return disk, "", fmt.Sprintf("disk %s: backing image %s of volume %s does not exist or has no checksum yet; a backup holds only the difference to it, so it could never be restored safely", d.Name, name, disk.Volume)
+			return disk, "", fmt.Sprintf("disk %s: backing image %s of volume %s does not exist or has no checksum yet; a backup holds only the difference to it, so it could never be restored safely: import the image, or wait until its checksum is known", d.Name, name, disk.Volume)
 		}
 		disk.BackingImage = &v1alpha1.BackingImage{Name: name, Checksum: image.Status.Checksum}
 	}
@@ -108,11 +108,11 @@ func resolveDisk(d vmspec.Disk, s Storage) (disk SourceDisk, wait, refusal strin
 func refuseVolume(d vmspec.Disk, vol *longhorn.Volume) string {
 	switch {
 	case !vol.DeletionTimestamp.IsZero():
-		return fmt.Sprintf("disk %s: Longhorn volume %s is being deleted", d.Name, vol.Name)
+		return fmt.Sprintf("disk %s: Longhorn volume %s is being deleted: remove the disk from the VM, or put it on another claim", d.Name, vol.Name)
 	case vol.Spec.DataEngine == longhorn.DataEngineTypeV2:
 		return fmt.Sprintf("disk %s: Longhorn volume %s has spec.dataEngine v2, of which Hayloft can back up nothing: move the disk to a volume with data engine v1", d.Name, vol.Name)
 	case vol.Spec.Encrypted:
-		return fmt.Sprintf("disk %s: Longhorn volume %s is encrypted (spec.encrypted): its LUKS key would not be in the backup, so it could not be opened after a restore; encrypted disks cannot be backed up yet", d.Name, vol.Name)
+		return fmt.Sprintf("disk %s: Longhorn volume %s is encrypted (spec.encrypted): its LUKS key would not be in the backup, so it could not be opened after a restore; encrypted disks cannot be backed up yet, so back up its data inside the guest", d.Name, vol.Name)
 	case vol.Status.Robustness == longhorn.VolumeRobustnessFaulted:
 		return fmt.Sprintf("disk %s: Longhorn volume %s is faulted, no replica of it can be read: repair or salvage it in Longhorn first", d.Name, vol.Name)
 	}

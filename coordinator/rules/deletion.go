@@ -1,0 +1,83 @@
+package rules
+
+import (
+	"fmt"
+	"slices"
+
+	"hayloft.dev/pkg/api/v1alpha1"
+)
+
+// Readers are the names of the restores that read a point, or are about to; one
+// in another namespace is named with it. A restore marks its point by UID before
+// it reads; one that has not yet is told by what it names.
+func Readers(b *v1alpha1.VMBackup, restores []v1alpha1.VMRestore) []string {
+	var out []string
+	for i := range restores {
+		s := &restores[i]
+		key := PointOf(s)
+		reads := s.Status.BackupUID == b.UID || s.Status.BackupUID == "" && key.Namespace == b.Namespace && key.Name == b.Name
+		if !reads || RestoreEnded(s) || !s.DeletionTimestamp.IsZero() && s.Status.BackupUID == "" {
+			continue
+		}
+		name := s.Name
+		if s.Namespace != b.Namespace {
+			name = s.Namespace + "/" + s.Name
+		}
+		out = append(out, name)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// BackupDeletion are the reasons not to delete a point now; readers is what
+// Readers returned. Where they are not asked in time the point's finalizer
+// waits for the same restores.
+func BackupDeletion(b *v1alpha1.VMBackup, readers []string) []Refusal {
+	if len(readers) == 0 {
+		return nil
+	}
+	return []Refusal{refusal(BackupInUse, "VMBackup %s is being read by VMRestore %s: wait until that has ended, or delete it first", b.Name, few(readers))}
+}
+
+// TargetDeletion are the reasons not to delete a target: what is not finished
+// on it could neither go on nor be cleaned up. Points that are whole keep nobody
+// from it, since they are found again when the target is. points are those on
+// the target, restores all there are.
+func TargetDeletion(t *v1alpha1.BackupTarget, points []v1alpha1.VMBackup, restores []v1alpha1.VMRestore) []Refusal {
+	var users []string
+	for i := range points {
+		b := &points[i]
+		if b.Spec.Target != t.Name {
+			continue
+		}
+		if state := unfinished(b); state != "" {
+			users = append(users, fmt.Sprintf("VMBackup %s/%s (%s)", b.Namespace, b.Name, state))
+		}
+		for _, name := range Readers(b, restores) {
+			users = append(users, "VMRestore "+name+" of VMBackup "+b.Namespace+"/"+b.Name)
+		}
+	}
+	if len(users) == 0 {
+		return nil
+	}
+	slices.Sort(users)
+	return []Refusal{refusal(TargetInUse, "BackupTarget %s is in use by %s: wait until that has ended, or delete it first", t.Name, few(users))}
+}
+
+// unfinished says what a point is still doing on its target, "" for nothing.
+func unfinished(b *v1alpha1.VMBackup) string {
+	switch {
+	case !b.DeletionTimestamp.IsZero():
+		return string(v1alpha1.BackupDeleting)
+	case b.Status.Phase == v1alpha1.BackupReady, b.Status.Phase == v1alpha1.BackupFailed, b.Status.Phase == v1alpha1.BackupDataLost:
+		return ""
+	}
+	return phaseOf(b)
+}
+
+func phaseOf(b *v1alpha1.VMBackup) string {
+	if b.Status.Phase == "" {
+		return string(v1alpha1.BackupPending)
+	}
+	return string(b.Status.Phase)
+}
