@@ -1,0 +1,48 @@
+package certs
+
+import (
+	"context"
+	"fmt"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// Watch is a cache of one Secret and one configuration, to be run, and a channel
+// that tells of their changes. Its requests name both, so that a role may, too.
+func Watch(ctx context.Context, config *rest.Config, scheme *runtime.Scheme, secret types.NamespacedName, configuration string) (cache.Cache, <-chan struct{}, error) {
+	named := func(name string) fields.Selector { return fields.OneTermEqualSelector("metadata.name", name) }
+	c, err := cache.New(config, cache.Options{Scheme: scheme, ByObject: map[client.Object]cache.ByObject{
+		&corev1.Secret{}: {Namespaces: map[string]cache.Config{secret.Namespace: {FieldSelector: named(secret.Name)}}},
+		&admissionregistrationv1.ValidatingWebhookConfiguration{}: {Field: named(configuration)},
+	}})
+	if err != nil {
+		return nil, nil, fmt.Errorf("making a cache of the webhook's certificate: %w", err)
+	}
+	changed := make(chan struct{}, 1)
+	tell := func() {
+		select {
+		case changed <- struct{}{}:
+		default: // one is on its way
+		}
+	}
+	for _, o := range []client.Object{&corev1.Secret{}, &admissionregistrationv1.ValidatingWebhookConfiguration{}} {
+		informer, err := c.GetInformer(ctx, o, cache.BlockUntilSynced(false))
+		if err == nil {
+			_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+				AddFunc: func(any) { tell() }, UpdateFunc: func(any, any) { tell() }, DeleteFunc: func(any) { tell() },
+			})
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("watching the webhook's certificate: %w", err)
+		}
+	}
+	return c, changed, nil
+}
