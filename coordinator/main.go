@@ -34,6 +34,7 @@ import (
 type flags struct {
 	kubeconfig, targetio, targetioKubeconfig string
 	listen                                   string
+	webhook                                  webhookFlags
 	level                                    slog.Level
 	election                                 control.Election
 	control                                  control.Options
@@ -67,6 +68,8 @@ func parse(args []string) (flags, error) {
 	fs.StringVar(&f.listen, "listen", ":9480", "address that serves /metrics, /healthz and /readyz over plain HTTP")
 	fs.StringVar(&f.targetio, "targetio", "/usr/local/bin/targetio", "path of the target worker program")
 	fs.StringVar(&f.targetioKubeconfig, "targetio-kubeconfig", "", "path of the target worker's own kubeconfig; empty inside a cluster")
+	fs.StringVar(&f.webhook.listen, "webhook-listen", "", "address that serves the admission webhook over HTTPS; empty: not served")
+	fs.StringVar(&f.webhook.names, "webhook-names", "", "comma-separated DNS names and addresses that the API server calls the webhook by (default hayloft-webhook.NAMESPACE.svc)")
 	fs.TextVar(&f.level, "log-level", slog.LevelInfo, "debug, info, warn or error")
 	fs.StringVar(&f.election.Identity, "identity", fmt.Sprintf("%s-%d", host, os.Getpid()), "name of this process among the coordinators")
 	fs.DurationVar(&f.election.Duration, "leader-lease-duration", 15*time.Second, "silence after which another coordinator leads")
@@ -96,6 +99,11 @@ func parse(args []string) (flags, error) {
 		return f, fmt.Errorf("--targetio: %w", err)
 	}
 	f.control.Plan = f.plan
+	if f.webhook.listen != "" {
+		if _, err := f.webhook.server(nil); err != nil {
+			return f, err
+		}
+	}
 	return f, nil
 }
 
@@ -125,8 +133,12 @@ func run(ctx context.Context, f flags) error {
 		return err
 	}
 	registry.MustRegister(&metrics.StateCollector{Leading: c.Leading, Read: c.State})
+	served, err := f.webhook.add(ctx, mgr, c, f.control)
+	if err != nil {
+		return err
+	}
 	server := &control.Server{
-		Address: f.listen, Metrics: prometheus.Gatherers{registry, ctrlmetrics.Registry}, Ready: ready(ctx, mgr), Log: log,
+		Address: f.listen, Metrics: prometheus.Gatherers{registry, ctrlmetrics.Registry}, Ready: ready(ctx, mgr, served), Log: log,
 	}
 	if err := mgr.Add(server); err != nil {
 		return fmt.Errorf("adding the HTTP server: %w", err)
@@ -149,14 +161,15 @@ func restConfig(path string) (*rest.Config, error) {
 	return config, nil
 }
 
-// ready: the caches are filled, so that this process could lead.
-func ready(ctx context.Context, mgr ctrl.Manager) func(*http.Request) error {
+// ready: the caches are filled, so that this process could lead, and the webhook
+// is served.
+func ready(ctx context.Context, mgr ctrl.Manager, served func() error) func(*http.Request) error {
 	var synced atomic.Bool
 	go func() { synced.Store(mgr.GetCache().WaitForCacheSync(ctx)) }()
 	return func(*http.Request) error {
 		if !synced.Load() {
 			return errors.New("the caches are not filled yet")
 		}
-		return nil
+		return served()
 	}
 }

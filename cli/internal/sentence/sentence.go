@@ -47,8 +47,12 @@ func ofStatus(err error, s metav1.Status) string {
 	case apierrors.IsUnauthorized(err):
 		return "the API server does not accept these credentials: log in again, or choose another --context"
 	}
-	return oneLine(s.Message)
+	return oneLine(admission.ReplaceAllString(s.Message, ""))
 }
+
+// admission is what the API server puts before the sentence of a webhook or of a
+// policy.
+var admission = regexp.MustCompile(`(?s)^.*?(admission webhook "[^"]*" denied the request|ValidatingAdmissionPolicy '[^']*' with binding '[^']*' denied request): `)
 
 // word is what people call a kind; the API server says the resource or, for
 // what it finds invalid, the kind.

@@ -41,6 +41,14 @@ func TestOf(t *testing.T) {
 		},
 		{"unauthorized", apierrors.NewUnauthorized("no"), "the API server does not accept these credentials: log in again, or choose another --context"},
 		{"forbidden", apierrors.NewForbidden(backups, "web", errors.New("not yours")), `vmbackups.hayloft.dev "web" is forbidden: not yours`},
+		{
+			"denied by the webhook", &apierrors.StatusError{ErrStatus: metav1.Status{Reason: metav1.StatusReasonForbidden, Code: 403, Message: `admission webhook "vmbackups.hayloft.dev" denied the request: there is no such VM (spec.vm): name another`}},
+			"there is no such VM (spec.vm): name another",
+		},
+		{
+			"denied by a policy", apierrors.NewForbidden(backups, "web", errors.New(`ValidatingAdmissionPolicy 'vmbackups.hayloft.dev' with binding 'vmbackups.hayloft.dev' denied request: spec.target: you may not use it`)),
+			"spec.target: you may not use it",
+		},
 		{"refused", refused, "the API server at https://10.0.0.1:6443 cannot be reached: connect: connection refused"},
 		{"silence", &url.Error{Op: "Get", URL: "https://h/x", Err: context.DeadlineExceeded}, "the API server at https://h did not answer in time"},
 		{"anything else", errors.New("two\n lines"), "two lines"},
