@@ -1,0 +1,129 @@
+// Package rights asks a real API server, as many callers, what deploy/rbac and
+// deploy/policies let each of them do. No coordinator runs: these rights hold
+// without one.
+package rights
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"hayloft.dev/pkg/api/v1alpha1"
+)
+
+// callers and the letters that stand for them in the table.
+var callers = []struct {
+	letter string
+	who    rest.ImpersonationConfig
+}{
+	{"A", user("root", "system:masters")},
+	{"E", user("editor")},                 // of VMs and points in shop, and may use targets there
+	{"b", user("editor-without-restore")}, // the same, but for the verb restore
+	{"u", user("editor-without-use")},     // the same, but for the verb use
+	{"v", user("editor-without-vms")},
+	{"s", user("editor-without-secrets")},
+	{"d", user("editor-of-disks")}, // restores points and makes claims, nothing else
+	{"S", user("stranger")},        // an editor like the first, of namespace lab
+	{"G", user("guest")},           // the same, and may restore point p of shop
+	{"R", user("reader")},          // view in shop and in Hayloft's namespace
+	{"W", user("wide")},            // everything of hayloft.dev, everywhere
+	{"C", account("hayloft-coordinator", "")},
+	{"1", account("hayloft-agent", "n1")},
+	{"2", account("hayloft-agent", "n2")},
+	{"n", account("hayloft-agent", "")}, // its token names no node
+}
+
+// TestCallers: + may, - is kept from it by RBAC, x by a policy.
+func TestCallers(t *testing.T) {
+	w := newWorld(t)
+	for _, c := range []struct {
+		does string
+		act  func(client.Client) error
+		may  string
+	}{
+		{"reads a point", w.get(&v1alpha1.VMBackup{}, "shop", "p") /*                    */, "A+ E+ b+ u+ v+ s+ d+ S- G- R+ W+ C+ 1- 2- n-"},
+		{"backs a VM up", w.backup("web", "s3") /*                                       */, "A+ E+ b+ ux vx s+ d- S- G- R- Wx C- 1- 2- n-"},
+		{"backs a VM up to another target", w.backup("web", "other") /*                  */, "A+ E+ b+ ux vx s+ d- S- G- R- Wx C- 1- 2- n-"},
+		{"takes a snapshot", w.backup("web", "") /*                                      */, "A+ E+ b+ u+ vx s+ d- S- G- R- Wx C- 1- 2- n-"},
+		{"pins a point", w.pin() /*                                                      */, "A+ E+ b+ u+ v+ s+ d- S- G- R- W+ C+ 1- 2- n-"},
+		{"deletes a point", w.remove() /*                                                */, "A+ E+ b+ u+ v+ s+ d- S- G- R- W+ C+ 1- 2- n-"},
+		{"restores to a new VM", w.restore("shop", newVM) /*                             */, "A+ E+ bx u+ vx sx dx S- G- R- Wx C- 1- 2- n-"},
+		{"replaces a VM", w.restore("shop", replace("Retain")) /*                        */, "A+ E+ bx u+ vx sx dx S- G- R- Wx C- 1- 2- n-"},
+		{"replaces a VM and its disks", w.restore("shop", replace("Delete")) /*          */, "A+ E+ bx u+ vx sx dx S- G- R- Wx C- 1- 2- n-"},
+		{"restores one disk", w.restore("shop", disk) /*                                 */, "A+ E+ bx u+ v+ s+ d+ S- G- R- Wx C- 1- 2- n-"},
+		{"restores a point of shop in lab", w.restore("lab", from("p")) /*               */, "A+ E- b- u- v- s- d- Sx G+ R- Wx C- 1- 2- n-"},
+		{"restores another point of shop in lab", w.restore("lab", from("q")) /*         */, "A+ E- b- u- v- s- d- Sx Gx R- Wx C- 1- 2- n-"},
+		{"restores a disk of shop in lab", w.restore("lab", from("p"), disk) /*          */, "A+ E- b- u- v- s- d- Sx G+ R- Wx C- 1- 2- n-"},
+		{"restores shop's point by its own name", w.restore("lab", newVM) /*             */, "A+ E- b- u- v- s- d- S+ G+ R- Wx C- 1- 2- n-"},
+		{"says where a point's data is", w.status() /*                                   */, "A+ E- b- u- v- s- d- S- G- R- Wx C+ 1- 2- n-"},
+		{"reads a job", w.get(&v1alpha1.NodeJob{}, "hayloft-system", "on-n1") /*         */, "A+ E- b- u- v- s- d- S- G- R+ W+ C+ 1+ 2+ n+"},
+		{"makes a job", w.makeJob() /*                                                   */, "A+ E- b- u- v- s- d- S- G- R- Wx C+ 1- 2- n-"},
+		{"gives a job to another node", w.assign() /*                                    */, "A+ E- b- u- v- s- d- S- G- R- Wx C+ 1- 2- n-"},
+		{"deletes a job", w.removeJob() /*                                               */, "A+ E- b- u- v- s- d- S- G- R- Wx C+ 1- 2- n-"},
+		{"ends a job of node n1", w.report("on-n1") /*                                   */, "A+ E- b- u- v- s- d- S- G- R- Wx C- 1+ 2x nx"},
+		{"ends a job of no node", w.report("on-none") /*                                 */, "A+ E- b- u- v- s- d- S- G- R- Wx C- 1x 2x nx"},
+	} {
+		t.Run(c.does, func(t *testing.T) {
+			for _, caller := range callers {
+				err := c.act(w.as(caller.who))
+				got := verdict(err)
+				at := strings.Index(c.may, caller.letter)
+				require.GreaterOrEqual(t, at, 0, "the table says nothing of %s", caller.who.UserName)
+				want := c.may[at+1 : at+2]
+				require.Equal(t, want, got, "%s %s: %v", caller.who.UserName, c.does, err)
+			}
+		})
+	}
+}
+
+func verdict(err error) string {
+	switch {
+	case err == nil:
+		return "+"
+	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "ValidatingAdmissionPolicy"):
+		return "x"
+	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "cannot "):
+		return "-"
+	}
+	return fmt.Sprintf("neither: %v", err)
+}
+
+// TestSentences: a refusal names the field, the value and what to do.
+func TestSentences(t *testing.T) {
+	w := newWorld(t)
+	for _, c := range []struct {
+		who  rest.ImpersonationConfig
+		act  func(client.Client) error
+		says string
+	}{
+		{user("stranger"), w.restore("lab", from("p")), "spec.backup: you may not restore VMBackup shop/p: ask for the verb restore on it in that namespace"},
+		{user("editor-without-vms"), w.restore("shop", newVM), "spec.newVM: you may not create virtualmachines in namespace shop, which the restore does for you: ask for that right"},
+		{user("editor-without-vms"), w.restore("shop", replace("Retain")), "spec.replace.vm: you may not update VirtualMachine web in namespace shop, which the restore does for you: ask for that right"},
+		{user("editor-without-secrets"), w.restore("shop", newVM), "metadata.namespace: you may not create secrets and configmaps in namespace shop, which the restore does for you: ask for that right"},
+		{user("wide"), w.restore("shop", disk), "metadata.namespace: you may not create persistentvolumeclaims in namespace shop, which the restore does for you: ask for that right"},
+		{user("wide"), w.restore("shop", replace("Delete")), "spec.replace.vm: you may not update VirtualMachine web in namespace shop, which the restore does for you: ask for that right"},
+		{user("editor-without-use"), w.backup("web", "s3"), "spec.target: you may not use BackupTarget s3 from namespace shop: ask for the verb use on it, as ClusterRole hayloft-use-targets has it"},
+		{user("editor-without-vms"), w.backup("web", "s3"), "spec.vm: you may not get VirtualMachine web in namespace shop: ask for that right"},
+		{account("hayloft-agent", "n2"), w.report("on-n1"), `spec.nodeName: the job is for node "n1", and this token is of node "n2": only the agent of the job's node writes its status`},
+		{user("wide"), w.report("on-n1"), "the status of a NodeJob is written by Hayloft's agents alone"},
+		{user("wide"), w.makeJob(), "NodeJobs are made and changed by Hayloft's coordinator alone: read them, and change the VMBackup or VMRestore that they are for"},
+		{user("wide"), w.status(), "the status is written by Hayloft's coordinator alone"},
+	} {
+		require.ErrorContains(t, c.act(w.as(c.who)), c.says)
+	}
+}
+
+// TestUseOfOneTarget: the right can be given for one target, in one namespace.
+func TestUseOfOneTarget(t *testing.T) {
+	w := newWorld(t)
+	w.grant("shop", "editor-without-use", rule("hayloft.dev", "backuptargets", []string{"s3"}, "use"))
+	c := w.as(user("editor-without-use"))
+	require.Eventually(t, func() bool { return w.backup("web", "s3")(c) == nil }, patience, 20*time.Millisecond)
+	require.ErrorContains(t, w.backup("web", "other")(c), "you may not use BackupTarget other")
+}
