@@ -79,7 +79,7 @@ func (w *world) startCounted() map[string]*harness.Proxy {
 		return p.Kubeconfig(w.b, w.Kubeconfigs[account])
 	}
 	for _, n := range w.Nodes {
-		w.StartAgent(w.b, n.Name, harness.ProgramOptions{Kubeconfig: behind("agent", "agent")})
+		w.StartAgent(w.b, n.Name, harness.ProgramOptions{Kubeconfig: behind("agent", "agent-"+n.Name)})
 	}
 	w.StartCoordinator(w.b, "coordinator-1", harness.ProgramOptions{
 		Kubeconfig: behind("coordinator", "coordinator"),

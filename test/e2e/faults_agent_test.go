@@ -144,7 +144,7 @@ func cutOff(t *testing.T, s *harness.Stack) {
 	for _, n := range s.Nodes {
 		p := harness.NewProxy(t, s.Config)
 		proxies[n.Name] = p
-		w.startAgent(n.Name, harness.ProgramOptions{Kubeconfig: p.Kubeconfig(t, s.Kubeconfigs["agent"])})
+		w.startAgent(n.Name, harness.ProgramOptions{Kubeconfig: p.Kubeconfig(t, s.Kubeconfigs["agent-"+n.Name])})
 	}
 	w.startCoordinator("coordinator-1", harness.ProgramOptions{})
 	w.runningVM("vm", 256*mib)

@@ -187,7 +187,7 @@ func killedInFreeze(t *testing.T, s *harness.Stack) {
 	killed := make(chan string, len(s.Nodes))
 	for _, n := range s.Nodes {
 		p := harness.NewProxy(t, s.Config)
-		w.startAgent(n.Name, harness.ProgramOptions{Kubeconfig: p.Kubeconfig(t, s.Kubeconfigs["agent"])})
+		w.startAgent(n.Name, harness.ProgramOptions{Kubeconfig: p.Kubeconfig(t, s.Kubeconfigs["agent-"+n.Name])})
 		p.InterruptAt(1, harness.BeforeWrite, thaws, func() {
 			w.agents[n.Name].Kill(t)
 			killed <- n.Name

@@ -34,10 +34,32 @@ func (s *Stack) StartAgents(t testing.TB, o ProgramOptions) []*Program {
 func (s *Stack) StartCoordinator(t testing.TB, identity string, o ProgramOptions) *Program {
 	t.Helper()
 	address := freeAddress(t)
-	return s.start(t, "coordinator", identity, address, o, []string{
+	args := []string{
 		"--identity", identity, "--listen", address,
 		"--targetio", testedBinary(t, "targetio"), "--targetio-kubeconfig", s.Kubeconfigs["targetio"],
-	})
+	}
+	backend := ""
+	if s.Webhook != nil {
+		backend = s.freeBackend(t)
+		args = append(args, "--webhook-listen", backend, "--webhook-names", "127.0.0.1")
+	}
+	p := s.start(t, "coordinator", identity, address, o, args)
+	if backend != "" {
+		s.backends[backend] = p
+	}
+	return p
+}
+
+// freeBackend is an address of the webhook's Service that no coordinator listens on, nor one that is starting.
+func (s *Stack) freeBackend(t testing.TB) string {
+	t.Helper()
+	for _, address := range s.Webhook.Backends {
+		if p := s.backends[address]; p == nil || !p.Running() {
+			return address
+		}
+	}
+	t.Fatal("more coordinators run than the webhook has addresses")
+	return ""
 }
 
 func (s *Stack) start(t testing.TB, kind, name, address string, o ProgramOptions, args []string) *Program {
@@ -45,6 +67,9 @@ func (s *Stack) start(t testing.TB, kind, name, address string, o ProgramOptions
 	kubeconfig := o.Kubeconfig
 	if kubeconfig == "" {
 		kubeconfig = s.Kubeconfigs[kind]
+		if kind == "agent" {
+			kubeconfig = s.Kubeconfigs["agent-"+name]
+		}
 	}
 	args = append(args, "--kubeconfig", kubeconfig, "--log-level", s.logLevel,
 		"--namespace", HayloftNamespace, "--longhorn-namespace", LonghornNamespace)

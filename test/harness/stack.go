@@ -29,6 +29,7 @@ const (
 // StackOptions say what differs from the usual stack.
 type StackOptions struct {
 	WithHayloft bool   // also start the agents and coordinators of `make up`; a test that kills them starts its own
+	WithWebhook bool   // the coordinators serve the admission webhook; always so with WithHayloft
 	LogLevel    string // of the agents and coordinators; "" is debug
 	RealTiming  bool   // volumes attach and detach as slowly as the real Longhorn's, which takes seconds
 }
@@ -36,18 +37,26 @@ type StackOptions struct {
 // Stack is a running local stack: a real API server with controllers, real engines and S3, the stand-ins.
 type Stack struct {
 	Dir          string
-	Config       *rest.Config // the admin's, without the client's rate limit
-	Kubeconfig   string       // the admin's
-	Kubeconfigs  map[string]string
-	Logs         string // folder
+	Config       *rest.Config      // the admin's, without the client's rate limit
+	Kubeconfig   string            // the admin's
+	Kubeconfigs  map[string]string // program, for agents agent-NODE -> path
+	Logs         string            // folder
 	S3           S3
 	Target       string // name of the BackupTarget of the S3 server
 	Nodes        []Node
 	Control      string
+	Webhook      *Service // nil without one
 	Agents       []string // URLs, with WithHayloft
 	Coordinators []string // URLs, with WithHayloft
 
 	logLevel string
+	backends map[string]*Program // address of the webhook's Service -> coordinator
+}
+
+// Service is one address before several programs.
+type Service struct {
+	Address  string
+	Backends []string
 }
 
 // S3 is a stack's S3 server.
@@ -78,7 +87,7 @@ func NewStack(t testing.TB, o StackOptions) *Stack {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Stack{Dir: dir, logLevel: o.LogLevel}
+	s := &Stack{Dir: dir, logLevel: o.LogLevel, backends: map[string]*Program{}}
 	if s.logLevel == "" {
 		s.logLevel = "debug"
 	}
@@ -88,6 +97,9 @@ func NewStack(t testing.TB, o StackOptions) *Stack {
 	}
 	if o.RealTiming {
 		args = append(args, "--real-timing")
+	}
+	if o.WithWebhook {
+		args = append(args, "--with-webhook")
 	}
 	output := filepath.Join(dir, "output")
 	ended := s.run(t, program, args, output)

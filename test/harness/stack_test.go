@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -102,11 +103,15 @@ func TestStack(t *testing.T) {
 	t.Run("accounts may do what their roles say", func(t *testing.T) {
 		_, err := client.CoreV1().Secrets("default").Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "x"}}, metav1.CreateOptions{})
 		require.NoError(t, err)
-		agent := clientOf(t, s.Kubeconfigs["agent"])
+		agent := clientOf(t, s.Kubeconfigs["agent-node-1"])
 		_, err = agent.CoreV1().Secrets("default").Get(t.Context(), "x", metav1.GetOptions{})
 		require.ErrorContains(t, err, "forbidden")
 		_, err = agent.CoreV1().Secrets(harness.HayloftNamespace).Get(t.Context(), "s3-credentials", metav1.GetOptions{})
 		require.NoError(t, err)
+		review, err := agent.AuthenticationV1().SelfSubjectReviews().Create(t.Context(), &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
+		require.NoError(t, err)
+		require.Equal(t, authenticationv1.ExtraValue{"node-1"}, review.Status.UserInfo.Extra["authentication.kubernetes.io/node-name"],
+			"what deploy/policies tells agents apart by")
 	})
 
 	t.Run("down ends it", func(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 
 func upCommand() *cobra.Command {
 	var o stack.Options
-	var withParent bool
+	var withParent, withWebhook bool
 	cmd := &cobra.Command{
 		Use:   "up --dir DIR",
 		Short: "bring a stack up and keep it until ctrl-c or `down`",
@@ -27,6 +27,7 @@ func upCommand() *cobra.Command {
 			if err := defaultPaths(&o); err != nil {
 				return err
 			}
+			o.WithWebhook = withWebhook || !o.WithoutHayloft
 			o.Out = cmd.OutOrStdout()
 			standIns, err := standIns(o.Bin)
 			if err != nil {
@@ -39,10 +40,11 @@ func upCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&o.Dir, "dir", "", "the stack's folder; what an earlier stack left there is removed first")
 	f.StringVar(&o.Bin, "bin", "", "folder with agent, coordinator, targetio and local/ (default: above this program's)")
-	f.StringVar(&o.Manifests, "manifests", "", "folder with crds/ and rbac/ (default: deploy beside --bin)")
+	f.StringVar(&o.Manifests, "manifests", "", "folder with crds/, rbac/, policies/ and webhook/ (default: deploy beside --bin)")
 	f.StringVar(&o.LogLevel, "log-level", "info", "of agents and coordinators: debug, info, warn or error")
 	f.BoolVar(&o.WithoutHayloft, "without-hayloft", false, "start neither agents nor coordinators")
 	f.BoolVar(&o.RealTiming, "real-timing", false, "attach and detach volumes as slowly as the real Longhorn")
+	f.BoolVar(&withWebhook, "with-webhook", false, "with --without-hayloft, install the admission webhook all the same: who starts coordinators has them serve it")
 	f.BoolVar(&withParent, "with-parent", false, "end when standard input is closed")
 	_ = cmd.MarkFlagRequired("dir") // fails only for a flag that does not exist
 	return cmd

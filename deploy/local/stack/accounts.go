@@ -29,8 +29,11 @@ func accounts() map[string]string { // program -> service account
 	}
 }
 
-// writeAccounts writes a kubeconfig with a token for each program, and returns program -> path.
-func writeAccounts(ctx context.Context, config *rest.Config, l layout) (map[string]string, error) {
+// agentOf is the key of an agent's kubeconfig: each node's is another, as a pod's token names its node.
+func agentOf(node string) string { return "agent-" + node }
+
+// writeAccounts writes a kubeconfig with a token for each program, and returns program -> path. The nodes must exist.
+func writeAccounts(ctx context.Context, config *rest.Config, nodes []Node, l layout) (map[string]string, error) {
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, err
@@ -39,20 +42,40 @@ func writeAccounts(ctx context.Context, config *rest.Config, l layout) (map[stri
 		return nil, err
 	}
 	paths := map[string]string{}
+	write := func(key, account string, bound *authenticationv1.BoundObjectReference) error {
+		seconds := int64(tokenLife / time.Second)
+		token, err := client.CoreV1().ServiceAccounts(HayloftNamespace).CreateToken(ctx, account, &authenticationv1.TokenRequest{
+			Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &seconds, BoundObjectRef: bound},
+		}, metav1.CreateOptions{})
+		if err != nil {
+			return fmt.Errorf("asking for a token of %s: %w", account, err)
+		}
+		paths[key] = l.account(key)
+		if err := writeTokenKubeconfig(paths[key], config, account, token.Status.Token); err != nil {
+			return fmt.Errorf("writing the kubeconfig of %s: %w", key, err)
+		}
+		return nil
+	}
 	for program, account := range accounts() {
 		if err := ensureAccount(ctx, client, account); err != nil {
 			return nil, err
 		}
-		seconds := int64(tokenLife / time.Second)
-		token, err := client.CoreV1().ServiceAccounts(HayloftNamespace).CreateToken(ctx, account, &authenticationv1.TokenRequest{
-			Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &seconds},
-		}, metav1.CreateOptions{})
-		if err != nil {
-			return nil, fmt.Errorf("asking for a token of %s: %w", account, err)
+		if program != "agent" {
+			if err := write(program, account, nil); err != nil {
+				return nil, err
+			}
+			continue
 		}
-		paths[program] = l.account(program)
-		if err := writeTokenKubeconfig(paths[program], config, account, token.Status.Token); err != nil {
-			return nil, fmt.Errorf("writing the kubeconfig of the %s: %w", program, err)
+		for _, n := range nodes {
+			node, err := client.CoreV1().Nodes().Get(ctx, n.Name, metav1.GetOptions{})
+			if err != nil {
+				return nil, fmt.Errorf("asking for a token of %s: %w", account, err)
+			}
+			// There are no pods here, so the token is bound to the node itself: the API server puts the same claim into it.
+			bound := &authenticationv1.BoundObjectReference{Kind: "Node", APIVersion: "v1", Name: node.Name, UID: node.UID}
+			if err := write(agentOf(n.Name), account, bound); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return paths, nil

@@ -11,12 +11,13 @@ import (
 // Description is stack.json: what a test or a person needs to use a running stack.
 type Description struct {
 	Kubeconfig   string            `json:"kubeconfig"`  // of the admin
-	Kubeconfigs  map[string]string `json:"kubeconfigs"` // program -> path
+	Kubeconfigs  map[string]string `json:"kubeconfigs"` // program, for agents agent-NODE -> path
 	Logs         string            `json:"logs"`
 	S3           s3.Server         `json:"s3"`
 	Target       string            `json:"target"` // name of the BackupTarget
 	Nodes        []Node            `json:"nodes"`
 	Control      string            `json:"control"`                // URL; GET /processes
+	Webhook      *Service          `json:"webhook,omitempty"`      // of the coordinators, unless it is left out
 	Agents       []string          `json:"agents,omitempty"`       // URLs of metrics, in the order of nodes
 	Coordinators []string          `json:"coordinators,omitempty"` // URLs
 }

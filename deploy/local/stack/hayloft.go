@@ -29,7 +29,7 @@ type program struct {
 }
 
 // hayloftPrograms are one agent per node and the coordinators, each with an address of its own.
-func hayloftPrograms(bin string, nodes []Node, kubeconfigs map[string]string, logLevel string) (agents, leaders []program, err error) {
+func hayloftPrograms(bin string, nodes []Node, kubeconfigs map[string]string, webhook *Service, logLevel string) (agents, leaders []program, err error) {
 	common := []string{"--namespace", HayloftNamespace, "--longhorn-namespace", LonghornNamespace, "--log-level", logLevel}
 	for _, node := range nodes {
 		address, err := ports.Free("127.0.0.1")
@@ -38,7 +38,7 @@ func hayloftPrograms(bin string, nodes []Node, kubeconfigs map[string]string, lo
 		}
 		agents = append(agents, program{url: "http://" + address, spec: proc.Spec{
 			Kind: "agent", Name: node.Name, Path: filepath.Join(bin, "agent"),
-			Args:   append([]string{"--kubeconfig", kubeconfigs["agent"], "--node", node.Name, "--metrics-address", address}, common...),
+			Args:   append([]string{"--kubeconfig", kubeconfigs[agentOf(node.Name)], "--node", node.Name, "--metrics-address", address}, common...),
 			Labels: map[string]string{"node": node.Name, "address": address},
 		}})
 	}
@@ -48,12 +48,16 @@ func hayloftPrograms(bin string, nodes []Node, kubeconfigs map[string]string, lo
 			return nil, nil, err
 		}
 		identity := fmt.Sprintf("coordinator-%d", i+1)
+		args := []string{
+			"--kubeconfig", kubeconfigs["coordinator"], "--identity", identity, "--listen", address,
+			"--targetio", filepath.Join(bin, "targetio"), "--targetio-kubeconfig", kubeconfigs["targetio"],
+		}
+		if webhook != nil {
+			args = append(args, "--webhook-listen", webhook.Backends[i], "--webhook-names", "127.0.0.1")
+		}
 		leaders = append(leaders, program{url: "http://" + address, spec: proc.Spec{
 			Kind: "coordinator", Name: identity, Path: filepath.Join(bin, "coordinator"),
-			Args: append([]string{
-				"--kubeconfig", kubeconfigs["coordinator"], "--identity", identity, "--listen", address,
-				"--targetio", filepath.Join(bin, "targetio"), "--targetio-kubeconfig", kubeconfigs["targetio"],
-			}, common...),
+			Args:   append(args, common...),
 			Labels: map[string]string{"identity": identity, "address": address},
 		}})
 	}

@@ -48,12 +48,15 @@ type StandIn struct {
 type Options struct {
 	Dir            string // the stack's folder; what an earlier stack left in it is removed
 	Bin            string // agent, coordinator and targetio are here, and local/ with the programs of others
-	Manifests      string // has crds/ and rbac/
+	Manifests      string // has crds/, rbac/, policies/ and webhook/
 	LogLevel       string // of Hayloft's programs
 	WithoutHayloft bool
 	RealTiming     bool // the stand-ins take their time
-	StandIns       []StandIn
-	Out            io.Writer // for people
+	// WithWebhook installs the admission webhook's configuration and takes requests for it; without coordinators that
+	// serve it Hayloft's own kinds cannot be made then.
+	WithWebhook bool
+	StandIns    []StandIn
+	Out         io.Writer // for people
 }
 
 // up is a stack that is being brought up. The tables are in the order in which they are ended.
@@ -142,6 +145,11 @@ func (u *up) start(ctx context.Context, group *errgroup.Group) error {
 			return err
 		}
 	}
+	if u.WithWebhook {
+		if err := u.steps.do("admission webhook", func() error { return u.startWebhook(ctx, c) }); err != nil {
+			return err
+		}
+	}
 	if !u.WithoutHayloft {
 		if err := u.steps.do("agents and coordinators", func() error { return u.startHayloft(ctx, group) }); err != nil {
 			return err
@@ -204,10 +212,12 @@ func (u *up) prepare(ctx context.Context, c client.Client) (err error) {
 	if err := apply(ctx, c, clusterObjects(Nodes())...); err != nil {
 		return err
 	}
-	if err := applyFolder(ctx, c, filepath.Join(u.Manifests, "rbac")); err != nil {
-		return err
+	for _, folder := range []string{"rbac", "policies"} {
+		if err := applyFolder(ctx, c, filepath.Join(u.Manifests, folder)); err != nil {
+			return err
+		}
 	}
-	if u.about.Kubeconfigs, err = writeAccounts(ctx, u.config, u.layout); err != nil {
+	if u.about.Kubeconfigs, err = writeAccounts(ctx, u.config, Nodes(), u.layout); err != nil {
 		return err
 	}
 	return waitDefaultAccount(ctx, c, "default")
@@ -259,7 +269,7 @@ func (u *up) startStandIn(ctx context.Context, group *errgroup.Group, s StandIn)
 }
 
 func (u *up) startHayloft(ctx context.Context, group *errgroup.Group) error {
-	agents, leaders, err := hayloftPrograms(u.Bin, Nodes(), u.about.Kubeconfigs, u.LogLevel)
+	agents, leaders, err := hayloftPrograms(u.Bin, Nodes(), u.about.Kubeconfigs, u.about.Webhook, u.LogLevel)
 	if err != nil {
 		return err
 	}
