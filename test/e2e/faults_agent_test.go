@@ -55,7 +55,7 @@ func killedBetweenCuts(t *testing.T, s *harness.Stack) {
 	killed := make(chan string, len(s.Nodes))
 	for _, n := range s.Nodes {
 		p := harness.NewProxy(t, s.Config)
-		w.startAgent(n.Name, harness.ProgramOptions{Kubeconfig: p.Kubeconfig(t, s.Kubeconfigs["agent"])})
+		w.startAgent(n.Name, harness.ProgramOptions{Kubeconfig: p.Kubeconfig(t, s.Kubeconfigs["agent-"+n.Name])})
 		p.InterruptAt(2, harness.BeforeWrite, tells, func() { // the first one claims the job
 			w.agents[n.Name].Kill(t)
 			killed <- n.Name
