@@ -45,7 +45,7 @@ down: ## end the local stack
 test: deps build race local ## all tests, on real parts, with the race detector
 	CGO_ENABLED=1 go test -race -timeout 25m $$(go list ./... | grep -v -e '/test/e2e$$' -e '/test/bench$$')
 	cd deploy/local && CGO_ENABLED=1 go test -race -timeout 15m $$(go list ./... | grep -v '/kube$$')
-	CGO_ENABLED=1 go test -race -timeout 30m -parallel 3 ./test/e2e
+	CGO_ENABLED=1 go test -race -timeout 60m -parallel 4 ./test/e2e
 
 .PHONY: bench
 bench: deps build local ## the figures, side by side with the bare engine
