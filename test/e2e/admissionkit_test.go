@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/document"
 	"hayloft.dev/test/harness"
 )
 
@@ -81,6 +82,12 @@ func (s *stage) point(namespace, name, vm, target string, phase v1alpha1.BackupP
 	s.t.Cleanup(func() { s.release(b) })
 	if phase != "" {
 		b.Status.Phase = phase
+		if target != "" {
+			// On the deaf target whoever reads it has to wait.
+			path, err := document.PointPath(b.Namespace, b.Name, b.UID)
+			require.NoError(s.t, err)
+			b.Status.Document = path
+		}
 		b.Status.Disks = []v1alpha1.BackupDisk{{Name: "root", Claim: "vm-root", Volume: volume, SizeBytes: 16 * mib, State: v1alpha1.DiskDone}}
 		require.NoError(s.t, s.c.Status().Update(s.ctx, b))
 	}
