@@ -61,7 +61,7 @@ func TestRestoreElsewhere(t *testing.T) {
 	b.refusedRestore("unknown-class", soon, `spec.storageClasses names "slow", but no such StorageClass is in the backup (it has: `+class.Name+")")
 	there("unknown-network", func(s *v1alpha1.VMRestoreSpec) {
 		newVM(s)
-		s.Networks = map[string]string{"lab/lan": "lan"}
+		s.Networks = map[string]string{"lab/lan": w.ns + "/lan"}
 	})
 	b.refusedRestore("unknown-network", soon, `spec.networks names "lab/lan", but no such network is in the backup (it has: `+w.ns+"/lan)")
 	w.mustRemove(class)
@@ -69,7 +69,7 @@ func TestRestoreElsewhere(t *testing.T) {
 		newVM(s)
 		s.StorageClasses = map[string]string{class.Name: "nowhere"}
 	})
-	b.refusedRestore("missing-class", soon, "StorageClass nowhere, which the VM needs, does not exist here")
+	b.refusedRestore("missing-class", soon, "there is no StorageClass nowhere: create it, or name another")
 	there("no-such-disk", func(s *v1alpha1.VMRestoreSpec) { s.DiskClaim = &v1alpha1.DiskClaim{Disk: "swap", Claim: "c"} })
 	b.refusedRestore("no-such-disk", soon, `the backup has no disk "swap" (spec.diskClaim.disk); it has: root, data`)
 
