@@ -88,6 +88,47 @@ func TestCase5RestoreBackupFromDetachedVolumes(t *testing.T) {
 
 // TestReplaceOfARunningVM: replacing is refused while the VM runs, and works
 // after its guest has shut down. The restored VM runs by itself; the former
+// TestCase2ReplaceFromSnapshot: a stopped VM goes back to its snapshot, whose
+// volumes are retained, so that it can go back once more. Replacing with delete
+// takes snapshots along only by name.
+func TestCase2ReplaceFromSnapshot(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, newStack(t))
+	sums := w.stoppedVM("shop", 16*mib, 16*mib)
+	w.snapshot("snap", "shop")
+	w.awaitBackup("snap", v1alpha1.BackupReady)
+	w.backup("point", "shop")
+	w.awaitBackup("point", v1alpha1.BackupReady)
+	now := w.scrambled("shop", 5)
+
+	w.replace("deletes", "snap", "shop", v1alpha1.VolumesDelete, nil)
+	w.refusedRestore("deletes", soon, "spec.replace.volumes is Delete, but VMBackup snap is of type Snapshot and lives in those very volumes")
+	w.replace("forgets", "point", "shop", v1alpha1.VolumesDelete, nil)
+	w.refusedRestore("forgets", soon, "snap", "spec.replace.deleteSnapshots")
+
+	w.replace("back", "snap", "shop", v1alpha1.VolumesRetain, nil)
+	r := w.awaitRestore("back", v1alpha1.RestoreReady)
+	w.requireDisks("shop", sums)
+	w.requireRetained(r, now)
+	require.Equal(t, v1alpha1.BackupReady, w.pointNow("snap").Status.Phase, "its volumes are there")
+
+	w.scrambled("shop", 7)
+	w.replace("back-again", "snap", "shop", v1alpha1.VolumesRetain, nil)
+	w.awaitRestore("back-again", v1alpha1.RestoreReady)
+	w.requireDisks("shop", sums)
+
+	w.snapshot("goes-along", "shop")
+	w.awaitBackup("goes-along", v1alpha1.BackupReady)
+	w.replace("names", "point", "shop", v1alpha1.VolumesDelete, func(s *v1alpha1.VMRestoreSpec) {
+		s.Replace.DeleteSnapshots = []string{"goes-along"}
+	})
+	w.awaitFormerGone(w.awaitRestore("names", v1alpha1.RestoreReady))
+	w.awaitGone("goes-along")
+	w.requireDisks("shop", sums)
+	require.Equal(t, v1alpha1.BackupReady, w.pointNow("snap").Status.Phase, "it lives in other volumes")
+	w.nothingLeft()
+}
+
 // volumes go only then.
 func TestReplaceOfARunningVM(t *testing.T) {
 	t.Parallel()

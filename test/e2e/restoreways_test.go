@@ -71,7 +71,7 @@ func TestRestoreElsewhere(t *testing.T) {
 	})
 	b.refusedRestore("missing-class", soon, "there is no StorageClass nowhere: create it, or name another")
 	there("no-such-disk", func(s *v1alpha1.VMRestoreSpec) { s.DiskClaim = &v1alpha1.DiskClaim{Disk: "swap", Claim: "c"} })
-	b.refusedRestore("no-such-disk", soon, `the backup has no disk "swap" (spec.diskClaim.disk); it has: root, data`)
+	b.refusedRestore("no-such-disk", soon, `spec.diskClaim.disk: VMBackup point has no disk "swap": choose one of root, data`)
 
 	onto := map[string]string{class.Name: "longhorn"}
 	there("one-disk", func(s *v1alpha1.VMRestoreSpec) {
