@@ -35,7 +35,7 @@ func (r *backups) look(ctx context.Context, b *v1alpha1.VMBackup) (losses []plan
 		return nil, vmGone, nil
 	}
 	for _, d := range b.Status.Disks {
-		what, err := r.lost(ctx, d)
+		what, err := r.lost(ctx, d, true)
 		if err != nil {
 			return nil, vmGone, fmt.Errorf("looking for disk %s: %w", d.Name, err)
 		}
@@ -65,8 +65,10 @@ func (r *backups) vmGone(ctx context.Context, b *v1alpha1.VMBackup) (bool, error
 
 // lost says what of a disk is missing, "" for nothing. Longhorn keeps a Snapshot
 // object for each snapshot of an engine that it has asked, so one that is there
-// and stays is proof enough.
-func (c *Controller) lost(ctx context.Context, d v1alpha1.BackupDisk) (string, error) {
+// and stays is proof enough. What Longhorn shows of an engine is some seconds
+// old, and for a while after it was attached even older, so its list counts
+// (listed) only for whoever looks again after a grace time.
+func (c *Controller) lost(ctx context.Context, d v1alpha1.BackupDisk, listed bool) (string, error) {
 	var volume longhorn.Volume
 	exists, err := c.get(ctx, c.LonghornNamespace, d.Volume, &volume)
 	switch {
@@ -82,7 +84,7 @@ func (c *Controller) lost(ctx context.Context, d v1alpha1.BackupDisk) (string, e
 	// A volume that was detached right after the cut gets its Snapshot object
 	// only when it is attached again.
 	saw := c.missing.sawDeleted(d.Snapshot)
-	if !there && !saw && volume.Status.State != longhorn.VolumeStateAttached {
+	if !there && !saw && (!listed || volume.Status.State != longhorn.VolumeStateAttached) {
 		return "", nil
 	}
 	removed := fmt.Sprintf("engine snapshot %s was removed from volume %s, and not by Hayloft", d.Snapshot, d.Volume)
@@ -127,11 +129,12 @@ func (c *Controller) engineShows(ctx context.Context, d v1alpha1.BackupDisk) (sh
 }
 
 // sources tells for each disk of a Snapshot point the size of its volume, and
-// refuses where there is nothing left to clone.
+// refuses where there is certainly nothing left to clone. Any other snapshot
+// that is missing the clone finds out by itself: it asks the engine.
 func (c *Controller) sources(ctx context.Context, b *v1alpha1.VMBackup) (sizes map[string]int64, refusals []string, err error) {
 	sizes = map[string]int64{}
 	for _, d := range b.Status.Disks {
-		what, err := c.lost(ctx, d)
+		what, err := c.lost(ctx, d, false)
 		if err != nil {
 			return nil, nil, err
 		}
