@@ -111,7 +111,10 @@ func (c *Controller) snapshot(ctx context.Context, from client.Reader, name stri
 }
 
 // engineShows tells whether the engine of a disk's volume shows its snapshot;
-// known is false when there is no engine that runs and was asked by Longhorn.
+// known is false when there is no engine that runs and was asked by Longhorn
+// since it was started. Longhorn keeps the list of snapshots while a volume is
+// detached, and with it one that is older than the cut. The modes of the replicas
+// it clears when it stops asking, and writes together with the next list.
 func (c *Controller) engineShows(ctx context.Context, d v1alpha1.BackupDisk) (shown, known bool, err error) {
 	var engines longhorn.EngineList
 	if err := c.live.List(ctx, &engines, client.InNamespace(c.LonghornNamespace), client.MatchingLabels{labelVolume: d.Volume}); err != nil {
@@ -121,7 +124,7 @@ func (c *Controller) engineShows(ctx context.Context, d v1alpha1.BackupDisk) (sh
 		return false, false, nil // detached for good, or migrating
 	}
 	e := engines.Items[0].Status
-	if e.CurrentState != longhorn.InstanceStateRunning || len(e.Snapshots) == 0 {
+	if e.CurrentState != longhorn.InstanceStateRunning || len(e.ReplicaModeMap) == 0 || e.SnapshotsError != "" || len(e.Snapshots) == 0 {
 		return false, false, nil // a volume has at least a head
 	}
 	s := e.Snapshots[d.Snapshot]

@@ -65,16 +65,16 @@ func (w *world) attached(volume string, snapshots ...string) {
 	for _, name := range snapshots {
 		shown[name] = &longhorn.SnapshotInfo{Name: name}
 	}
-	w.engineRuns(volume, shown)
+	w.engineRuns(volume, shown, map[string]longhorn.ReplicaMode{"r-1": longhorn.ReplicaModeRW})
 	w.volumeAttached(volume)
 }
 
-func (w *world) engineRuns(volume string, snapshots map[string]*longhorn.SnapshotInfo) {
+func (w *world) engineRuns(volume string, snapshots map[string]*longhorn.SnapshotInfo, modes map[string]longhorn.ReplicaMode) {
 	w.t.Helper()
 	e := &longhorn.Engine{ObjectMeta: metav1.ObjectMeta{Name: volume + "-e-0", Namespace: w.lh, Labels: map[string]string{"longhornvolume": volume}}}
 	e.Spec.VolumeName, e.Spec.DataEngine = volume, longhorn.DataEngineTypeV1
 	w.create(e)
-	e.Status.CurrentState, e.Status.Snapshots = longhorn.InstanceStateRunning, snapshots
+	e.Status.CurrentState, e.Status.Snapshots, e.Status.ReplicaModeMap = longhorn.InstanceStateRunning, snapshots, modes
 	require.NoError(w.t, w.client.Status().Update(w.ctx, e))
 }
 
@@ -166,6 +166,10 @@ func TestSnapshotsThatLoseSomething(t *testing.T) {
 		"never an object, but the engine shows it": {func(w *world, d v1alpha1.BackupDisk) { w.attached(d.Volume, d.Snapshot) }, ""},
 		"the engine does not show it":              {func(w *world, d v1alpha1.BackupDisk) { w.attached(d.Volume, "others") }, "was removed"},
 		"the engine was not asked yet":             {func(w *world, d v1alpha1.BackupDisk) { w.attachedUnasked(d.Volume) }, ""},
+		"the engine was started again, and not asked since": {func(w *world, d v1alpha1.BackupDisk) {
+			w.engineRuns(d.Volume, map[string]*longhorn.SnapshotInfo{"volume-head": {Name: "volume-head"}}, nil)
+			w.volumeAttached(d.Volume)
+		}, ""},
 		"volume deleted": {func(w *world, d v1alpha1.BackupDisk) {
 			require.NoError(w.t, w.client.Delete(w.ctx, &longhorn.Volume{ObjectMeta: metav1.ObjectMeta{Name: d.Volume, Namespace: w.lh}}))
 		}, "was deleted, and its engine snapshot"},
@@ -204,7 +208,7 @@ func TestSnapshotsThatLoseSomething(t *testing.T) {
 // attachedUnasked is an engine that runs and whose snapshots nobody has read.
 func (w *world) attachedUnasked(volume string) {
 	w.t.Helper()
-	w.engineRuns(volume, nil)
+	w.engineRuns(volume, nil, nil)
 	w.volumeAttached(volume)
 }
 

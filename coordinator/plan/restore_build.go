@@ -84,6 +84,10 @@ func (p *restorePlan) createVolume(d *v1alpha1.RestoreDisk) {
 		"migratable":          o.Migratable,
 		"dataEngine":          string(longhorn.DataEngineTypeV1),
 		"staleReplicaTimeout": int64(staleReplicaTimeout),
+		// As Longhorn's CSI driver makes volumes. With a counter of writes on
+		// each replica a live migration fails when the guest writes in the moment
+		// in which the second engine compares them.
+		"revisionCounterDisabled": true,
 	}
 	if d.BackingImage != nil {
 		spec["backingImage"] = d.BackingImage.Name

@@ -372,7 +372,7 @@ func TestFreshVolume(t *testing.T) {
 	require.Equal(t, map[string]string{v1alpha1.LabelRestore: string(uid)}, root.GetLabels())
 	require.Equal(t, map[string]any{
 		"size": "100", "frontend": "blockdev", "numberOfReplicas": int64(2), "accessMode": "rwx", "migratable": true,
-		"dataEngine": "v1", "staleReplicaTimeout": int64(30),
+		"dataEngine": "v1", "staleReplicaTimeout": int64(30), "revisionCounterDisabled": true,
 	}, root.Object["spec"])
 	require.Equal(t, "300", data.Object["spec"].(map[string]any)["size"], "what the backup needs, not what the disk had")
 	require.Equal(t, "img", data.Object["spec"].(map[string]any)["backingImage"])

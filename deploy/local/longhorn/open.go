@@ -48,7 +48,8 @@ func (v *volumes) open(ctx context.Context, vol *volume) error {
 	if err != nil {
 		return err
 	}
-	report, err := observe.Modes(ctx, target(vol.Name, engine, running))
+	// As the first poll, snapshots too: they are written together with the modes.
+	report, err := observe.All(ctx, target(vol.Name, engine, running))
 	if err != nil {
 		return err
 	}

@@ -37,8 +37,8 @@ type Report struct {
 	Rebuild   map[string]*lh.RebuildStatus // likewise, of replicas that are not RW
 }
 
-// Modes asks only the engine: its size, its front end and its replicas' modes. It is what attaching waits for.
-func Modes(ctx context.Context, t Target) (Report, error) {
+// modes asks only the engine: its size, its front end and its replicas' modes.
+func modes(ctx context.Context, t Target) (Report, error) {
 	connection, err := dial(t.Address, t.Volume, t.Instance)
 	if err != nil {
 		return Report{}, fmt.Errorf("asking engine %s: %w", t.Instance, err)
@@ -66,7 +66,7 @@ func Modes(ctx context.Context, t Target) (Report, error) {
 // All asks the engine and then each replica. A replica that does not answer is left out: the engine says what it thinks
 // of it.
 func All(ctx context.Context, t Target) (Report, error) {
-	report, err := Modes(ctx, t)
+	report, err := modes(ctx, t)
 	if err != nil {
 		return Report{}, err
 	}
