@@ -1,0 +1,190 @@
+//go:build stress
+
+package e2e
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	kubevirt "kubevirt.io/api/core/v1"
+
+	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/test/harness"
+)
+
+// stressOnceFailed are seeds at which the short form has failed. It runs them
+// again, besides a new one.
+var stressOnceFailed = []uint64{}
+
+// stressPace is the time between two operations, or three quarters to five
+// quarters of it.
+const stressPace = 400 * time.Millisecond
+
+// TestStress has VMs started, stopped, migrated, backed up, snapshotted,
+// restored and deleted at random, and agents and leaders killed meanwhile. At
+// the end each point is what its guest had written, and nothing is left over.
+// `make stress` is the long form; the environment says how long it is:
+// HAYLOFT_STRESS_MINUTES, _VMS, _RUNNING, and _SEED to run one again. What the
+// API server and the engines make of a seed differs a little from run to run.
+func TestStress(t *testing.T) {
+	t.Parallel()
+	if seed := fromEnvironment(t, "HAYLOFT_STRESS_SEED", 0); seed != 0 {
+		stressed(t, seed)
+		return
+	}
+	for _, seed := range append([]uint64{rand.Uint64()>>1 + 1}, stressOnceFailed...) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { stressed(t, seed) })
+	}
+}
+
+func fromEnvironment(t *testing.T, name string, otherwise uint64) uint64 {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	require.NoError(t, err, name)
+	return n
+}
+
+// stressRun is a stress run.
+type stressRun struct {
+	*world
+	model   *stressModel
+	seed    uint64
+	began   time.Time
+	did     map[string]int // kind of operation -> how often
+	ended   map[string]int // kind of end -> how often
+	away    []stressAway   // processes that were killed and are to come back
+	moves   map[string]stressMove
+	stopped map[string]time.Time // VM -> when it was last told to stop or deleted
+}
+
+// stressAway is a killed process.
+type stressAway struct {
+	back  time.Time
+	start func()
+}
+
+func stressed(t *testing.T, seed uint64) {
+	vms := int(fromEnvironment(t, "HAYLOFT_STRESS_VMS", 8))
+	minutes := fromEnvironment(t, "HAYLOFT_STRESS_MINUTES", 2)
+	t.Logf("seed %d", seed)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("failed with HAYLOFT_STRESS_SEED=%d", seed)
+		}
+	})
+	s := &stressRun{
+		world: stressWorld(t), seed: seed, did: map[string]int{}, ended: map[string]int{},
+		moves: map[string]stressMove{}, stopped: map[string]time.Time{},
+	}
+	s.model = &stressModel{
+		most: vms, running: int(fromEnvironment(t, "HAYLOFT_STRESS_RUNNING", 3)),
+		nodes: len(s.Nodes), restores: map[string]*stressPoint{},
+	}
+	r := rand.New(rand.NewPCG(seed, 0))
+	s.makeVMs(t, r)
+
+	s.began = time.Now()
+	for end := s.began.Add(time.Duration(minutes) * time.Minute); time.Now().Before(end) && !t.Failed(); {
+		op := s.model.next(r)
+		s.do(op)
+		pause := time.NewTimer(stressPace*3/4 + time.Duration(r.Int64N(int64(stressPace/2))))
+		s.bringBack(time.Now())
+		s.observe()
+		<-pause.C
+	}
+	s.check()
+}
+
+// stressWorld is a world whose coordinators soon believe what they see.
+func stressWorld(t *testing.T) *world {
+	w := bare(t, newStack(t))
+	w.startAgents()
+	for _, identity := range []string{"coordinator-1", "coordinator-2"} {
+		w.startCoordinator(identity, harness.ProgramOptions{Args: quickLosses})
+	}
+	return w
+}
+
+// do asks for an operation; nothing waits for what becomes of it.
+func (s *stressRun) do(op stressOp) {
+	s.t.Helper()
+	s.did[op.kind]++
+	if op.kind != stressRest {
+		s.t.Logf("%s %s", time.Now().Format("15:04:05.000"), op)
+	}
+	switch v := s.model.vm(op.on); op.kind {
+	case stressStart:
+		s.runStrategy(op.on, kubevirt.RunStrategyAlways)
+	case stressStop:
+		s.stopped[op.on] = time.Now()
+		s.runStrategy(op.on, kubevirt.RunStrategyHalted)
+	case stressMigrate:
+		m := &kubevirt.VirtualMachineInstanceMigration{}
+		m.Namespace, m.Name = s.ns, op.name
+		m.Spec.VMIName = op.on
+		s.mustMake(m)
+		s.moves[op.name] = stressMove{v, time.Now()}
+	case stressBackup:
+		s.hear(v)
+		s.backup(op.name, op.on)
+	case stressSnapshot:
+		s.hear(v)
+		s.snapshot(op.name, op.on)
+	case stressRestore:
+		s.restore("r-"+op.name, op.on, op.name)
+	case stressReplace:
+		s.swap(op, v1alpha1.VolumesRetain)
+	case stressReplaceAll:
+		s.swap(op, v1alpha1.VolumesDelete)
+	case stressDeletePoint:
+		s.forget(op.on)
+	case stressDeleteVM:
+		s.stopped[op.on] = time.Now()
+		vm := &kubevirt.VirtualMachine{}
+		vm.Namespace, vm.Name = s.ns, op.on
+		require.NoError(s.t, s.c.Delete(s.ctx, vm))
+	case stressKillAgent:
+		node := s.Nodes[op.node].Name
+		s.kill(s.agents[node], op.down, func() {
+			s.startAgent(node, harness.ProgramOptions{Args: []string{"--lost-limit", kitLostLimit.String()}})
+		})
+	case stressKillLeader:
+		if p := s.leader(); p != nil {
+			s.kill(p, op.down, func() { s.startCoordinator(p.Name, harness.ProgramOptions{Args: quickLosses}) })
+		}
+	}
+	s.model.apply(op)
+}
+
+// swap replaces a VM by its point, and leaves it off.
+func (s *stressRun) swap(op stressOp, volumes v1alpha1.VolumePolicy) {
+	s.t.Helper()
+	v := s.model.point(op.on).vm
+	s.replace("r-"+op.name, op.on, v.name, volumes, func(spec *v1alpha1.VMRestoreSpec) {
+		spec.HaltAfterRestore = true
+		if volumes == v1alpha1.VolumesDelete {
+			for _, p := range s.model.snapshotsIn(v) {
+				spec.Replace.DeleteSnapshots = append(spec.Replace.DeleteSnapshots, p.name)
+			}
+		}
+	})
+}
+
+// forget asks for a point's deletion. One that went with its VM is forgotten.
+func (s *stressRun) forget(point string) {
+	s.t.Helper()
+	p := s.model.point(point)
+	if p.snapshot && p.vm.goes {
+		return
+	}
+	s.deletePoints(point)
+}
