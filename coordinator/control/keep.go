@@ -77,18 +77,18 @@ func (c *Controller) lost(ctx context.Context, d v1alpha1.BackupDisk, listed boo
 	case !exists:
 		return fmt.Sprintf("Longhorn volume %s was deleted, and its engine snapshot %s with it", d.Volume, d.Snapshot), nil
 	}
-	there, staying, err := c.snapshot(ctx, c.cache, d.Snapshot)
+	there, staying, err := c.snapshot(ctx, c.cache, d)
 	if err != nil || staying {
 		return "", err
 	}
 	// A volume that was detached right after the cut gets its Snapshot object
 	// only when it is attached again.
-	saw := c.missing.sawDeleted(d.Snapshot)
+	saw := c.missing.sawDeleted(d.Volume, d.Snapshot)
 	if !there && !saw && (!listed || volume.Status.State != longhorn.VolumeStateAttached) {
 		return "", nil
 	}
 	removed := fmt.Sprintf("engine snapshot %s was removed from volume %s, and not by Hayloft", d.Snapshot, d.Volume)
-	there, staying, err = c.snapshot(ctx, c.live, d.Snapshot)
+	there, staying, err = c.snapshot(ctx, c.live, d)
 	switch {
 	case err != nil || staying:
 		return "", err
@@ -102,11 +102,13 @@ func (c *Controller) lost(ctx context.Context, d v1alpha1.BackupDisk, listed boo
 	return removed, nil
 }
 
-// snapshot tells whether Longhorn's object of an engine snapshot exists, and
-// whether it is there to stay.
-func (c *Controller) snapshot(ctx context.Context, from client.Reader, name string) (there, staying bool, err error) {
+// snapshot tells whether Longhorn's object of a disk's engine snapshot exists,
+// and whether it is there to stay. A clone has a snapshot of the same name, and
+// there is only one object of a name: that of another volume says nothing.
+func (c *Controller) snapshot(ctx context.Context, from client.Reader, d v1alpha1.BackupDisk) (there, staying bool, err error) {
 	var s longhorn.Snapshot
-	there, err = getFrom(ctx, from, c.LonghornNamespace, name, &s)
+	there, err = getFrom(ctx, from, c.LonghornNamespace, d.Snapshot, &s)
+	there = there && s.Spec.Volume == d.Volume
 	return there, there && s.DeletionTimestamp.IsZero() && !s.Status.MarkRemoved, err
 }
 

@@ -22,15 +22,19 @@ import (
 type missing struct {
 	mu    sync.Mutex
 	first map[types.UID]map[string]time.Time // point -> what -> since when
-	gone  map[string]time.Time               // engine snapshot -> when its object went
+	gone  map[snapshotKey]time.Time          // when the object of an engine snapshot went
 }
+
+// snapshotKey is an engine snapshot. Its name alone is none: a clone has a
+// snapshot of the same name as what it was made from.
+type snapshotKey struct{ volume, name string }
 
 // goneLimit bounds what is remembered of objects that went: their points are
 // looked at within seconds.
 const goneLimit = time.Hour
 
 func newMissing() *missing {
-	return &missing{first: map[types.UID]map[string]time.Time{}, gone: map[string]time.Time{}}
+	return &missing{first: map[types.UID]map[string]time.Time{}, gone: map[snapshotKey]time.Time{}}
 }
 
 // since notes whether something is missing now, and tells since when it is.
@@ -58,27 +62,33 @@ func (m *missing) forget(point types.UID) {
 	delete(m.first, point)
 }
 
-// sawDeleted: a Snapshot object of that name existed and was deleted.
-func (m *missing) sawDeleted(snapshot string) bool {
+// sawDeleted: the Snapshot object of that engine snapshot existed and was
+// deleted.
+func (m *missing) sawDeleted(volume, snapshot string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	_, saw := m.gone[snapshot]
+	_, saw := m.gone[snapshotKey{volume, snapshot}]
 	return saw
 }
 
-func (m *missing) noteDeleted(snapshot string, deleted bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if !deleted {
-		delete(m.gone, snapshot)
+func (m *missing) noteDeleted(o client.Object, deleted bool) {
+	s, ok := o.(*longhorn.Snapshot)
+	if !ok {
 		return
 	}
-	for name, at := range m.gone {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	key := snapshotKey{s.Spec.Volume, s.Name}
+	if !deleted {
+		delete(m.gone, key)
+		return
+	}
+	for other, at := range m.gone {
 		if time.Since(at) > goneLimit {
-			delete(m.gone, name)
+			delete(m.gone, other)
 		}
 	}
-	m.gone[snapshot] = time.Now()
+	m.gone[key] = time.Now()
 }
 
 // removals passes Snapshot objects of ours that go or are about to.
@@ -87,7 +97,7 @@ func (m *missing) removals() predicate.Predicate {
 	return predicate.Funcs{
 		CreateFunc: func(e event.CreateEvent) bool {
 			if ours(e.Object) {
-				m.noteDeleted(e.Object.GetName(), false)
+				m.noteDeleted(e.Object, false)
 			}
 			return false
 		},
@@ -99,7 +109,7 @@ func (m *missing) removals() predicate.Predicate {
 			if !ours(e.Object) {
 				return false
 			}
-			m.noteDeleted(e.Object.GetName(), true)
+			m.noteDeleted(e.Object, true)
 			return true
 		},
 		GenericFunc: func(event.GenericEvent) bool { return false },

@@ -108,7 +108,7 @@ func (c *Controller) usage(ctx context.Context, namespace string, latest func(*v
 			if err != nil {
 				return quota.Usage{}, err
 			}
-			if ok {
+			if ok && s.Spec.Volume == d.Volume { // not the object of a clone's
 				sizes[d.Snapshot] = s.Status.Size
 			}
 		}

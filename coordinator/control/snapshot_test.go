@@ -170,6 +170,17 @@ func TestSnapshotsThatLoseSomething(t *testing.T) {
 			w.engineRuns(d.Volume, map[string]*longhorn.SnapshotInfo{"volume-head": {Name: "volume-head"}}, nil)
 			w.volumeAttached(d.Volume)
 		}, ""},
+		"the object of a clone's snapshot deleted, which has its name": {func(w *world, d v1alpha1.BackupDisk) {
+			clone := d
+			clone.Volume = "hl-clone"
+			require.NoError(w.t, w.client.Delete(w.ctx, w.shown(clone)))
+		}, ""},
+		"the clone's object stays, and the engine does not show it": {func(w *world, d v1alpha1.BackupDisk) {
+			clone := d
+			clone.Volume = "hl-clone"
+			w.shown(clone)
+			w.attached(d.Volume, "others")
+		}, "was removed"},
 		"volume deleted": {func(w *world, d v1alpha1.BackupDisk) {
 			require.NoError(w.t, w.client.Delete(w.ctx, &longhorn.Volume{ObjectMeta: metav1.ObjectMeta{Name: d.Volume, Namespace: w.lh}}))
 		}, "was deleted, and its engine snapshot"},
