@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 	"k8s.io/apimachinery/pkg/types"
@@ -83,6 +84,20 @@ func Short(s string) string {
 	sum := sha256.Sum256([]byte(s))
 	return hex.EncodeToString(sum[:5])
 }
+
+// Scheduled is the VMBackup that a VMSchedule makes of a VM for a nominal time:
+// sorted by time below its VM for people, and told from those of every other
+// schedule, VM and time by a digest, where a long name of the VM is cut.
+func Scheduled(schedule types.UID, vm string, nominal time.Time) string {
+	tail := nominal.UTC().Format("-20060102-150405-") + Short(fmt.Sprintf("%s/%s/%d", schedule, vm, nominal.Unix()))
+	if room := maxPoint - len(tail); len(vm) > room {
+		vm = strings.TrimRight(vm[:room], "-.")
+	}
+	return vm + tail
+}
+
+// maxPoint is the longest name of a VMBackup, by the rule in its CRD.
+const maxPoint = 63
 
 // PointSecret is the Secret that holds the document of a point of type Snapshot.
 func PointSecret(point types.UID) string { return "hayloft-point-" + string(point) }

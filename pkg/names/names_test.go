@@ -3,6 +3,7 @@ package names
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/types"
@@ -47,4 +48,23 @@ func TestTicketRoundTrip(t *testing.T) {
 		_, _, ok := ParseTicket(id)
 		require.False(t, ok, id)
 	}
+}
+
+func TestScheduled(t *testing.T) {
+	at := time.Date(2026, 11, 26, 2, 0, 0, 0, time.UTC)
+	require.Regexp(t, `^web-20261126-020000-[0-9a-f]{10}$`, Scheduled(point, "web", at))
+	require.Equal(t, Scheduled(point, "web", at), Scheduled(point, "web", at.In(time.FixedZone("", 3600))))
+	long := strings.Repeat("v", 35) + "-x"
+	all := map[string]bool{}
+	for _, vm := range []string{"web", "web-1", long, long + "y", long + "z", strings.Repeat("v", 63)} {
+		for _, when := range []time.Time{at, at.Add(time.Second)} {
+			for _, schedule := range []string{string(point), "another"} {
+				n := Scheduled("uid-"+types.UID(schedule), vm, when)
+				require.LessOrEqual(t, len(n), 63)
+				require.Empty(t, validation.IsDNS1123Label(n), n)
+				all[n] = true
+			}
+		}
+	}
+	require.Len(t, all, 6*2*2, "no two are alike")
 }

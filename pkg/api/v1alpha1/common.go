@@ -1,6 +1,10 @@
 package v1alpha1
 
-import "k8s.io/apimachinery/pkg/types"
+import (
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+)
 
 // Labels, annotations and finalizers that Hayloft sets. Their prefix is the
 // API group, so none collides with Longhorn's, Harvester's or KubeVirt's.
@@ -21,10 +25,32 @@ const (
 	// of. They hold the VM's name and the disk's.
 	LabelFormerVM   = "hayloft.dev/former-vm"
 	LabelFormerDisk = "hayloft.dev/former-disk"
+	// LabelSchedule holds the UID of the VMSchedule that made a VMBackup,
+	// AnnotationSchedule its name, and AnnotationNominalTime the time that the
+	// point was due, as NominalTimeLayout in UTC.
+	LabelSchedule         = "hayloft.dev/schedule"
+	AnnotationSchedule    = "hayloft.dev/schedule-name"
+	AnnotationNominalTime = "hayloft.dev/nominal-time"
+	// AnnotationSuspendedBy tells who suspended a VMSchedule, and
+	// AnnotationSuspendReason why, in a sentence; without them a user did.
+	AnnotationSuspendedBy   = "hayloft.dev/suspended-by"
+	AnnotationSuspendReason = "hayloft.dev/suspend-reason"
 	// FinalizerData keeps a VMBackup until its data is removed or given up.
 	FinalizerData = "hayloft.dev/data"
 	// FinalizerRestore keeps a VMRestore until what it made half is removed.
 	FinalizerRestore = "hayloft.dev/restore"
+	// FinalizerPoints keeps a VMSchedule until the points are deleted that are to
+	// go with it.
+	FinalizerPoints = "hayloft.dev/points"
+)
+
+// NominalTimeLayout is how AnnotationNominalTime is written.
+const NominalTimeLayout = time.RFC3339
+
+// Who suspends a VMSchedule, in AnnotationSuspendedBy.
+const (
+	SuspendedByCoordinator = "coordinator" // after too many failures
+	SuspendedByUpgrade     = "upgrade"     // hayloft upgrade prepare
 )
 
 // Condition types. Ready is true when the object is fully usable; Progressing
@@ -32,6 +58,16 @@ const (
 const (
 	ConditionReady       = "Ready"
 	ConditionProgressing = "Progressing"
+)
+
+// ConditionSuspended is true while a VMSchedule is suspended; its reason tells
+// who did that.
+const (
+	ConditionSuspended   = "Suspended"
+	SuspendedUser        = "User"
+	SuspendedMaxFailures = "MaxFailures"
+	SuspendedUpgrade     = "Upgrade"
+	NotSuspended         = "Active"
 )
 
 // BackingImage names the image that a volume was made from. A backup of such a

@@ -1,5 +1,5 @@
 // Package v1alpha1 is the Kubernetes API of Hayloft, group hayloft.dev: what a
-// user says (BackupTarget, VMBackup, VMRestore) and the one internal kind by
+// user says (BackupTarget, VMBackup, VMRestore, VMSchedule ...) and the one internal kind by
 // which the coordinator hands work to agents (NodeJob).
 //
 // It holds types, their validation markers and nothing else: no clients, no

@@ -17,6 +17,7 @@ func AddToScheme(s *runtime.Scheme) error {
 		&VMRestore{}, &VMRestoreList{},
 		&NodeJob{}, &NodeJobList{},
 		&SnapshotQuota{}, &SnapshotQuotaList{},
+		&VMSchedule{}, &VMScheduleList{},
 	)
 	metav1.AddToGroupVersion(s, GroupVersion)
 	return nil
