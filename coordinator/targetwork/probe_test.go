@@ -1,9 +1,16 @@
 package targetwork_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/pem"
 	"io"
 	"log"
+	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -78,6 +85,13 @@ func TestProbeTellsTheCause(t *testing.T) {
 	broken := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusServiceUnavailable) }))
 	t.Cleanup(broken.Close)
 
+	past, future := time.Now().AddDate(0, 0, -1), time.Now().AddDate(0, 0, 1)
+	expired, expiredCA := secured(t, "127.0.0.1", past)
+	other, otherCA := secured(t, "s3.example.org", future)
+	trusting := func(url, ca string) func(*testing.T) targetwork.Target {
+		return change(func(s *v1alpha1.BackupTargetSpec) { s.S3.Endpoint, s.S3.CABundle = url, ca })
+	}
+
 	empty := w.credential(t, "", "")
 	for _, c := range []struct {
 		name   string
@@ -94,7 +108,9 @@ func TestProbeTellsTheCause(t *testing.T) {
 		{"bad CA bundle", change(func(s *v1alpha1.BackupTargetSpec) { s.S3.CABundle = "rubbish" }), protocol.Invalid, "spec.s3.caBundle", false},
 		{"nothing listens", endpoint(closed.URL), protocol.Unreachable, "nothing listens there", true},
 		{"unknown host", endpoint("http://no-such-host.invalid:9000"), protocol.Unreachable, "correct the host of spec.s3.endpoint", true},
-		{"unknown certificate", endpoint(secure.URL), protocol.Unreachable, "spec.s3.caBundle", false},
+		{"unknown certificate", endpoint(secure.URL), protocol.Unreachable, "for example.com, *.example.com, 127.0.0.1, ::1, issued by \"O=Acme Co\", valid from 1970-01-01", false},
+		{"expired certificate", trusting(expired, expiredCA), protocol.Unreachable, "to " + past.UTC().Format(time.DateOnly) + "): renew", false},
+		{"certificate of another host", trusting(other, otherCA), protocol.Unreachable, "is for s3.example.org", false},
 		{"no TLS", endpoint("https://" + s3.Endpoint[len("http://"):]), protocol.Unreachable, "does not speak TLS", false},
 		{"TLS wanted", endpoint("http://" + secure.URL[len("https://"):]), protocol.Invalid, "by the right scheme", false},
 		{"not S3", endpoint(web.URL), protocol.Invalid, "does spec.s3.endpoint name an S3 service", false},
@@ -157,6 +173,28 @@ func TestProbeOverTLS(t *testing.T) {
 	failed(t, w.Probe(within(t, limit), bt), protocol.Unreachable, "caBundle")
 	bt.Spec.S3.CABundle = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: front.Certificate().Raw}))
 	require.NoError(t, w.Probe(within(t, limit), bt))
+}
+
+// secured is an HTTPS server whose certificate is for one host until a moment,
+// with the bundle that trusts it.
+func secured(t *testing.T, host string, until time.Time) (url, bundle string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	cert := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: until.AddDate(-1, 0, 0), NotAfter: until, IsCA: true, BasicConstraintsValid: true}
+	if ip := net.ParseIP(host); ip != nil {
+		cert.IPAddresses = []net.IP{ip}
+	} else {
+		cert.DNSNames = []string{host}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, cert, cert, key.Public(), key)
+	require.NoError(t, err)
+	s := httptest.NewUnstartedServer(http.NotFoundHandler())
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	return s.URL, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
 
 // tmpfs is a small file system of its own.

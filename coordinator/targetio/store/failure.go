@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/aws/aws-sdk-go/aws/awserr"
 	"github.com/aws/aws-sdk-go/service/s3"
@@ -110,9 +112,15 @@ func connectionError(ctx context.Context, action, where string, err error) error
 		e.Message += ": correct the host of spec.s3.endpoint, or the cluster's DNS"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		e.Message += ": nothing listens there: start the service, or correct spec.s3.endpoint"
-	case errors.As(err, &authority), errors.As(err, &host), errors.As(err, &invalid), errors.As(err, &verify):
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		e.Transient = false
-		e.Message += ": put the CA of the service's certificate into spec.s3.caBundle, or correct the host of spec.s3.endpoint"
+		e.Message += shown(err) + ": renew the service's certificate, or set the clock of the coordinator's node right"
+	case errors.As(err, &host):
+		e.Transient = false
+		e.Message += shown(err) + ": use one of these names in spec.s3.endpoint, or give the service a certificate for its host"
+	case errors.As(err, &authority), errors.As(err, &invalid), errors.As(err, &verify):
+		e.Transient = false
+		e.Message += shown(err) + ": put the CA of the service's certificate into spec.s3.caBundle, or correct the host of spec.s3.endpoint"
 	case errors.As(err, &record), strings.Contains(err.Error(), "HTTP response to HTTPS client"):
 		e.Transient = false
 		e.Message += ": the service does not speak TLS there: use http:// in spec.s3.endpoint"
@@ -122,6 +130,35 @@ func connectionError(ctx context.Context, action, where string, err error) error
 	}
 	return e
 }
+
+// shown describes the certificate that the service showed, if an error of TLS
+// has one; empty otherwise.
+func shown(err error) string {
+	var verify *tls.CertificateVerificationError
+	if !errors.As(err, &verify) || len(verify.UnverifiedCertificates) == 0 {
+		return ""
+	}
+	cert := verify.UnverifiedCertificates[0]
+	names := slices.Clone(cert.DNSNames)
+	for _, ip := range cert.IPAddresses {
+		names = append(names, ip.String())
+	}
+	if len(names) == 0 {
+		names = []string{"no host"}
+	}
+	if more := len(names) - namesShown; more > 0 {
+		names = append(names[:namesShown:namesShown], fmt.Sprintf("%d more", more))
+	}
+	issuer := ""
+	if who := cert.Issuer.String(); who != "" {
+		issuer = fmt.Sprintf(", issued by %q", who)
+	}
+	return fmt.Sprintf(" (its certificate is for %s%s, valid from %s to %s)", strings.Join(names, ", "), issuer,
+		cert.NotBefore.UTC().Format(time.DateOnly), cert.NotAfter.UTC().Format(time.DateOnly))
+}
+
+// namesShown bounds the names of a certificate in a sentence.
+const namesShown = 5
 
 // said is what the service said, without the SDK's line breaks and nested
 // causes.
