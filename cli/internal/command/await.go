@@ -14,9 +14,9 @@ import (
 	"hayloft.dev/cli/internal/kube"
 	"hayloft.dev/cli/internal/sentence"
 	"hayloft.dev/cli/internal/show"
-	"hayloft.dev/cli/internal/status"
 	"hayloft.dev/cli/internal/units"
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/status"
 	"hayloft.dev/pkg/words"
 )
 

@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"io"
 
-	"hayloft.dev/cli/internal/status"
 	"hayloft.dev/cli/internal/units"
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/status"
 	"hayloft.dev/pkg/words"
 )
 

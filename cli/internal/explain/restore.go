@@ -8,9 +8,9 @@ import (
 	"strings"
 	"time"
 
-	"hayloft.dev/cli/internal/status"
 	"hayloft.dev/cli/internal/units"
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/status"
 	"hayloft.dev/pkg/words"
 )
 

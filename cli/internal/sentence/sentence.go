@@ -8,13 +8,14 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"regexp"
+	"slices"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"hayloft.dev/cli/internal/kinds"
+	"hayloft.dev/pkg/denial"
 )
 
 // Of is err in words, on one line.
@@ -27,7 +28,7 @@ func Of(err error) string {
 	if errors.As(err, &u) {
 		return ofConnection(u)
 	}
-	return oneLine(err.Error())
+	return denial.OneLine(err.Error())
 }
 
 func ofStatus(err error, s metav1.Status) string {
@@ -47,12 +48,9 @@ func ofStatus(err error, s metav1.Status) string {
 	case apierrors.IsUnauthorized(err):
 		return "the API server does not accept these credentials: log in again, or choose another --context"
 	}
-	return oneLine(admission.ReplaceAllString(s.Message, ""))
+	said, _ := denial.Sentence(s.Message)
+	return said
 }
-
-// admission is what the API server puts before the sentence of a webhook or of a
-// policy.
-var admission = regexp.MustCompile(`(?s)^.*?(admission webhook "[^"]*" denied the request|ValidatingAdmissionPolicy '[^']*' with binding '[^']*' denied request): `)
 
 // word is what people call a kind; the API server says the resource or, for
 // what it finds invalid, the kind.
@@ -64,28 +62,20 @@ func word(kind string) string {
 	return strings.TrimSuffix(strings.ToLower(kind), "s")
 }
 
-// causes joins what is wrong with each field. Rules about a whole object come
-// with the object's value in front, which helps nobody.
+// causes joins what is wrong with each field.
 func causes(list []metav1.StatusCause) string {
 	var out []string
-	seen := map[string]bool{}
-	for _, c := range list {
-		message := objectValue.ReplaceAllString(c.Message, "")
-		if c.Field != "" && c.Field != "<nil>" && !strings.Contains(message, c.Field) {
-			message = c.Field + ": " + message
+	for _, f := range denial.Fields(list) {
+		message := f.Message
+		if f.Path != "" && !strings.Contains(message, f.Path) {
+			message = f.Path + ": " + message
 		}
-		// The API server repeats a field's other rules as "checks were not run".
-		if strings.Contains(message, "some validation rules were not checked") || seen[message] {
-			continue
+		if !slices.Contains(out, message) {
+			out = append(out, message)
 		}
-		seen[message] = true
-		out = append(out, oneLine(message))
 	}
 	return strings.Join(out, "; ")
 }
-
-// objectValue is the value that the API server quotes when it is an object.
-var objectValue = regexp.MustCompile(`^Invalid value: "?(object|\{[^\n]*\})"?: `)
 
 func ofConnection(u *url.Error) string {
 	server := u.URL
@@ -100,7 +90,5 @@ func ofConnection(u *url.Error) string {
 	case errors.As(u.Err, &op):
 		why = op.Err
 	}
-	return fmt.Sprintf("the API server at %s cannot be reached: %s", server, oneLine(why.Error()))
+	return fmt.Sprintf("the API server at %s cannot be reached: %s", server, denial.OneLine(why.Error()))
 }
-
-func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }

@@ -8,8 +8,8 @@ import (
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 
-	"hayloft.dev/cli/internal/status"
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/status"
 )
 
 // Bars draws a bar per disk below a line with the phase. The drawing goes on

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"hayloft.dev/cli/internal/status"
+	"hayloft.dev/pkg/status"
 )
 
 // quiet is the shortest time between two lines.

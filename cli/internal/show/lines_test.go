@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/assert"
 
 	"hayloft.dev/cli/internal/show"
-	"hayloft.dev/cli/internal/status"
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/status"
 )
 
 func moving(done int64) status.Status {

@@ -9,9 +9,9 @@ import (
 
 	"golang.org/x/term"
 
-	"hayloft.dev/cli/internal/rate"
-	"hayloft.dev/cli/internal/status"
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/rate"
+	"hayloft.dev/pkg/status"
 )
 
 // View of a running backup or restore.

@@ -5,10 +5,10 @@ import (
 	"strings"
 	"time"
 
-	"hayloft.dev/cli/internal/rate"
-	"hayloft.dev/cli/internal/status"
 	"hayloft.dev/cli/internal/units"
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/rate"
+	"hayloft.dev/pkg/status"
 )
 
 // stateWord says what happens to a disk.

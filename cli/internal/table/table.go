@@ -14,9 +14,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/duration"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"hayloft.dev/cli/internal/status"
 	"hayloft.dev/cli/internal/units"
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/status"
 	"hayloft.dev/pkg/words"
 )
 

@@ -6,7 +6,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
-	"hayloft.dev/cli/internal/rate"
+	"hayloft.dev/pkg/rate"
 )
 
 func TestOf(t *testing.T) {
