@@ -55,7 +55,7 @@ stress: deps build local ## 50 VMs used at random for ten minutes, while agents 
 
 .PHONY: bench
 bench: deps build local ## the figures, side by side with the bare engine
-	go test -run '^$$' -bench . -benchtime 1x -timeout 60m ./test/bench/...
+	go test -run '^$$' -bench . -benchtime 1x -timeout 60m ./test/bench/... ./metrics
 
 ##@ building
 
@@ -93,7 +93,7 @@ $(LOCAL)/kube: deploy/local/go.mod deploy/local/go.sum $(wildcard deploy/local/k
 	cd deploy/local && go build -ldflags "$(KUBE_LDFLAGS)" -o $@ ./kube
 
 # System packages: name and the file that shows that it is there.
-DEPS := libqcow-dev:/usr/include/libqcow.h qemu-utils:/usr/bin/qemu-img e2fsprogs:/sbin/mke2fs gcc:/usr/bin/gcc libc6-dev:/usr/include/stdlib.h
+DEPS := libqcow-dev:/usr/include/libqcow.h qemu-utils:/usr/bin/qemu-img e2fsprogs:/sbin/mke2fs gcc:/usr/bin/gcc libc6-dev:/usr/include/stdlib.h prometheus:/usr/bin/promtool
 
 .PHONY: deps
 deps: ## the few system packages that are needed, if they are missing
@@ -117,13 +117,14 @@ $(TOOLS)/staticcheck: Makefile
 	touch $@
 
 .PHONY: generate
-generate: $(TOOLS)/controller-gen ## deepcopy functions and CRDs from pkg/api
+generate: $(TOOLS)/controller-gen ## deepcopy functions and CRDs from pkg/api, docs of metrics and dashboards from metrics
 	$(TOOLS)/controller-gen object paths=./pkg/api/v1alpha1
 	$(TOOLS)/controller-gen crd paths=./pkg/api/v1alpha1 output:crd:dir=deploy/crds
+	go run ./metrics/generate
 
 .PHONY: check-generate
 check-generate: generate ## fail if generated files are not up to date
-	git diff --exit-code -- pkg/api deploy/crds
+	git diff --exit-code -- pkg/api deploy/crds docs/metrics.md metrics
 
 .PHONY: lint
 lint: $(TOOLS)/gofumpt $(TOOLS)/staticcheck ## gofumpt, go vet, staticcheck, go mod tidy

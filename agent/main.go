@@ -126,7 +126,8 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	keeper := session.NewKeeper(live, lease.Options{Namespace: o.namespace, Node: o.node, Duration: o.leaseDuration, Log: log}, log)
+	counts := metrics.NewAgent(ctrlmetrics.Registry)
+	keeper := session.NewKeeper(live, lease.Options{Namespace: o.namespace, Node: o.node, Duration: o.leaseDuration, Log: log}, counts, log)
 	attacher := &attach.Attacher{Client: live, Namespace: o.longhornNamespace, Node: o.node, Log: log}
 	w := &worker.Worker{
 		Jobs:     mgr.GetCache(),
@@ -136,7 +137,7 @@ func run(ctx context.Context, o options) error {
 		Targets:  &worker.Targets{Client: live, Namespace: o.namespace},
 		Open:     func(a engine.Address) worker.Engine { return engine.Open(a) },
 		Sessions: keeper,
-		Observer: metrics.NewAgent(ctrlmetrics.Registry),
+		Observer: counts,
 		Node:     o.node,
 		Limits:   o.limits,
 		Log:      log,

@@ -26,6 +26,7 @@ import (
 
 	"hayloft.dev/coordinator/control"
 	"hayloft.dev/coordinator/plan"
+	"hayloft.dev/coordinator/targetio/protocol"
 	"hayloft.dev/coordinator/targetwork"
 	"hayloft.dev/metrics"
 	"hayloft.dev/pkg/version"
@@ -119,10 +120,10 @@ func run(ctx context.Context, f flags) error {
 		return err
 	}
 	registry := prometheus.NewRegistry()
-	counts := metrics.NewCoordinator(registry)
+	counts := metrics.NewWork(registry)
 	f.control.Log, f.control.Recorder = log, counts
 	f.control.Targets = &targetwork.Caller{
-		Path: f.targetio, Kubeconfig: f.targetioKubeconfig, Namespace: f.control.Namespace, Observe: counts.TargetRun,
+		Path: f.targetio, Kubeconfig: f.targetioKubeconfig, Namespace: f.control.Namespace, Observe: observe(counts),
 	}
 	mgr, err := control.NewManager(config, f.control, f.election)
 	if err != nil {
@@ -132,13 +133,19 @@ func run(ctx context.Context, f flags) error {
 	if err != nil {
 		return err
 	}
-	registry.MustRegister(&metrics.StateCollector{Leading: c.Leading, Read: c.State})
-	served, err := f.webhook.add(ctx, mgr, c, f.control)
+	served, err := f.webhook.add(ctx, mgr, c, f.control, counts)
 	if err != nil {
 		return err
 	}
 	server := &control.Server{
-		Address: f.listen, Metrics: prometheus.Gatherers{registry, ctrlmetrics.Registry}, Ready: ready(ctx, mgr, served), Log: log,
+		Address: f.listen, Ready: ready(ctx, mgr, served), Log: log,
+		Metrics: &metrics.Gatherer{
+			Counted: []prometheus.Gatherer{registry, ctrlmetrics.Registry}, Leading: c.Leading, Since: c.Since,
+			Objects: metrics.Collectors(c.Objects(), metrics.Limits{JobsPerNode: f.control.MaxJobsPerNode}),
+			Failed: func(collector string, err error) {
+				log.Error("metrics are missing", "collector", collector, "error", err)
+			},
+		},
 	}
 	if err := mgr.Add(server); err != nil {
 		return fmt.Errorf("adding the HTTP server: %w", err)
@@ -147,6 +154,19 @@ func run(ctx context.Context, f flags) error {
 		return fmt.Errorf("running: %w", err)
 	}
 	return nil
+}
+
+// observe counts runs of the target worker.
+func observe(w *metrics.Work) func(op string, wall, cpu time.Duration, err error) {
+	return func(op string, wall, cpu time.Duration, err error) {
+		reason := ""
+		if err != nil {
+			if reason = string(targetwork.ReasonOf(err)); reason == "" {
+				reason = string(protocol.Internal)
+			}
+		}
+		w.TargetRun(op, reason, wall, cpu)
+	}
 }
 
 func restConfig(path string) (*rest.Config, error) {

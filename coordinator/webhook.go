@@ -48,7 +48,7 @@ func (f webhookFlags) server(certificate func(*tls.ClientHelloInfo) (*tls.Certif
 
 // add has the webhook served by the manager, if that is wanted. The function
 // returned says why it is not yet.
-func (f webhookFlags) add(ctx context.Context, mgr ctrl.Manager, facts admission.Facts, o control.Options) (served func() error, err error) {
+func (f webhookFlags) add(ctx context.Context, mgr ctrl.Manager, facts admission.Facts, o control.Options, counts admission.Observer) (served func() error, err error) {
 	if f.listen == "" {
 		return func() error { return nil }, nil
 	}
@@ -74,7 +74,7 @@ func (f webhookFlags) add(ctx context.Context, mgr ctrl.Manager, facts admission
 		return nil, err
 	}
 	admission.Register(server, admission.Options{
-		Scheme: mgr.GetScheme(), Facts: facts, Prober: o.Targets, Live: mgr.GetAPIReader(), Log: o.Log,
+		Scheme: mgr.GetScheme(), Facts: facts, Prober: o.Targets, Live: mgr.GetAPIReader(), Log: o.Log, Observer: counts,
 	})
 	late := &lateServer{server: server, filled: mgr.GetCache().WaitForCacheSync}
 	for what, r := range map[string]manager.Runnable{

@@ -26,15 +26,26 @@ type Keeper struct {
 	client  client.Client
 	options lease.Options
 	log     *slog.Logger
+	watched Observer
 
 	mu      sync.Mutex
 	current *lease.Session
 	changed chan struct{} // closed and replaced at every change of current
 }
 
+// Observer is told of the life of sessions, for metrics.
+type Observer interface {
+	SessionOpened()
+	// SessionEnded: lost is true when it ended by itself.
+	SessionEnded(lost bool)
+	// Beat tells how a renewal went.
+	Beat(took time.Duration, err error)
+}
+
 // NewKeeper makes a keeper that opens sessions with the given uncached client.
-func NewKeeper(c client.Client, o lease.Options, log *slog.Logger) *Keeper {
-	return &Keeper{client: c, options: o, log: log, changed: make(chan struct{})}
+func NewKeeper(c client.Client, o lease.Options, watched Observer, log *slog.Logger) *Keeper {
+	o.OnBeat = watched.Beat
+	return &Keeper{client: c, options: o, watched: watched, log: log, changed: make(chan struct{})}
 }
 
 // Run keeps a session until ctx ends, then closes it, so that others need not
@@ -50,12 +61,14 @@ func (k *Keeper) Run(ctx context.Context) {
 			continue
 		}
 		k.log.Info("session opened", "session", s.ID())
+		k.watched.SessionOpened()
 		k.set(s)
 		select {
 		case <-ctx.Done():
 		case <-s.Context().Done():
 			k.log.Warn("session ended", "session", s.ID(), "cause", context.Cause(s.Context()).Error())
 		}
+		k.watched.SessionEnded(ctx.Err() == nil)
 		k.set(nil)
 		k.close(s)
 		wait(ctx, reopenFloor)

@@ -173,13 +173,14 @@ func (r *run) watchBackup(ctx context.Context, e Engine, loc attach.Location, jo
 			return nil, targetFailed("backup "+job.Backup, job.Target, orState(status.Error, status.State))
 		case status.State == engine.StateComplete || status.Progress >= 100:
 			transfer.Progress = &v1alpha1.Progress{BytesDone: total, BytesTotal: total}
+			r.count(total)
 			return e, nil
 		default:
 			if watch.stalled(time.Now(), int64(status.Progress)) {
 				return nil, failed(v1alpha1.ReasonStalled, true, "backup %s made no progress for %s (it stands at %d %%): is the target slow or hanging?", job.Backup, r.Limits.Stall, status.Progress)
 			}
 			transfer.Progress = &v1alpha1.Progress{BytesDone: total * int64(min(status.Progress, 99)) / 100, BytesTotal: total}
-			if err := r.report.progress(ctx, *transfer); err != nil {
+			if err := r.progress(ctx, *transfer); err != nil {
 				return nil, err
 			}
 		}

@@ -133,7 +133,7 @@ func (r *run) watchClone(ctx context.Context, e Engine, loc attach.Location, job
 		}
 		t := *r.report.job.Status.Transfer
 		t.Progress = &v1alpha1.Progress{BytesDone: job.SizeBytes * int64(min(slowest, 99)) / 100, BytesTotal: job.SizeBytes}
-		if err := r.report.progress(ctx, t); err != nil {
+		if err := r.progress(ctx, t); err != nil {
 			return err
 		}
 		if err := pause(ctx, watch.interval(r.Limits.Poll)); err != nil {
@@ -218,6 +218,7 @@ func (r *run) recordClone(ctx context.Context, e Engine, job *v1alpha1.CloneJob,
 	if err := r.held.Check(ctx); err != nil {
 		return fmt.Errorf("before recording the clone: %w", err)
 	}
+	r.count(job.SizeBytes)
 	return r.report.write(ctx, func(s *v1alpha1.NodeJobStatus) {
 		s.Record = rec
 		s.Transfer.Progress = &v1alpha1.Progress{BytesDone: job.SizeBytes, BytesTotal: job.SizeBytes}

@@ -80,6 +80,7 @@ func (r *run) cut(ctx context.Context, job *v1alpha1.CutJob) error {
 			return err
 		}
 		last = err
+		r.Observer.CutDiscarded()
 		if err := r.discard(ctx, cutters, number); err != nil {
 			return errors.Join(last, err)
 		}
@@ -163,6 +164,7 @@ func (r *run) recordCut(cutters []cutter, number int32, began time.Time, window 
 	}
 	at := metav1.NewMicroTime(began)
 	reached, why := still.reached()
+	r.Observer.Cut(string(reached), window, still.frozen)
 	r.result = func(s *v1alpha1.NodeJobStatus) {
 		s.Cut = &v1alpha1.CutStatus{
 			Number: number, StartedAt: &at, WindowMicroseconds: window.Microseconds(), Snapshots: snapshots,

@@ -210,7 +210,7 @@ func (r *run) watchRestore(ctx context.Context, e Engine, loc attach.Location, j
 			return failed(v1alpha1.ReasonStalled, true, "the restore of backup %s made no progress for %s (it stands at %d %%): is the target slow or hanging?", job.Backup, r.Limits.Stall, slowest)
 		}
 		transfer.Progress = &v1alpha1.Progress{BytesDone: job.SizeBytes * int64(min(slowest, 99)) / 100, BytesTotal: job.SizeBytes}
-		if err := r.report.progress(ctx, transfer); err != nil {
+		if err := r.progress(ctx, transfer); err != nil {
 			return err
 		}
 		if err := pause(ctx, watch.interval(r.Limits.Poll)); err != nil {
@@ -291,6 +291,7 @@ func (r *run) record(ctx context.Context, e Engine, job *v1alpha1.RestoreJob, be
 	if err := r.held.Check(ctx); err != nil {
 		return fmt.Errorf("before recording the restore: %w", err)
 	}
+	r.count(job.SizeBytes)
 	return r.report.write(ctx, func(s *v1alpha1.NodeJobStatus) {
 		s.Record = rec
 		s.Transfer.Progress = &v1alpha1.Progress{BytesDone: job.SizeBytes, BytesTotal: job.SizeBytes}

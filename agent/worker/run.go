@@ -30,6 +30,7 @@ type run struct {
 	result  func(*v1alpha1.NodeJobStatus) // what the work found, for the final status
 	again   bool                          // this run had begun the work already and was interrupted
 	resumed bool                          // somebody, perhaps this session, had claimed the job before: look before acting
+	seen    int64                         // bytes of the transfer that were counted
 	former  *kept                         // what a cut left of this job's volume; nil: nothing
 
 	mu      sync.Mutex
@@ -47,10 +48,12 @@ func (w *Worker) run(ctx context.Context, job *v1alpha1.NodeJob) error {
 	ctx, stop := whileLiving(ctx, session)
 	defer stop()
 
+	asked := time.Now()
 	held, former, err := w.acquire(ctx, session, job)
 	if err != nil {
 		return causeOf(ctx, fmt.Errorf("taking the leases: %w", err))
 	}
+	w.Observer.Leased(kind(job), time.Since(asked))
 	defer func() {
 		cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
 		defer cancel()
@@ -64,6 +67,7 @@ func (w *Worker) run(ctx context.Context, job *v1alpha1.NodeJob) error {
 		r.keep(former.ticket)
 	}
 	r.report = newReporter(w.Client, job, w.Limits.Report)
+	r.seen = bytesDone(job.Status.Transfer) // what a former owner saw, it has counted
 	if err := r.claim(ctx); err != nil {
 		if former != nil {
 			r.dropTickets(ctx) // no transfer needs it, and nobody else knows of it
@@ -182,7 +186,7 @@ func (r *run) claim(ctx context.Context) error {
 	}
 	r.resumed = former != ""
 	if r.resumed && former != r.session.ID() {
-		r.Observer.Adopted(kind(r.job))
+		r.Observer.TookOver(kind(r.job))
 	}
 	return nil
 }

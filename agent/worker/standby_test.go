@@ -201,11 +201,16 @@ func (a *asked) Current(context.Context) (Session, error) {
 	return nil, errors.New("no session")
 }
 
+// unobserved is an Observer of jobs that get nowhere.
+type unobserved struct{ Observer }
+
+func (unobserved) JobBegun(string) func() { return func() {} }
+
 func TestJobThatEndedIsNotBegunAgain(t *testing.T) {
 	job := &v1alpha1.NodeJob{Spec: v1alpha1.NodeJobSpec{NodeName: "n1"}, Status: v1alpha1.NodeJobStatus{State: v1alpha1.JobRunning}}
 	job.Name, job.UID = "cut", "1"
 	wants := &asked{}
-	w := &Worker{Jobs: stale{job: job}, Sessions: wants, Node: "n1", Log: slog.New(slog.DiscardHandler)}
+	w := &Worker{Jobs: stale{job: job}, Sessions: wants, Observer: unobserved{}, Node: "n1", Log: slog.New(slog.DiscardHandler)}
 	again := func() {
 		_, _ = w.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKeyFromObject(job)})
 	}

@@ -3,6 +3,8 @@ package worker
 import (
 	"context"
 	"time"
+
+	"hayloft.dev/pkg/api/v1alpha1"
 )
 
 // transferWatch tells a transfer that goes on from one that stands still. It
@@ -44,6 +46,27 @@ func (w *transferWatch) unreachable(at time.Time) bool {
 func (w *transferWatch) interval(limit time.Duration) time.Duration {
 	w.polls++
 	return min(time.Duration(w.polls)*50*time.Millisecond, limit)
+}
+
+// progress reports how far a transfer is.
+func (r *run) progress(ctx context.Context, t v1alpha1.TransferStatus) error {
+	r.count(bytesDone(&t))
+	return r.report.progress(ctx, t)
+}
+
+// count tells the observer of what was moved since it was last told.
+func (r *run) count(done int64) {
+	if done > r.seen {
+		r.Observer.Moved(kind(r.job), done-r.seen)
+		r.seen = done
+	}
+}
+
+func bytesDone(t *v1alpha1.TransferStatus) int64 {
+	if t == nil || t.Progress == nil {
+		return 0
+	}
+	return t.Progress.BytesDone
 }
 
 // within gives one call its own deadline.

@@ -51,13 +51,23 @@ type Engine interface {
 
 // Observer is told what the worker did, for metrics.
 type Observer interface {
-	// JobDone: kind is "cut", "backup", "restore", "clone" or "removeSnapshots",
-	// reason is empty for success.
+	// JobBegun: kind is "cut", "backup", "restore", "clone" or "removeSnapshots".
+	// What it returns is called when the job is not worked on any more.
+	JobBegun(kind string) (over func())
+	// Leased tells how long a job waited for its leases.
+	Leased(kind string, waited time.Duration)
+	// JobDone: reason is empty for success.
 	JobDone(kind, reason string, took time.Duration)
-	// Adopted counts jobs taken over from another session.
-	Adopted(kind string)
-	// Fenced counts jobs that stopped because their lease was lost.
+	// TookOver counts jobs that another session had begun.
+	TookOver(kind string)
+	// Fenced counts attempts that stopped because the job was not ours any more.
 	Fenced(kind string)
+	// Moved counts bytes that a transfer went on by.
+	Moved(kind string, bytes int64)
+	// Cut tells of a cut that counts; frozen is zero when no guest was.
+	Cut(consistency string, window, frozen time.Duration)
+	// CutDiscarded counts cuts that do not count.
+	CutDiscarded()
 }
 
 // Worker does jobs. All fields must be set before the first Reconcile.
@@ -103,6 +113,7 @@ func (w *Worker) Reconcile(ctx context.Context, req reconcile.Request) (reconcil
 	defer cancel(nil)
 	w.enter(req.NamespacedName, cancel)
 	defer w.leave(req.NamespacedName)
+	defer w.Observer.JobBegun(kind(&job))()
 
 	err := w.run(ctx, &job)
 	switch {

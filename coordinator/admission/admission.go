@@ -12,6 +12,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -57,30 +58,47 @@ type Options struct {
 	// Live tells whether an object exists.
 	Live client.Reader
 	Log  *slog.Logger
+	// Observer may be nil.
+	Observer Observer
+}
+
+// Observer is told of each answer, for metrics: what was asked about, with which
+// of "create", "update" and "delete", and the reasons why it was refused.
+type Observer interface {
+	Answered(kind, operation string, reasons []string, took time.Duration)
 }
 
 // Register puts the webhooks onto a server.
 func Register(s webhook.Server, o Options) {
 	validators := map[string]struct {
-		kind      client.Object
+		kind      string
+		object    client.Object
 		validator admission.CustomValidator
 	}{
-		pathBackups:  {&v1alpha1.VMBackup{}, &backups{o}},
-		pathRestores: {&v1alpha1.VMRestore{}, &restores{o}},
-		pathTargets:  {&v1alpha1.BackupTarget{}, &targets{Options: o, probes: make(chan struct{}, probesAtOnce)}},
-		pathQuotas:   {&v1alpha1.SnapshotQuota{}, quotas{}},
+		pathBackups:  {"VMBackup", &v1alpha1.VMBackup{}, &backups{o}},
+		pathRestores: {"VMRestore", &v1alpha1.VMRestore{}, &restores{o}},
+		pathTargets:  {"BackupTarget", &v1alpha1.BackupTarget{}, &targets{Options: o, probes: make(chan struct{}, probesAtOnce)}},
+		pathQuotas:   {"SnapshotQuota", &v1alpha1.SnapshotQuota{}, quotas{}},
 	}
 	for path, v := range validators {
-		s.Register(path, admission.WithCustomValidator(o.Scheme, v.kind, v.validator))
+		if o.Observer != nil {
+			v.validator = &observed{kind: v.kind, by: o.Observer, next: v.validator}
+		}
+		s.Register(path, admission.WithCustomValidator(o.Scheme, v.object, v.validator))
 	}
 }
+
+// refused is the answer that lists why.
+type refused struct{ refusals []rules.Refusal }
+
+func (r *refused) Error() string { return rules.Sentences(r.refusals) }
 
 // answer is nil when nothing is refused, else all sentences.
 func answer(refusals []rules.Refusal) error {
 	if len(refusals) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%s", rules.Sentences(refusals))
+	return &refused{refusals}
 }
 
 // create is answer for something new. Where an object of that name exists it is

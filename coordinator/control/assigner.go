@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"hayloft.dev/coordinator/plan"
+	"hayloft.dev/metrics"
 	"hayloft.dev/pkg/api/v1alpha1"
 )
 
@@ -59,26 +60,12 @@ func (c *Controller) count(j *v1alpha1.NodeJob) {
 	if !c.Leading() {
 		return
 	}
-	var took time.Duration
+	var waited, took time.Duration
 	if j.Status.ClaimedAt != nil && j.Status.CompletedAt != nil {
-		took = j.Status.CompletedAt.Sub(j.Status.ClaimedAt.Time)
+		waited = max(0, j.Status.ClaimedAt.Sub(j.CreationTimestamp.Time))
+		took = max(0, j.Status.CompletedAt.Sub(j.Status.ClaimedAt.Time))
 	}
-	c.Recorder.JobDone(JobKind(j), j.Status.Reason, took)
-}
-
-// JobKind names the work of a job as its spec does.
-func JobKind(j *v1alpha1.NodeJob) string {
-	switch {
-	case j.Spec.Cut != nil:
-		return "cut"
-	case j.Spec.Backup != nil:
-		return "backup"
-	case j.Spec.Restore != nil:
-		return "restore"
-	case j.Spec.Clone != nil:
-		return "clone"
-	}
-	return "removeSnapshots"
+	c.Recorder.JobDone(metrics.JobType(j), j.Status.Reason, waited, took)
 }
 
 // assignFloor keeps two timed decisions apart.

@@ -271,7 +271,8 @@ func (r *backups) act(ctx context.Context, b *v1alpha1.VMBackup, v plan.BackupVi
 		return 0, client.IgnoreNotFound(err)
 	}
 	if wrote && in.Status.Phase == v1alpha1.BackupReady && v.Backup.Status.Phase != v1alpha1.BackupReady {
-		r.done(b)
+		r.pool.forget(b.UID)
+		r.captures.forget(b.UID)
 	}
 	if in.DropFinalizer {
 		before := b.ResourceVersion
@@ -317,21 +318,6 @@ func (r *backups) write(ctx context.Context, b *v1alpha1.VMBackup, in plan.Backu
 	}
 	r.fresh.wrote(b.DeepCopy(), before)
 	r.pace.forget(b.UID)
+	r.countPoint(former, b)
 	return true, 0, nil
-}
-
-// done counts a point that became Ready, and drops the results that led to it.
-func (r *backups) done(b *v1alpha1.VMBackup) {
-	var data, uploaded int64
-	for _, d := range b.Status.Disks {
-		if d.Progress != nil {
-			data += d.Progress.BytesTotal
-		}
-		if d.UploadedBytes != nil {
-			uploaded += *d.UploadedBytes
-		}
-	}
-	r.Recorder.PointDone(data, uploaded)
-	r.pool.forget(b.UID)
-	r.captures.forget(b.UID)
 }

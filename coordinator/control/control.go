@@ -12,14 +12,17 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"hayloft.dev/coordinator/plan"
 	"hayloft.dev/coordinator/targetio/protocol"
+	"hayloft.dev/metrics"
 	"hayloft.dev/pkg/document"
 	"hayloft.dev/pkg/lease"
 )
@@ -41,12 +44,17 @@ type TargetWork interface {
 // Recorder is told of what is counted.
 type Recorder interface {
 	// JobDone is called once per finished job that this leader saw; kind as in
-	// NodeJobSpec, reason empty for success.
-	JobDone(kind, reason string, took time.Duration)
-	// PointDone tells what a point that became Ready moved.
-	PointDone(dataBytes, uploadedBytes int64)
-	// TookOver counts jobs given to another agent than they had.
-	TookOver()
+	// NodeJobSpec, reason empty for success; waited until it was claimed, and took
+	// from there.
+	JobDone(kind, reason string, waited, took time.Duration)
+	// PointDone and RestoreDone are called once per object that became Ready or
+	// Failed.
+	PointDone(p metrics.Point)
+	RestoreDone(r metrics.Restore)
+	// Retried counts further attempts at a disk; kind as in NodeJobSpec.
+	Retried(kind string)
+	// Reassigned counts jobs given to another agent than they had.
+	Reassigned()
 	// Swept counts leftovers removed, by kind.
 	Swept(kind string)
 }
@@ -117,8 +125,10 @@ type Controller struct {
 	jobs     *jobStore
 	probes   *prober
 	missing  *missing
+	objects  *Objects
 	wake     wakers
-	leading  <-chan struct{} // closed when this process leads
+	leading  <-chan struct{}           // closed when this process leads
+	since    atomic.Pointer[time.Time] // when it began to
 }
 
 // wakers put objects back into their reconciler's queue.
@@ -157,10 +167,35 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) (*Controller, error
 			return nil, fmt.Errorf("setting up the reconciler of %s: %w", name, err)
 		}
 	}
+	var err error
+	if c.objects, err = c.newObjects(ctx, mgr); err != nil {
+		return nil, err
+	}
+	if err := mgr.Add(manager.RunnableFunc(c.noteLead)); err != nil {
+		return nil, fmt.Errorf("setting up the note of when this process leads: %w", err)
+	}
 	if err := mgr.Add(&sweeper{c: c}); err != nil {
 		return nil, fmt.Errorf("setting up the sweeper: %w", err)
 	}
 	return c, nil
+}
+
+// Objects are what there is to tell to Prometheus.
+func (c *Controller) Objects() *Objects { return c.objects }
+
+// noteLead is run when this process begins to lead.
+func (c *Controller) noteLead(context.Context) error {
+	now := time.Now()
+	c.since.Store(&now)
+	return nil
+}
+
+// Since is when this process began to lead, zero before.
+func (c *Controller) Since() time.Time {
+	if t := c.since.Load(); t != nil {
+		return *t
+	}
+	return time.Time{}
 }
 
 // Leading tells whether this process is the leader.

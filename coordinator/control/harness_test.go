@@ -27,6 +27,7 @@ import (
 
 	"hayloft.dev/coordinator/control"
 	"hayloft.dev/coordinator/plan"
+	"hayloft.dev/metrics"
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/names"
 	"hayloft.dev/test/harness"
@@ -143,10 +144,12 @@ func (w *world) start(identity string) (c *control.Controller, stop func()) {
 
 type nobody struct{}
 
-func (nobody) JobDone(string, string, time.Duration) {}
-func (nobody) PointDone(int64, int64)                {}
-func (nobody) TookOver()                             {}
-func (nobody) Swept(string)                          {}
+func (nobody) JobDone(string, string, time.Duration, time.Duration) {}
+func (nobody) PointDone(metrics.Point)                              {}
+func (nobody) RestoreDone(metrics.Restore)                          {}
+func (nobody) Retried(string)                                       {}
+func (nobody) Reassigned()                                          {}
+func (nobody) Swept(string)                                         {}
 
 // eventually polls until ok is true.
 func (w *world) eventually(what string, ok func() bool) {

@@ -167,7 +167,7 @@ func (s *jobStore) give(ctx context.Context, job *v1alpha1.NodeJob, d assign.Dec
 	}
 	s.fresh.wrote(job.DeepCopy(), before)
 	if former != "" {
-		s.c.Recorder.TookOver()
+		s.c.Recorder.Reassigned()
 		s.c.Log.Info("job goes to another agent", "job", job.Name, "from", former, "to", d.Node, "why", d.Reason)
 	}
 	return nil

@@ -126,10 +126,15 @@ func stripSnapshot(o any) (any, error) {
 	return slim, nil
 }
 
-// stripMetadata keeps of an object that it exists.
+// stripMetadata keeps of an object that it exists, and whether it is meant to be
+// protected.
 func stripMetadata(o any) (any, error) {
 	if m, ok := o.(*metav1.PartialObjectMetadata); ok {
-		m.ObjectMeta = identity(m)
+		slim := identity(m)
+		if v, set := m.Labels[v1alpha1.LabelProtection]; set {
+			slim.Labels = map[string]string{v1alpha1.LabelProtection: v}
+		}
+		m.ObjectMeta = slim
 	}
 	return o, nil
 }

@@ -393,5 +393,6 @@ func (r *restores) write(ctx context.Context, s *v1alpha1.VMRestore, in plan.Res
 	}
 	r.fresh.wrote(s.DeepCopy(), before)
 	r.pace.forget(s.UID)
+	r.countRestore(former, s)
 	return true, 0, nil
 }

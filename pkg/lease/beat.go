@@ -30,9 +30,11 @@ func (s *Session) beat() {
 	for next := every; pause(s.ctx, next); {
 		began := time.Now()
 		err := s.renew(began)
-		switch {
-		case s.ctx.Err() != nil:
+		if s.ctx.Err() != nil {
 			return
+		}
+		s.o.OnBeat(time.Since(began), err)
+		switch {
 		case errors.Is(err, errNotOurs):
 			s.fence(err)
 			return

@@ -79,6 +79,9 @@ type Options struct {
 	// OnWait is told when AcquireAll starts waiting for a volume, and again
 	// when another session than before is waited for. It must not block.
 	OnWait func(volume, holder string)
+	// OnBeat is told how long each renewal of the session took and how it went.
+	// It must not block.
+	OnBeat func(took time.Duration, err error)
 	// Log may be nil.
 	Log *slog.Logger
 }
@@ -98,6 +101,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.OnWait == nil {
 		o.OnWait = func(string, string) {}
+	}
+	if o.OnBeat == nil {
+		o.OnBeat = func(time.Duration, error) {}
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

@@ -75,7 +75,7 @@ func TestSnapshotQuota(t *testing.T) {
 	w.awaitActualSize("vm-root", 24*mib)
 	w.snapshot("fits-again", "vm")
 	w.awaitBackup("fits-again", v1alpha1.BackupReady)
-	require.Contains(t, w.metrics(), fmt.Sprintf("hayloft_snapshot_quota_bytes{namespace=%q,quota=\"q\"} %g", w.ns, float64(40*mib)))
+	require.Contains(t, w.metrics(), fmt.Sprintf("hayloft_quota_limit_bytes{namespace=%q,quota=\"q\"} %g", w.ns, float64(40*mib)))
 	w.nothingLeft()
 }
 

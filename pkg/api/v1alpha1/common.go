@@ -35,6 +35,10 @@ const (
 	// AnnotationSuspendReason why, in a sentence; without them a user did.
 	AnnotationSuspendedBy   = "hayloft.dev/suspended-by"
 	AnnotationSuspendReason = "hayloft.dev/suspend-reason"
+	// LabelProtection on a VM says that it is meant to have no points, when it is
+	// ProtectionNone: such a VM is not told of as unprotected.
+	LabelProtection = "hayloft.dev/protection"
+	ProtectionNone  = "none"
 	// FinalizerData keeps a VMBackup until its data is removed or given up.
 	FinalizerData = "hayloft.dev/data"
 	// FinalizerRestore keeps a VMRestore until what it made half is removed.

@@ -1,0 +1,127 @@
+package metrics
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
+
+	"hayloft.dev/pkg/version"
+)
+
+// Collector reads objects of one kind when it is asked.
+type Collector interface {
+	// Collect adds what the objects say. When it fails, what it had added by then
+	// is dropped.
+	Collect(ctx context.Context, s *Samples) error
+}
+
+// Gatherer gathers all that a coordinator tells.
+type Gatherer struct {
+	// Counted are the registries of what the process counts itself. Their metrics
+	// have names of their own.
+	Counted []prometheus.Gatherer
+	// Leading: only the leader tells about objects.
+	Leading func() bool
+	// Since is when this process began to lead.
+	Since func() time.Time
+	// Objects maps a name -> the collector of that name.
+	Objects map[string]Collector
+	// Failed is told of a collector that failed.
+	Failed func(collector string, err error)
+}
+
+// scrapeDeadline bounds all collectors together. They read caches, which takes
+// milliseconds.
+const scrapeDeadline = 5 * time.Second
+
+var (
+	leader = define(Metric{
+		Name: "hayloft_leader", Kind: Gauge, By: Coordinator,
+		Help: "1 if this coordinator leads, else 0. Only the leader tells about objects.",
+	})
+	leaderSince = define(Metric{
+		Name: "hayloft_leader_since_timestamp_seconds", Kind: Gauge, By: Leader,
+		Help: "When this coordinator began to lead.",
+	})
+	collectorDuration = define(Metric{
+		Name: "hayloft_scrape_collector_duration_seconds", Kind: Gauge, By: Leader, Labels: []string{"collector"},
+		Help: "Time that a collector took to read its objects for this scrape.",
+	})
+	collectorSuccess = define(Metric{
+		Name: "hayloft_scrape_collector_success", Kind: Gauge, By: Leader, Labels: []string{"collector"},
+		Help: "1 if a collector could read its objects for this scrape, else 0: then its metrics are missing.",
+	})
+	buildInfo = define(Metric{
+		Name: "hayloft_build_info", Kind: Gauge, By: Coordinator, Labels: []string{"goversion", "version"},
+		Help: "Version of this program. Agents tell theirs, too.",
+	})
+)
+
+// Gather reads everything. A collector that fails is told of in the result and
+// breaks nothing else; an error of the registries is returned with what they had.
+func (g *Gatherer) Gather() ([]*dto.MetricFamily, error) {
+	var out []*dto.MetricFamily
+	var failure error
+	for _, r := range g.Counted {
+		families, err := r.Gather()
+		if err != nil && failure == nil {
+			failure = fmt.Errorf("gathering what is counted: %w", err)
+		}
+		out = append(out, families...)
+	}
+	s := newSamples()
+	leading := g.Leading()
+	s.flag(leader, leading, nil)
+	if leading {
+		if since := g.Since(); !since.IsZero() {
+			s.set(leaderSince, seconds(since), nil)
+		}
+		out = append(out, g.objects(s)...)
+	}
+	out = append(out, s.all()...)
+	slices.SortFunc(out, func(a, b *dto.MetricFamily) int { return strings.Compare(a.GetName(), b.GetName()) })
+	return out, failure
+}
+
+// objects asks every collector; how that went is noted in s.
+func (g *Gatherer) objects(s *Samples) []*dto.MetricFamily {
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeDeadline)
+	defer cancel()
+	var out []*dto.MetricFamily
+	for _, name := range sortedKeys(g.Objects) {
+		began := time.Now()
+		own := newSamples()
+		err := g.Objects[name].Collect(ctx, own)
+		if err == nil {
+			out = append(out, own.all()...)
+		} else {
+			g.Failed(name, err)
+		}
+		s.set(collectorDuration, time.Since(began).Seconds(), by("collector", name))
+		s.flag(collectorSuccess, err == nil, by("collector", name))
+	}
+	return out
+}
+
+// seconds is a moment as Prometheus has it.
+func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
+
+func registerBuildInfo(r prometheus.Registerer) {
+	info := buildInfo.gauge()
+	info.WithLabelValues(runtime.Version(), version.Version).Set(1)
+	r.MustRegister(info)
+}
+
+// HandlerOptions are how an exposition is served. It is not compressed: for a
+// fleet that would cost as much CPU again as all the rest, to save some
+// megabytes within the cluster.
+func HandlerOptions() promhttp.HandlerOpts {
+	return promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError, DisableCompression: true}
+}

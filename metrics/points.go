@@ -1,0 +1,141 @@
+package metrics
+
+import (
+	"context"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"hayloft.dev/pkg/api/v1alpha1"
+)
+
+var (
+	points = define(Metric{
+		Name: "hayloft_points", Kind: Gauge, By: Leader, Labels: []string{"type", "phase"},
+		Help: "VMBackups by type and phase.",
+	})
+	pointsReady = define(Metric{
+		Name: "hayloft_points_ready", Kind: Gauge, By: Leader, Labels: []string{"type", "consistency"},
+		Help: "VMBackups that are Ready, by the consistency that was reached.",
+	})
+	pointsFailed = define(Metric{
+		Name: "hayloft_points_failed", Kind: Gauge, By: Leader, Labels: []string{"type", "reason"},
+		Help: "VMBackups that have failed and are still there, by the reason of their condition Ready.",
+	})
+	pointsOfGoneVMs = define(Metric{
+		Name: "hayloft_points_of_gone_vms", Kind: Gauge, By: Leader, Labels: []string{"namespace", "type"},
+		Help: "Ready VMBackups of VMs that do not exist any more.",
+	})
+	targetPoints = define(Metric{
+		Name: "hayloft_target_points", Kind: Gauge, By: Leader, Labels: []string{"target"},
+		Help: "Ready VMBackups on the target.",
+	})
+	targetUploaded = define(Metric{
+		Name: "hayloft_target_uploaded_bytes", Kind: Gauge, By: Leader, Labels: []string{"target"},
+		Help: "What the Ready VMBackups on the target had to write there, after compression. Blocks that they share are counted with the first that wrote them, even when that one is gone.",
+	})
+)
+
+// pointCollector tells of points and of the VMs that they are of.
+type pointCollector struct{ objects Objects }
+
+// typePhase and the like are what points are counted by.
+type (
+	typePhase  struct{ kind, phase string }
+	typeReason struct{ kind, reason string }
+)
+
+func (c *pointCollector) Collect(ctx context.Context, s *Samples) error {
+	list, err := c.objects.Points(ctx)
+	if err != nil {
+		return err
+	}
+	machines, err := c.objects.VMs(ctx)
+	if err != nil {
+		return err
+	}
+	vms := newVMs(machines)
+	phases, reached, failed := map[typePhase]int{}, map[typeReason]int{}, map[typeReason]int{}
+	gone := map[vmKey]int{} // namespace and type
+	targets := map[string]*targetSum{}
+	for _, b := range list {
+		kind := string(b.Spec.Type)
+		phases[typePhase{kind, phaseOf(string(b.Status.Phase))}]++
+		switch b.Status.Phase {
+		case v1alpha1.BackupFailed:
+			failed[typeReason{kind, readyReason(b)}]++
+			vms.failed(b)
+		case v1alpha1.BackupReady:
+			if !b.DeletionTimestamp.IsZero() {
+				continue
+			}
+			reached[typeReason{kind, string(b.Status.Consistency)}]++
+			wrote := uploaded(b)
+			if !vms.good(b, wrote) {
+				gone[vmKey{b.Namespace, kind}]++
+			}
+			if b.Spec.Target != "" {
+				sum := sumOf(targets, b.Spec.Target)
+				sum.points++
+				sum.uploaded += wrote
+			}
+		}
+	}
+	for _, k := range sortedBy(phases, func(k typePhase) string { return k.kind + "/" + k.phase }) {
+		s.set(points, float64(phases[k]), by("phase", k.phase, "type", k.kind))
+	}
+	for _, k := range sortedBy(reached, typeReason.String) {
+		s.set(pointsReady, float64(reached[k]), by("consistency", k.reason, "type", k.kind))
+	}
+	for _, k := range sortedBy(failed, typeReason.String) {
+		s.set(pointsFailed, float64(failed[k]), by("reason", k.reason, "type", k.kind))
+	}
+	for _, k := range sortedBy(gone, vmKey.String) {
+		s.set(pointsOfGoneVMs, float64(gone[k]), by("namespace", k.namespace, "type", k.name))
+	}
+	for _, name := range sortedKeys(targets) {
+		l := by("target", name)
+		s.set(targetPoints, float64(targets[name].points), l)
+		s.set(targetUploaded, float64(targets[name].uploaded), l)
+	}
+	vms.collect(s)
+	return nil
+}
+
+func (k typeReason) String() string { return k.kind + "/" + k.reason }
+
+type targetSum struct {
+	points   int
+	uploaded int64
+}
+
+func sumOf(of map[string]*targetSum, name string) *targetSum {
+	if of[name] == nil {
+		of[name] = &targetSum{}
+	}
+	return of[name]
+}
+
+func uploaded(b *v1alpha1.VMBackup) int64 {
+	var n int64
+	for i := range b.Status.Disks {
+		if u := b.Status.Disks[i].UploadedBytes; u != nil {
+			n += *u
+		}
+	}
+	return n
+}
+
+// phaseOf: an object that nobody has looked at yet is as good as pending.
+func phaseOf(phase string) string {
+	if phase == "" {
+		return string(v1alpha1.BackupPending)
+	}
+	return phase
+}
+
+func readyReason(b *v1alpha1.VMBackup) string {
+	if c := meta.FindStatusCondition(b.Status.Conditions, v1alpha1.ConditionReady); c != nil {
+		return c.Reason
+	}
+	return "Unknown"
+}

@@ -1,0 +1,86 @@
+package metrics
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"hayloft.dev/pkg/api/v1alpha1"
+)
+
+// TestPointsOfAVM: which of its points count for a VM.
+func TestPointsOfAVM(t *testing.T) {
+	backup, ready := v1alpha1.TypeBackup, v1alpha1.BackupReady
+	for name, tt := range map[string]struct {
+		change func(w *world)
+		want   []string
+		absent []string
+	}{
+		"the newest counts, in whatever order": {
+			change: func(w *world) { w.point("web", backup, ready, 2*time.Hour); w.point("web", backup, ready, time.Hour) },
+			want: []string{
+				`hayloft_vm_last_good_point_timestamp_seconds{namespace="shop",type="Backup",vm="web"} 1.7954352e+09`,
+				`hayloft_vm_points{namespace="shop",type="Backup",vm="web"} 2`,
+				`hayloft_vm_protection_info{namespace="shop",state="Protected",vm="web"} 1`,
+			},
+		},
+		"a failed one does not": {
+			change: func(w *world) { w.point("web", backup, v1alpha1.BackupFailed, 0) },
+			want: []string{
+				`hayloft_vm_protection_info{namespace="shop",state="NoPoint",vm="web"} 1`,
+				`hayloft_vm_last_failure_timestamp_seconds{namespace="shop",reason="TargetError",type="Backup",vm="web"} 1.79542806e+09`,
+			},
+			absent: []string{"hayloft_vm_last_good_point_timestamp_seconds", "hayloft_vm_points"},
+		},
+		"one that was refused before its VM was looked for is told as its failure": {
+			change: func(w *world) { w.point("web", backup, v1alpha1.BackupFailed, 0).Status.SourceUID = "" },
+			want:   []string{`hayloft_vm_last_failure_timestamp_seconds{namespace="shop",reason="TargetError",type="Backup",vm="web"} 1.79542806e+09`},
+		},
+		"one that lost its data does not": {
+			change: func(w *world) { w.point("web", v1alpha1.TypeSnapshot, v1alpha1.BackupDataLost, 0) },
+			want:   []string{`hayloft_vm_protection_info{namespace="shop",state="NoPoint",vm="web"} 1`},
+			absent: []string{"hayloft_vm_points"},
+		},
+		"one that is being deleted does not": {
+			change: func(w *world) { w.point("web", backup, ready, 0).DeletionTimestamp = ptr.To(metav1.NewTime(epoch)) },
+			want:   []string{`hayloft_vm_protection_info{namespace="shop",state="NoPoint",vm="web"} 1`},
+			absent: []string{"hayloft_vm_points"},
+		},
+		"one of a former VM of that name does not": {
+			change: func(w *world) { w.point("web", backup, ready, 0).Status.SourceUID = "another" },
+			want: []string{
+				`hayloft_vm_protection_info{namespace="shop",state="NoPoint",vm="web"} 1`,
+				`hayloft_points_of_gone_vms{namespace="shop",type="Backup"} 1`,
+			},
+			absent: []string{"hayloft_vm_points"},
+		},
+		"a VM that is gone is told of by its points only": {
+			change: func(w *world) { w.vms = nil; w.point("web", backup, ready, 0) },
+			want: []string{
+				`hayloft_points{phase="Ready",type="Backup"} 1`,
+				`hayloft_points_of_gone_vms{namespace="shop",type="Backup"} 1`,
+				`hayloft_target_points{target="s3"} 1`,
+			},
+			absent: []string{"hayloft_vm_"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := &world{}
+			w.vm("web", nil)
+			tt.change(w)
+			text := string(exposition(t, coordinator(w, true)))
+			for _, line := range tt.want {
+				require.Contains(t, text, line+"\n")
+			}
+			for _, prefix := range tt.absent {
+				for _, line := range strings.Split(text, "\n") {
+					require.False(t, strings.HasPrefix(line, prefix), line)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,180 @@
+package metrics
+
+import (
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"hayloft.dev/pkg/api/v1alpha1"
+)
+
+var (
+	vmLastGood = define(Metric{
+		Name: "hayloft_vm_last_good_point_timestamp_seconds", Kind: Gauge, By: Leader, Labels: []string{"namespace", "vm", "type"},
+		Help: "The moment that the VM's newest Ready point stands for. No series: it has none of that type.",
+	})
+	vmPointCount = define(Metric{
+		Name: "hayloft_vm_points", Kind: Gauge, By: Leader, Labels: []string{"namespace", "vm", "type"},
+		Help: "Ready points of the VM.",
+	})
+	vmPointDuration = define(Metric{
+		Name: "hayloft_vm_last_good_point_duration_seconds", Kind: Gauge, By: Leader, Labels: []string{"namespace", "vm", "type"},
+		Help: "Time from the start of the VM's newest Ready point until it was Ready.",
+	})
+	vmPointUploaded = define(Metric{
+		Name: "hayloft_vm_last_good_point_uploaded_bytes", Kind: Gauge, By: Leader, Labels: []string{"namespace", "vm", "type"},
+		Help: "What the VM's newest Ready backup wrote to its target, after compression.",
+	})
+	vmUploaded = define(Metric{
+		Name: "hayloft_vm_uploaded_bytes", Kind: Gauge, By: Leader, Labels: []string{"namespace", "vm", "type"},
+		Help: "What all Ready backups of the VM wrote to their targets, after compression.",
+	})
+	vmLastFailure = define(Metric{
+		Name: "hayloft_vm_last_failure_timestamp_seconds", Kind: Gauge, By: Leader, Labels: []string{"namespace", "vm", "type", "reason"},
+		Help: "When the newest failed point of the VM failed, by the reason of its condition Ready. No series: none failed that is still there.",
+	})
+	vmProtection = define(Metric{
+		Name: "hayloft_vm_protection_info", Kind: Gauge, By: Leader, Labels: []string{"namespace", "vm", "state"},
+		Help: "1 for each VM. State: Protected; NoPoint (it has no Ready point); Exempt (its label hayloft.dev/protection is none).",
+	})
+)
+
+// States of a VM's protection.
+const (
+	stateProtected = "Protected"
+	stateNoPoint   = "NoPoint"
+	stateExempt    = "Exempt"
+)
+
+type vmKey struct{ namespace, name string }
+
+func (k vmKey) String() string { return k.namespace + "/" + k.name }
+
+// vms are the VMs that exist, and what their points say.
+type vms struct {
+	of map[vmKey]*vm
+}
+
+type vm struct {
+	vmKey
+	uid    types.UID
+	exempt bool
+	// kinds are Backup and Snapshot.
+	kinds [2]vmPoints
+}
+
+// vmPoints is what one VM's points of one type say.
+type vmPoints struct {
+	points       int
+	uploaded     int64
+	newest, last *v1alpha1.VMBackup // the newest Ready, the last that failed
+}
+
+// kindsOf are the types of points, in the order of vm.kinds.
+var kindsOf = [2]string{string(v1alpha1.TypeBackup), string(v1alpha1.TypeSnapshot)}
+
+func newVMs(list []*metav1.PartialObjectMetadata) *vms {
+	out := &vms{of: make(map[vmKey]*vm, len(list))}
+	held := make([]vm, len(list))
+	for i, o := range list {
+		held[i].vmKey, held[i].uid = vmKey{o.Namespace, o.Name}, o.UID
+		held[i].exempt = o.Labels[v1alpha1.LabelProtection] == v1alpha1.ProtectionNone
+		out.of[held[i].vmKey] = &held[i]
+	}
+	return out
+}
+
+// pointsOf are the points of a point's VM and type; nil when the VM is gone.
+// Another VM that has got its name since is not protected by it.
+func (v *vms) pointsOf(b *v1alpha1.VMBackup) *vmPoints {
+	m := v.of[vmKey{b.Namespace, b.Spec.VM}]
+	refused := b.Status.SourceUID == "" // before anybody looked for the VM
+	if m == nil || m.uid != b.Status.SourceUID && !refused {
+		return nil
+	}
+	if b.Spec.Type == v1alpha1.TypeSnapshot {
+		return &m.kinds[1]
+	}
+	return &m.kinds[0]
+}
+
+// good takes note of a Ready point that wrote so many bytes; false: its VM is gone.
+func (v *vms) good(b *v1alpha1.VMBackup, wrote int64) bool {
+	of := v.pointsOf(b)
+	if of == nil {
+		return false
+	}
+	of.points++
+	of.uploaded += wrote
+	if b.Status.CutAt != nil && (of.newest == nil || b.Status.CutAt.After(of.newest.Status.CutAt.Time)) {
+		of.newest = b
+	}
+	return true
+}
+
+// failed takes note of a point that failed.
+func (v *vms) failed(b *v1alpha1.VMBackup) {
+	of := v.pointsOf(b)
+	if of == nil || b.Status.CompletedAt == nil {
+		return
+	}
+	if of.last == nil || b.Status.CompletedAt.After(of.last.Status.CompletedAt.Time) {
+		of.last = b
+	}
+}
+
+func (v *vms) collect(s *Samples) {
+	all := make([]*vm, 0, len(v.of))
+	for _, m := range v.of {
+		all = append(all, m)
+	}
+	slices.SortFunc(all, func(a, b *vm) int {
+		if a.namespace != b.namespace {
+			return strings.Compare(a.namespace, b.namespace)
+		}
+		return strings.Compare(a.name, b.name)
+	})
+	for _, m := range all {
+		s.set(vmProtection, 1, by("namespace", m.namespace, "state", m.state(), "vm", m.name))
+		for i := range m.kinds {
+			m.collect(s, kindsOf[i], &m.kinds[i])
+		}
+	}
+}
+
+func (m *vm) state() string {
+	switch {
+	case m.exempt:
+		return stateExempt
+	case m.kinds[0].points+m.kinds[1].points == 0:
+		return stateNoPoint
+	}
+	return stateProtected
+}
+
+func (m *vm) collect(s *Samples, kind string, of *vmPoints) {
+	if b := of.last; b != nil {
+		s.set(vmLastFailure, seconds(b.Status.CompletedAt.Time), by("namespace", m.namespace, "reason", readyReason(b), "type", kind, "vm", m.name))
+	}
+	if of.points == 0 {
+		return
+	}
+	l := by("namespace", m.namespace, "type", kind, "vm", m.name)
+	s.set(vmPointCount, float64(of.points), l)
+	if kind == kindsOf[0] {
+		s.set(vmUploaded, float64(of.uploaded), l)
+	}
+	b := of.newest
+	if b == nil {
+		return
+	}
+	s.set(vmLastGood, seconds(b.Status.CutAt.Time), l)
+	if kind == kindsOf[0] {
+		s.set(vmPointUploaded, float64(uploaded(b)), l)
+	}
+	if b.Status.StartedAt != nil && b.Status.CompletedAt != nil {
+		s.set(vmPointDuration, b.Status.CompletedAt.Sub(b.Status.StartedAt.Time).Seconds(), l)
+	}
+}
