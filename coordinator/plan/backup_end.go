@@ -69,16 +69,16 @@ func (p *backupPlan) clean(reclaim bool, tries int32) (cleaned bool, waits strin
 }
 
 // keepCut takes over which snapshots a cut job may have left, since the job may
-// go before they do.
+// go before they do. While it still runs its agent, or the next one, may come to
+// a higher number.
 func (p *backupPlan) keepCut() {
 	job := find(p.v.Jobs, kindCut, p.owner(), "", 1)
-	if job == nil || job.Status.Cut == nil || p.st.CutAt != nil {
+	if job == nil || job.Status.Cut == nil || job.Status.Cut.Number == 0 || p.st.CutAt != nil {
 		return
 	}
 	for i := range p.st.Disks {
-		if d := &p.st.Disks[i]; d.Snapshot == "" && job.Status.Cut.Number > 0 {
-			d.Snapshot = names.Snapshot(p.v.Backup.UID, job.Status.Cut.Number, d.Name)
-		}
+		d := &p.st.Disks[i]
+		d.Snapshot = names.Snapshot(p.v.Backup.UID, job.Status.Cut.Number, d.Name)
 	}
 }
 

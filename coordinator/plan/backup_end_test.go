@@ -277,3 +277,20 @@ func TestRemovedSnapshotsAreRecorded(t *testing.T) {
 		}
 	}
 }
+
+// TestCleanUpRemovesLaterCuts: a point is cancelled while its agent is killed
+// inside the cut, and the next owner of the job cuts under the next number.
+func TestCleanUpRemovesLaterCuts(t *testing.T) {
+	v := look(wasStarted, cancelled, job(kindCut, "", 1, func(s *v1alpha1.NodeJobStatus) {
+		running(s)
+		s.Cut = &v1alpha1.CutStatus{Number: 1}
+	}))
+	v.Backup.Status = Backup(v).Status
+	require.Equal(t, names.Snapshot(uid, 1, "root"), v.Backup.Status.Disks[0].Snapshot)
+	cutDone(&v.Jobs[0].Status)
+	jobs := Backup(v).CreateJobs
+	require.Len(t, jobs, 2)
+	for i, disk := range []string{"root", "data"} {
+		require.Equal(t, []string{names.Snapshot(uid, 1, disk), names.Snapshot(uid, 2, disk)}, jobs[i].Spec.RemoveSnapshots.Snapshots)
+	}
+}
