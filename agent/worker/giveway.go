@@ -54,25 +54,40 @@ func (r *run) left(ctx context.Context) string {
 }
 
 // undisturbed does work again, until the job's deadline, when it failed because
-// a workload wanted a volume. The work looks before it acts.
+// a workload wanted a volume, and a few times when an engine ended under it. The
+// work looks before it acts.
 func (r *run) undisturbed(ctx context.Context, work func(context.Context) error) error {
+	ended := 0
 	for {
 		err := work(ctx)
 		if err == nil || ctx.Err() != nil || lost(err) {
 			return err
 		}
-		if f := r.verdict(ctx, err); f.reason != v1alpha1.ReasonVolumeWanted {
-			return err
-		} else if merr := r.report.message(ctx, shorten("waiting: "+f.Error())); merr != nil {
+		f := r.verdict(ctx, err)
+		if f.reason != v1alpha1.ReasonVolumeWanted {
+			// It crashed, or its VM was started again where it ran. An engine that
+			// ends because of the work itself must not be ended for ever.
+			if ended++; !r.engineEnded(f) || ended >= r.Limits.Cuts {
+				return err
+			}
+		}
+		if merr := r.report.message(ctx, shorten("waiting: "+f.Error())); merr != nil {
 			return merr
 		}
-		r.Log.Info("a workload wants the volume; trying again", "job", r.job.Name, "error", err)
+		r.Log.Info("the engine was stopped, or is wanted by a workload; trying again", "job", r.job.Name, "error", err)
 		r.again = true
 		r.forgetSites()
-		if perr := pause(ctx, r.Limits.RetryFloor); perr != nil {
+		if perr := pause(ctx, r.Limits.RetryFloor<<ended); perr != nil {
 			return fmt.Errorf("%w: %w", perr, err)
 		}
 	}
+}
+
+// engineEnded: an engine that this run had found does not answer any more.
+func (r *run) engineEnded(f *failure) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return f.reason == v1alpha1.ReasonEngineUnavailable && len(r.sites) > 0
 }
 
 func (r *run) forgetSites() {
