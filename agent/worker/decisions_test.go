@@ -131,7 +131,7 @@ func TestClassify(t *testing.T) {
 		{"deadline of the job", expired, errors.New("x"), v1alpha1.ReasonDeadlineExceeded, false},
 		{"named by the work", ctx, fmt.Errorf("w: %w", failed(v1alpha1.ReasonStalled, true, "s")), v1alpha1.ReasonStalled, true},
 		{"data engine v2", ctx, fmt.Errorf("w: %w", attach.ErrNotSupported), v1alpha1.ReasonVolumeNotSupported, false},
-		{"no volume", ctx, attach.ErrGone, v1alpha1.ReasonInvalidJob, false},
+		{"no volume", ctx, attach.ErrGone, v1alpha1.ReasonVolumeGone, false},
 		{"no front end", ctx, engine.ErrFrontendDown, v1alpha1.ReasonFrontendDown, true},
 		{"not fresh", ctx, engine.ErrNotFresh, v1alpha1.ReasonVolumeNotFresh, true},
 		{"engine away", ctx, engine.ErrUnavailable, v1alpha1.ReasonEngineUnavailable, true},

@@ -41,7 +41,7 @@ func classify(ctx context.Context, err error) *failure {
 	case errors.Is(err, attach.ErrNotSupported):
 		return &failure{v1alpha1.ReasonVolumeNotSupported, false, err}
 	case errors.Is(err, attach.ErrGone):
-		return &failure{v1alpha1.ReasonInvalidJob, false, err}
+		return &failure{v1alpha1.ReasonVolumeGone, false, err}
 	case errors.Is(err, engine.ErrFrontendDown):
 		return &failure{v1alpha1.ReasonFrontendDown, true, err}
 	case errors.Is(err, engine.ErrNotCloned):

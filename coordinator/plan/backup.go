@@ -228,6 +228,7 @@ func (p *backupPlan) cutting() {
 		return
 	}
 	if bad := judge(job, p.v.Now, p.v.Config.JobGrace); bad != nil {
+		bad = p.sourceDeleted(bad, p.st.Disks...)
 		p.fail("", bad.reason, "the disks could not be cut: "+bad.message)
 		return
 	}
@@ -289,7 +290,10 @@ func (p *backupPlan) recordCut(c *v1alpha1.CutStatus) (missing string) {
 // captured looks at the capture of the VM; a failed one fails the point.
 func (p *backupPlan) captured() outcome {
 	o, err := p.a.work(p.v.Now, p.v.Config, p.v.Work, Order{Work: Work{Op: OpCapture}}, p.v.Config.WorkPatience)
-	if o == gaveUp {
+	switch {
+	case o == gaveUp && err.Reason == reasonNotFound:
+		p.fail("", ReasonSourceDeleted, fmt.Sprintf("VM %s, or a claim of it, was deleted before its definition was written to %s: %s", p.v.Backup.Spec.VM, p.place(), err.Message))
+	case o == gaveUp:
 		p.fail("", err.Reason, "the VM's definition could not be written to "+p.place()+": "+err.Message)
 	}
 	return o

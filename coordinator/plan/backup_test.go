@@ -171,6 +171,34 @@ func TestBackup(t *testing.T) {
 			view:  look(cut, job(kindBackup, "root", 1, succeeded), job(kindBackup, "data", 1, succeeded), finalized),
 			phase: "Ready", ready: "True Complete", do: []string{"drop jobs"},
 		},
+		// The VM is deleted meanwhile.
+		"VM and claims deleted before the cut": {
+			view:  look(wasStarted, job(kindCut, "", 1, failedJob("VolumeGone", false, 0)), volumesGone("v-root", "v-data")),
+			phase: "Cutting", ready: "False SourceDeleted", says: "VM web, or claim c-root or c-data of it, was deleted meanwhile: words of the agent",
+			do: []string{"start DeletePoint 0"}, after: 30 * time.Second,
+		},
+		"claim deleted before the cut, and the engine was lost first": {
+			view:  look(wasStarted, job(kindCut, "", 1, failedJob("EngineUnavailable", true, 0)), volumesGone("v-data")),
+			phase: "Cutting", ready: "False SourceDeleted", says: "VM web, or claim c-data of it, was deleted", do: []string{"start DeletePoint 0"}, after: 30 * time.Second,
+		},
+		"VM deleted before it was captured": {
+			view: look(wasStarted, job(kindCut, "", 1, unclaimed), work(OpCapture, "", WorkState{
+				Tries: 1, Ended: now, FirstFailed: now, Err: &WorkError{Reason: "NotFound", Message: "no such VM"},
+			})),
+			phase: "Cutting", ready: "False SourceDeleted", says: "deleted before its definition was written to target s3: no such VM", do: []string{"delete cut-1"}, after: 30 * time.Second,
+		},
+		"VM deleted during the upload, the agent knows first": {
+			view:  look(cut, job(kindBackup, "root", 1, failedJob("VolumeGone", false, 0)), job(kindBackup, "data", 1, unclaimed)),
+			phase: "Uploading", ready: "False SourceDeleted", says: "disk root: VM web, or claim c-root of it, was deleted", do: []string{"delete backup-data-1"}, after: 30 * time.Second,
+		},
+		"VM deleted during the upload, which was lost": {
+			view:  look(cut, job(kindBackup, "root", 1, failedJob("TransferLost", true, time.Hour)), job(kindBackup, "data", 1, unclaimed), looked("root", 1, "InProgress"), volumesGone("v-root", "v-data")),
+			phase: "Uploading", ready: "False SourceDeleted", do: []string{"delete backup-data-1"}, after: 30 * time.Second,
+		},
+		"VM deleted when all is on the target": {
+			view:  look(cut, job(kindBackup, "root", 1, failedJob("TransferLost", true, time.Hour)), job(kindBackup, "data", 1, succeeded), looked("root", 1, ""), volumesGone("v-root", "v-data")),
+			phase: "Verifying", do: []string{"start Finalize"}, cosmetic: true,
+		},
 		"takes too long": {
 			view:  look(cut, job(kindBackup, "root", 1, running), job(kindBackup, "data", 1, running), func(v *BackupView) { v.Now = now.Add(25 * time.Hour) }),
 			phase: "Uploading", ready: "False DeadlineExceeded", says: "not done within 24h", after: 30 * time.Second,

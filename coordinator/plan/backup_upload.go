@@ -83,6 +83,9 @@ func (p *backupPlan) upload(d *v1alpha1.BackupDisk) *verdict {
 	if p.adopt(d, bad) {
 		return nil
 	}
+	if bad = p.sourceDeleted(bad, *d); bad.reason == ReasonSourceDeleted {
+		return bad
+	}
 	return p.again(d, bad)
 }
 

@@ -132,6 +132,15 @@ func looked(disk string, attempt int32, reason string) func(*BackupView) {
 	return work(OpInspectAttempt, names.Backup(uid, disk, attempt), s)
 }
 
+// volumesGone: these Longhorn volumes do not exist any more.
+func volumesGone(volumes ...string) func(*BackupView) {
+	return func(v *BackupView) {
+		for _, name := range volumes {
+			v.Gone[name] = true
+		}
+	}
+}
+
 func bad(transient bool, since time.Duration) WorkState {
 	return WorkState{Tries: 1, Ended: now, FirstFailed: now.Add(-since), Err: &WorkError{Reason: "Unreachable", Message: "connection refused", Transient: transient}}
 }

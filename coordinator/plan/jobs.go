@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -83,6 +84,30 @@ type verdict struct {
 	reason, message string
 	retryable       bool
 	at              time.Time // zero: long ago, so nothing is waited for
+}
+
+// sourceDeleted puts the cause in the place of a job's failure whose volume is
+// gone: volumes go with the VM, or with their claims. Nobody can try that again.
+func (p *backupPlan) sourceDeleted(bad *verdict, disks ...v1alpha1.BackupDisk) *verdict {
+	var claims []string
+	for _, d := range disks {
+		if p.v.Gone[d.Volume] {
+			claims = append(claims, d.Claim)
+		}
+	}
+	if len(claims) == 0 {
+		if bad.reason != v1alpha1.ReasonVolumeGone {
+			return bad
+		}
+		for _, d := range disks { // the cache does not show yet which
+			claims = append(claims, d.Claim)
+		}
+	}
+	return &verdict{
+		reason:  ReasonSourceDeleted,
+		message: fmt.Sprintf("VM %s, or claim %s of it, was deleted meanwhile: %s", p.v.Backup.Spec.VM, strings.Join(claims, " or "), bad.message),
+		at:      bad.at,
+	}
 }
 
 // waitsFor says in a sentence what an unfinished job waits for.

@@ -115,6 +115,7 @@ const (
 	ReasonCleanUpGivenUp   = "CleanUpGivenUp"
 	ReasonDocumentMismatch = "Mismatch"
 	ReasonDataLost         = "DataLost"
+	ReasonSourceDeleted    = "SourceDeleted" // what the point was to be taken of was deleted meanwhile
 )
 
 // Event is what a person would want to be told.

@@ -72,7 +72,7 @@ func (p *backupPlan) keep() {
 			p.a.again(wait)
 			return
 		}
-		p.a.tell("SourceDeleted", fmt.Sprintf("VM %s was deleted, and its snapshots go with it", p.v.Backup.Spec.VM))
+		p.a.tell(ReasonSourceDeleted, fmt.Sprintf("VM %s was deleted, and its snapshots go with it", p.v.Backup.Spec.VM))
 		p.remove = true
 		return
 	}

@@ -179,6 +179,7 @@ const (
 	ReasonVolumeWanted       = "VolumeWanted"       // a workload wants the volume, took it elsewhere or let go of it: our attachment gave way, or the engine ended; however often, it is no failed attempt
 	ReasonSnapshotLimit      = "SnapshotLimit"      // the volume has as many snapshots as Longhorn allows
 	ReasonQuiesceFailed      = "QuiesceFailed"      // the guest could not be frozen, and the point requires it
+	ReasonVolumeGone         = "VolumeGone"         // the volume does not exist any more
 	ReasonInvalidJob         = "InvalidJob"         // the job names something that does not exist or makes no sense
 )
 
