@@ -71,12 +71,10 @@ func Parse(expression, zone string, anchor time.Time) (Timetable, error) {
 	if anchor.IsZero() {
 		t.anchor = time.Unix(0, 0).UTC()
 	}
-	// Local would be another zone in each program.
-	loc, err := time.LoadLocation(zone)
-	if err != nil || loc == time.Local {
-		return Timetable{}, fmt.Errorf("spec.timeZone %q is not a time zone: name one as in the IANA database, such as Europe/Berlin or UTC", zone)
+	var err error
+	if t.zone, err = Zone(zone); err != nil {
+		return Timetable{}, err
 	}
-	t.zone = loc
 	if rest, ok := strings.CutPrefix(t.expression, "@every"); ok {
 		t.every, err = time.ParseDuration(strings.TrimSpace(rest))
 		if err != nil || t.every%time.Second != 0 || t.every < everyMin || t.every > everyMax {
@@ -93,6 +91,15 @@ func Parse(expression, zone string, anchor time.Time) (Timetable, error) {
 		return Timetable{}, fmt.Errorf("spec.cron %q never comes: name a day that a month has, and at least one value in each field", expression)
 	}
 	return t, nil
+}
+
+// Zone is a zone by its IANA name (spec.timeZone), "" is UTC.
+func Zone(name string) (*time.Location, error) {
+	zone, err := time.LoadLocation(name)
+	if err != nil || zone == time.Local { // which is another one for each program
+		return nil, fmt.Errorf("spec.timeZone %q is not a time zone: name one as in the IANA database, such as Europe/Berlin or UTC", name)
+	}
+	return zone, nil
 }
 
 func parseFields(expression string) (*cron.SpecSchedule, error) {
