@@ -52,8 +52,11 @@ func (w *worker) read(ctx context.Context, path string) ([]byte, error) {
 
 func unreadable(path string, err error) error {
 	reason := protocol.Damaged
-	if errors.Is(err, document.ErrVersion) {
+	switch {
+	case errors.Is(err, document.ErrVersion):
 		reason = protocol.Invalid
+	case errors.Is(err, document.ErrRemoving):
+		reason = protocol.Removing
 	}
 	return &protocol.Error{Reason: reason, Message: fmt.Sprintf("%s: %v", path, err)}
 }
@@ -147,33 +150,4 @@ func (w *worker) writePoint(ctx context.Context, path string, data []byte) error
 		err = &protocol.Error{Reason: protocol.Damaged, Message: path + " did not come back as it was written"}
 	}
 	return err
-}
-
-// deletePoint removes the document first: without it nobody takes the rest for
-// a whole backup.
-func (w *worker) deletePoint(ctx context.Context, r protocol.DeleteRequest) error {
-	if r.DocumentPath != "" {
-		if err := document.CheckPath(r.DocumentPath); err != nil {
-			return refuse("%v", err)
-		}
-		if err := w.documents.Remove(ctx, r.DocumentPath); err != nil {
-			return err
-		}
-	}
-	if r.DraftUID != "" {
-		path, err := document.DraftPath(r.DraftUID)
-		if err != nil {
-			return refuse("%v", err)
-		}
-		if err := w.documents.Remove(ctx, path); err != nil {
-			return err
-		}
-	}
-	switch {
-	case len(r.Backups) == 0:
-		return nil
-	case w.store == nil:
-		return refuse("a point in the cluster has no backups to delete")
-	}
-	return backups.Delete(ctx, w.store, r.Backups)
 }

@@ -2,8 +2,10 @@ package targetwork_test
 
 import (
 	"bytes"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -138,7 +140,8 @@ func TestPoint(t *testing.T) {
 
 	deletion := v.deletion()
 	deletion.DocumentPath = result.Path
-	require.NoError(t, w.DeletePoint(within(t, limit), target, deletion))
+	w.interrupted(t, s3, target, deletion, content)
+	require.NoError(t, w.DeletePoint(within(t, limit), target, targetwork.DeleteRequest{DocumentPath: result.Path}), "the path alone finishes a deletion that was begun")
 	require.NoFileExists(t, file)
 	for _, volume := range []*enginetest.Volume{first, second} {
 		require.Empty(t, s3.BlockFiles(volume.Name))
@@ -149,6 +152,33 @@ func TestPoint(t *testing.T) {
 	require.NoError(t, w.DeletePoint(within(t, limit), target, deletion), "a deletion can be repeated")
 
 	noCanary(t, seen)
+}
+
+// interrupted begins a deletion and has the target fail when the first data goes:
+// what stays is no point any more, holds no Secret and names what is to be
+// removed.
+func (w *world) interrupted(t *testing.T, s3 *enginetest.S3, target targetwork.Target, deletion targetwork.DeleteRequest, content []byte) {
+	t.Helper()
+	behind := s3.Behind(func(r *http.Request) bool {
+		return r.Method == http.MethodDelete && strings.Contains(r.URL.Path, "/backups/backup_")
+	})
+	failed(t, w.DeletePoint(within(t, limit), w.s3(t, behind), deletion), protocol.AccessDenied, "")
+	file := filepath.Join(s3.Dir, deletion.DocumentPath)
+	mark, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.NotContains(t, string(mark), base64Of(guestSecret))
+	removal, err := document.ParseRemoval(mark)
+	require.NoError(t, err)
+	require.Len(t, removal.Backups, len(deletion.Backups))
+	_, err = w.ReadDocument(within(t, limit), target, deletion.DocumentPath, "")
+	failed(t, err, protocol.Removing, "is being removed")
+
+	// One that cannot be read must not stay for that.
+	defer replaceFile(t, file, content[:len(content)/2])()
+	failed(t, w.DeletePoint(within(t, limit), w.s3(t, behind), deletion), protocol.AccessDenied, "")
+	again, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Equal(t, mark, again)
 }
 
 func (v *vm) secrets(path, namespace string) targetwork.MakeSecretsRequest {

@@ -148,9 +148,10 @@ func (c *Caller) DropAttempt(ctx context.Context, at Target, volume, backup stri
 	return err
 }
 
-// DeletePoint removes a point's document, draft and backups, and frees their
-// blocks. What is not there is fine, so it can be repeated. It takes two
-// seconds or more for each volume; Locked is transient.
+// DeletePoint marks a point's document, removes its backups, frees their blocks,
+// and then removes document and draft. What is not there is fine, so it can be
+// repeated, and anybody can finish what another has begun. It takes two seconds
+// or more for each volume; Locked is transient.
 func (c *Caller) DeletePoint(ctx context.Context, at Target, r DeleteRequest) error {
 	_, err := c.call(ctx, at, protocol.Request{Operation: protocol.OpDeletePoint, DeletePoint: &r})
 	return err

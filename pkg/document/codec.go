@@ -52,27 +52,12 @@ func encode(d *Document, draft bool) ([]byte, string, error) {
 }
 
 func parse(data []byte, draft bool) (*Document, error) {
-	if len(data) > MaxBytes {
-		return nil, fmt.Errorf("document: it is larger than the %d bytes that are allowed", MaxBytes)
-	}
-	m, err := tree(data)
+	m, given, err := checked(data)
 	if err != nil {
 		return nil, fmt.Errorf("document: %w", err)
 	}
-	if v, ok := m["formatVersion"].(json.Number); !ok || v.String() != fmt.Sprint(FormatVersion) {
-		return nil, fmt.Errorf("document: %w %s: this Hayloft reads version %d; use one that knows it",
-			ErrVersion, shown(m["formatVersion"]), FormatVersion)
-	}
-	want, err := digest(m)
-	if err != nil {
-		return nil, fmt.Errorf("document: %w", err)
-	}
-	if m[digestField] != want {
-		return nil, fmt.Errorf("document: its digest is %s, but its content's is %s: it was damaged or changed", shown(m[digestField]), want)
-	}
-	given, err := canonical(m)
-	if err != nil {
-		return nil, fmt.Errorf("document: %w", err)
+	if _, removing := m[removingField]; removing {
+		return nil, fmt.Errorf("document: %w", ErrRemoving)
 	}
 	d := &Document{}
 	dec := json.NewDecoder(bytes.NewReader(given))
@@ -93,6 +78,30 @@ func parse(data []byte, draft bool) (*Document, error) {
 		return nil, fmt.Errorf("document: %w", err)
 	}
 	return d, nil
+}
+
+// checked reads one JSON object within its bounds, of the format and with the
+// digest that it should have, and writes it in the canonical way.
+func checked(data []byte) (m map[string]any, given []byte, err error) {
+	if len(data) > MaxBytes {
+		return nil, nil, fmt.Errorf("it is larger than the %d bytes that are allowed", MaxBytes)
+	}
+	if m, err = tree(data); err != nil {
+		return nil, nil, err
+	}
+	if v, ok := m["formatVersion"].(json.Number); !ok || v.String() != fmt.Sprint(FormatVersion) {
+		return nil, nil, fmt.Errorf("%w %s: this Hayloft reads version %d; use one that knows it",
+			ErrVersion, shown(m["formatVersion"]), FormatVersion)
+	}
+	want, err := digest(m)
+	if err != nil {
+		return nil, nil, err
+	}
+	if m[digestField] != want {
+		return nil, nil, fmt.Errorf("its digest is %s, but its content's is %s: it was damaged or changed", shown(m[digestField]), want)
+	}
+	given, err = canonical(m)
+	return m, given, err
 }
 
 // tree is the document as generic JSON, its times in UTC.

@@ -1,7 +1,7 @@
 // Package document is the metadata document of a point: everything besides the
 // disks' data that is needed to make a VM again, in one JSON file on the
 // target, or in the cluster for a point of type Snapshot. Its presence at
-// PointPath means a whole point.
+// PointPath means a whole point, until a Removal takes its place.
 //
 // What comes from a target is hostile until Parse accepted it: Parse bounds
 // size, depth and counts, refuses names that are not names, and checks the

@@ -34,11 +34,19 @@ func DraftPath(uid types.UID) (string, error) {
 
 // CheckPath refuses a path that PointPath could not have made.
 func CheckPath(path string) error {
+	_, err := ParsePath(path)
+	return err
+}
+
+// ParsePath tells which point's document lies at a path that PointPath has made;
+// the point's times are not in it.
+func ParsePath(path string) (Point, error) {
 	m := pointPattern.FindStringSubmatch(path)
 	if m == nil {
-		return fmt.Errorf("%s is not the path of a point's document", shown(path))
+		return Point{}, fmt.Errorf("%s is not the path of a point's document", shown(path))
 	}
-	return checkPoint(m[1], m[2], types.UID(m[3]))
+	p := Point{Namespace: m[1], Name: m[2], UID: types.UID(m[3])}
+	return p, checkPoint(p.Namespace, p.Name, p.UID)
 }
 
 func checkPoint(namespace, name string, uid types.UID) error {

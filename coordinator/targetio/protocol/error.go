@@ -13,6 +13,7 @@ const (
 	NotFound           Reason = "NotFound"           // directory, document, backup or cluster object is missing
 	InProgress         Reason = "InProgress"         // a backup that is not complete on the target
 	Locked             Reason = "Locked"             // another process, perhaps a dead one, holds the volume's lock
+	Removing           Reason = "Removing"           // a point whose deletion has begun
 	Damaged            Reason = "Damaged"            // there, but not readable as what it should be
 	Mismatch           Reason = "Mismatch"           // readable, but not what was asked for
 	NoSpace            Reason = "NoSpace"            // full or over quota

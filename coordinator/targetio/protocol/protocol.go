@@ -194,7 +194,9 @@ type Backup struct {
 
 // DeleteRequest asks for everything of a point to be removed.
 type DeleteRequest struct {
-	// DocumentPath as FinalizeResult told it; empty: there is none.
+	// DocumentPath as FinalizeResult told it; empty: there is none. If a deletion
+	// was begun there before, the backups that it names are removed too: its path
+	// alone finishes it.
 	DocumentPath string `json:"documentPath,omitempty"`
 	// DraftUID is the point's UID.
 	DraftUID types.UID `json:"draftUID,omitempty"`
