@@ -86,6 +86,7 @@ func parse(args []string) (flags, error) {
 	fs.DurationVar(&f.plan.CutWindow, "cut-window", f.plan.CutWindow, "longest time between the first and the last snapshot of a point")
 	fs.DurationVar(&f.plan.RetryAfter, "retry-after", f.plan.RetryAfter, "pause before the second attempt at a disk; each further one is four times longer")
 	fs.DurationVar(&f.plan.WorkPatience, "target-patience", f.plan.WorkPatience, "time that failing work on a target is tried again before a backup or restore fails of it")
+	fs.DurationVar(&f.plan.DeletePatience, "delete-patience", f.plan.DeletePatience, "time that a target or agents may hold up the deletion of a point that never was whole, or whose namespace is deleted")
 	fs.DurationVar(&f.plan.LossGrace, "loss-grace", f.plan.LossGrace, "time that a Snapshot point's data, or its VM, must be seen missing before that counts")
 	if err := fs.Parse(args); err != nil {
 		return f, err

@@ -7,6 +7,7 @@ package assign
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -23,6 +24,9 @@ type Job struct {
 	Volumes []string
 	// Target whose limit it counts against; empty for jobs that move nothing.
 	Target string
+	// Held says what keeps the job from being assigned besides what is decided
+	// here; empty: nothing.
+	Held string
 	// Node it is assigned to; empty: to none.
 	Node string
 	// Unattended is how long it has been waiting for the agent on Node: since it was
@@ -57,9 +61,22 @@ type Decision struct {
 	Reason string
 }
 
-// Decide returns the changes to make, in order, and after how long to decide
-// again though nothing happens (0: no need).
-func Decide(v View) (changes []Decision, again time.Duration) {
+// Outcome is what was decided.
+type Outcome struct {
+	// Changes to make, in order.
+	Changes []Decision
+	// Waits says of each job that stays unassigned what it waits for, so that it
+	// reads the same as long as that is the same.
+	Waits map[string]string
+	// Again is after how long to decide again though nothing happens; 0: no need.
+	Again time.Duration
+}
+
+// Decide gives jobs to agents.
+func Decide(v View) Outcome {
+	var changes []Decision
+	var again time.Duration
+	waits := map[string]string{}
 	d := newDecider(v)
 	jobs := slices.Clone(v.Jobs)
 	slices.SortStableFunc(jobs, func(a, b Job) int {
@@ -89,37 +106,41 @@ func Decide(v View) (changes []Decision, again time.Duration) {
 		}
 		if node == "" {
 			d.block(j)
+			waits[j.Name] = d.noAgent()
 			continue
 		}
 		d.occupy(j, node)
 		changes = append(changes, Decision{Job: j.Name, Node: node, Reason: why})
 	}
 	for _, j := range waiting {
-		if !d.admits(j) {
-			d.queue(j)
-			continue
+		why := d.holds(j)
+		node := ""
+		if why == "" {
+			if node = d.choose(j, ""); node == "" {
+				why = d.noAgent()
+			}
 		}
-		node := d.choose(j, "")
-		if node == "" {
+		if why != "" {
 			d.queue(j)
+			waits[j.Name] = why
 			continue
 		}
 		d.occupy(j, node)
 		changes = append(changes, Decision{Job: j.Name, Node: node, Reason: "free"})
 	}
-	return changes, again
+	return Outcome{Changes: changes, Waits: waits, Again: again}
 }
 
 type decider struct {
 	View
-	living  map[string]bool // node -> an agent lives there
-	load    map[string]int  // node -> assigned jobs
-	targets map[string]int  // target -> assigned jobs
-	taken   map[string]bool // volume -> a job is assigned to it, or waits before
+	living  map[string]bool   // node -> an agent lives there
+	load    map[string]int    // node -> assigned jobs
+	targets map[string]int    // target -> assigned jobs
+	taken   map[string]string // volume -> the job that is assigned to it, or waits before
 }
 
 func newDecider(v View) *decider {
-	d := &decider{View: v, living: map[string]bool{}, load: map[string]int{}, targets: map[string]int{}, taken: map[string]bool{}}
+	d := &decider{View: v, living: map[string]bool{}, load: map[string]int{}, targets: map[string]int{}, taken: map[string]string{}}
 	for _, a := range v.Agents {
 		d.living[a.Node] = true
 	}
@@ -145,17 +166,30 @@ func (d *decider) misplaced(j Job) (why string, left time.Duration) {
 	return "the agent on node " + j.Node + " did not claim it in time", 0
 }
 
-// admits: the job's volumes are free and its target has a slot left. Jobs are
-// asked in order, so one that waits for a volume keeps its place in that
-// volume's queue.
-func (d *decider) admits(j Job) bool {
+// holds says why a job cannot begin: its volumes are not free, or its target has
+// no slot left; "" for nothing. Jobs are asked in order, so one that waits for a
+// volume keeps its place in that volume's queue.
+func (d *decider) holds(j Job) string {
+	if j.Held != "" {
+		return j.Held
+	}
 	for _, v := range j.Volumes {
-		if d.taken[v] {
-			return false
+		if by := d.taken[v]; by != "" {
+			return fmt.Sprintf("job %s of volume %s comes first", by, v)
 		}
 	}
-	limit, limited := d.TargetLimits[j.Target]
-	return j.Target == "" || !limited || d.targets[j.Target] < limit
+	if limit, limited := d.TargetLimits[j.Target]; j.Target != "" && limited && d.targets[j.Target] >= limit {
+		return fmt.Sprintf("target %s has as many transfers as it may at once (spec.maxConcurrentJobs: %d)", j.Target, limit)
+	}
+	return ""
+}
+
+// noAgent says why no node can be chosen.
+func (d *decider) noAgent() string {
+	if len(d.living) == 0 {
+		return "no agent lives on any node"
+	}
+	return fmt.Sprintf("every node with an agent has as many jobs as it may at once (%d)", d.MaxPerNode)
 }
 
 // choose the node where the engine of one of the job's volumes runs, if an
@@ -203,7 +237,9 @@ func (d *decider) block(j Job) {
 // queue keeps later jobs of the same volumes behind this one.
 func (d *decider) queue(j Job) {
 	for _, v := range j.Volumes {
-		d.taken[v] = true
+		if d.taken[v] == "" {
+			d.taken[v] = j.Name
+		}
 	}
 }
 

@@ -144,16 +144,50 @@ func TestDecide(t *testing.T) {
 				c.view.MaxPerNode = 8
 			}
 			c.view.ClaimTimeout = 20 * time.Second
-			changes, again := Decide(c.view)
+			out := Decide(c.view)
 			got := map[string]string{}
-			for _, ch := range changes {
+			for _, ch := range out.Changes {
 				require.NotEmpty(t, ch.Reason)
 				got[ch.Job] = ch.Node
 			}
 			require.Equal(t, c.want, got)
-			require.Equal(t, c.again, again)
+			require.Equal(t, c.again, out.Again)
+			for _, j := range c.view.Jobs {
+				if j.Node == "" && got[j.Name] == "" {
+					require.NotEmpty(t, out.Waits[j.Name], "job %s waits and nobody says what for", j.Name)
+				}
+			}
 		})
 	}
+}
+
+func TestDecideSaysWhatJobsWaitFor(t *testing.T) {
+	busy := Job{Name: "busy", Volumes: []string{"v"}, Target: "t", Node: "a", Session: "s", SessionAlive: true}
+	for says, c := range map[string]View{
+		"no agent lives on any node":                                                   {Jobs: []Job{{Name: "j"}}},
+		"every node with an agent has as many jobs as it may at once (1)":              {Agents: agents("a"), MaxPerNode: 1, Jobs: []Job{busy, {Name: "j", Created: at(1)}}},
+		"job busy of volume v comes first":                                             {Agents: agents("a"), Jobs: []Job{busy, {Name: "j", Volumes: []string{"w", "v"}, Created: at(1)}}},
+		"target t has as many transfers as it may at once (spec.maxConcurrentJobs: 1)": {Agents: agents("a"), TargetLimits: map[string]int{"t": 1}, Jobs: []Job{busy, {Name: "j", Target: "t", Created: at(1)}}},
+		"Longhorn's own backup b of volume v is being made":                            {Agents: agents("a"), Jobs: []Job{{Name: "j", Held: "Longhorn's own backup b of volume v is being made"}}},
+	} {
+		if c.MaxPerNode == 0 {
+			c.MaxPerNode = 8
+		}
+		out := Decide(c)
+		require.Empty(t, out.Changes)
+		require.Equal(t, map[string]string{"j": says}, out.Waits)
+	}
+}
+
+// A job that is held keeps its place in the queue of its volume, and goes when
+// what held it is over.
+func TestHeldJobKeepsItsPlace(t *testing.T) {
+	v := View{Agents: agents("a"), MaxPerNode: 8, Jobs: []Job{
+		{Name: "first", Volumes: []string{"v"}, Held: "something"}, {Name: "second", Volumes: []string{"v"}, Created: at(1)},
+	}}
+	require.Empty(t, Decide(v).Changes)
+	v.Jobs[0].Held = ""
+	require.Equal(t, []Decision{{Job: "first", Node: "a", Reason: "free"}}, Decide(v).Changes)
 }
 
 // TestDecideKeepsItsRules applies decisions until nothing changes, with jobs on
@@ -169,8 +203,7 @@ func TestDecideKeepsItsRules(t *testing.T) {
 	}
 	for round := 0; len(v.Jobs) > 0; round++ {
 		require.Less(t, round, 100, "everything is done in the end")
-		changes, _ := Decide(v)
-		for _, ch := range changes {
+		for _, ch := range Decide(v).Changes {
 			for i := range v.Jobs {
 				if v.Jobs[i].Name == ch.Job {
 					v.Jobs[i].Node, v.Jobs[i].Session, v.Jobs[i].SessionAlive = ch.Node, "s", true

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -31,6 +32,7 @@ func (c *Controller) addAssigner(mgr ctrl.Manager) error {
 	}
 	return ctrl.NewControllerManagedBy(mgr).Named("assignment").
 		Watches(&v1alpha1.NodeJob{}, handler.EnqueueRequestsFromMapFunc(one), builder.WithPredicates(c.assignment())).
+		Watches(&longhorn.Backup{}, handler.EnqueueRequestsFromMapFunc(one), builder.WithPredicates(endsOfBackups)).
 		WatchesRawSource(c.wake.assigner.source()).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 1}).
 		Complete(&assigner{c})

@@ -90,7 +90,7 @@ func (r *backups) forget(uid types.UID) {
 // view gathers what the decision looks at; what it costs depends on the phase.
 func (r *backups) view(ctx context.Context, b *v1alpha1.VMBackup, jobs []v1alpha1.NodeJob, quotas []v1alpha1.SnapshotQuota) (plan.BackupView, error) {
 	v := plan.BackupView{
-		Now: time.Now(), Backup: b, Jobs: jobs, Work: r.pool.states(b.UID), Config: r.Plan,
+		Now: time.Now(), Backup: b, Jobs: jobs, Waits: r.jobs.waitsOf(ctx, jobs), Work: r.pool.states(b.UID), Config: r.Plan,
 	}
 	var err error
 	if b.Spec.Type != v1alpha1.TypeSnapshot {
@@ -119,7 +119,11 @@ func (r *backups) view(ctx context.Context, b *v1alpha1.VMBackup, jobs []v1alpha
 		}
 	}
 	if deleting {
-		if v.Readers, err = r.readers(ctx, b); err != nil {
+		if v.GoesWith, err = r.goesWith(ctx, b); err != nil {
+			return v, err
+		}
+		// With their own kind gone there are no restores.
+		if v.Readers, err = r.readers(ctx, b); err != nil && !(v.GoesWith != "" && apierrors.IsNotFound(err)) {
 			return v, err
 		}
 	}
@@ -254,7 +258,12 @@ func (r *backups) act(ctx context.Context, b *v1alpha1.VMBackup, v plan.BackupVi
 	}
 	owner := v1alpha1.ObjectReference{Kind: "VMBackup", Namespace: b.Namespace, Name: b.Name, UID: b.UID}
 	if err := r.followUp(ctx, owner, v1alpha1.LabelPoint, v.Jobs, in.Actions); err != nil {
-		return 0, err
+		if v.GoesWith == "" {
+			return 0, err
+		}
+		// The kind of jobs may be on its way out as well; the plan waits for none
+		// of them for long.
+		r.Log.Warn("could not clean up after a point", "vmbackup", b.Namespace+"/"+b.Name, "goes with", v.GoesWith, "error", err)
 	}
 	for _, o := range in.Start {
 		r.start(b.DeepCopy(), v.Target, o)
@@ -265,6 +274,11 @@ func (r *backups) act(ctx context.Context, b *v1alpha1.VMBackup, v plan.BackupVi
 	}
 	if wrote || in.Delete || in.DropFinalizer && hasFinalizer(b, v1alpha1.FinalizerData) {
 		r.tell(b, in.Events)
+		if v.GoesWith != "" { // a namespace that is being deleted takes no events
+			for _, e := range in.Events {
+				r.Log.Info(e.Message, "vmbackup", b.Namespace+"/"+b.Name, "goes with", v.GoesWith)
+			}
+		}
 	}
 	if in.Delete {
 		err := r.client.Delete(ctx, b, client.Preconditions{UID: &b.UID, ResourceVersion: &b.ResourceVersion})
@@ -273,6 +287,11 @@ func (r *backups) act(ctx context.Context, b *v1alpha1.VMBackup, v plan.BackupVi
 	if wrote && in.Status.Phase == v1alpha1.BackupReady && v.Backup.Status.Phase != v1alpha1.BackupReady {
 		r.pool.forget(b.UID)
 		r.captures.forget(b.UID)
+	}
+	if in.Tombstone != nil && r.Tombstones != nil {
+		if err := r.Tombstones.Bury(ctx, *in.Tombstone); err != nil {
+			return 0, fmt.Errorf("noting that its data is kept: %w", err)
+		}
 	}
 	if in.DropFinalizer {
 		before := b.ResourceVersion

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"hayloft.dev/coordinator/plan"
+	"hayloft.dev/coordinator/rules"
 	"hayloft.dev/coordinator/targetio/protocol"
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/document"
@@ -39,10 +40,21 @@ func placeOf(b *v1alpha1.VMBackup, t *v1alpha1.BackupTarget) (protocol.Target, b
 	return protocol.OnTarget(t.DeepCopy()), true
 }
 
+// targetGone is how work ends whose target was deleted under it. It may be made
+// again, so that is waited for as for one that does not answer.
+func targetGone(b *v1alpha1.VMBackup) error {
+	return &protocol.Error{
+		Reason: rules.TargetNotFound, Transient: true,
+		Message: fmt.Sprintf("BackupTarget %q was deleted meanwhile: create it again", b.Spec.Target),
+	}
+}
+
 // start has a piece of a point's target work done in the background.
 func (r *backups) start(b *v1alpha1.VMBackup, t *v1alpha1.BackupTarget, o plan.Order) {
+	key := client.ObjectKeyFromObject(b)
 	target, ok := placeOf(b, t)
 	if !ok {
+		r.pool.run(b.UID, o.Work, shortDeadline, func(context.Context) (any, error) { return nil, targetGone(b) }, func() { r.wake.backups.wake(key) })
 		return
 	}
 	point := pointOf(b)
@@ -82,7 +94,6 @@ func (r *backups) start(b *v1alpha1.VMBackup, t *v1alpha1.BackupTarget, o plan.O
 	default:
 		return
 	}
-	key := client.ObjectKeyFromObject(b)
 	r.pool.run(b.UID, o.Work, deadline, func(ctx context.Context) (any, error) {
 		v, err := do(ctx)
 		if err == nil && t != nil {

@@ -41,6 +41,12 @@ type TargetWork interface {
 	DeletePoint(ctx context.Context, at protocol.Target, r protocol.DeleteRequest) error
 }
 
+// Tombstones notes points whose data is kept though their VMBackup goes, so that
+// they do not come back by themselves. Doing so again changes nothing.
+type Tombstones interface {
+	Bury(ctx context.Context, t plan.Tombstone) error
+}
+
 // Recorder is told of what is counted.
 type Recorder interface {
 	// JobDone is called once per finished job that this leader saw; kind as in
@@ -65,8 +71,10 @@ type Options struct {
 	Namespace, LonghornNamespace string
 	Plan                         plan.Config
 	Targets                      TargetWork
-	Recorder                     Recorder
-	Log                          *slog.Logger
+	// Tombstones may be nil: nothing is noted then.
+	Tombstones Tombstones
+	Recorder   Recorder
+	Log        *slog.Logger
 
 	// MaxJobsPerNode and ClaimTimeout bound the assignment of jobs.
 	MaxJobsPerNode int

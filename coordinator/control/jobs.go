@@ -29,6 +29,8 @@ type jobStore struct {
 	gone map[types.UID]time.Time
 	// unattended is since when a job waits for its node's agent.
 	unattended map[types.UID]attendance
+	// waits is why jobs are not given to any agent yet, by name.
+	waits map[string]string
 }
 
 type attendance struct {
@@ -40,7 +42,7 @@ type attendance struct {
 func newJobStore(c *Controller) *jobStore {
 	return &jobStore{
 		c: c, fresh: newFreshest[*v1alpha1.NodeJob](),
-		gone: map[types.UID]time.Time{}, unattended: map[types.UID]attendance{},
+		gone: map[types.UID]time.Time{}, unattended: map[types.UID]attendance{}, waits: map[string]string{},
 	}
 }
 
@@ -105,16 +107,19 @@ func (s *jobStore) create(ctx context.Context, job *v1alpha1.NodeJob) error {
 		return err
 	}
 	next := assignable(job)
-	next.Created = time.Now()
+	next.Created, next.Held = time.Now(), s.c.longhornBusy(ctx, job)
 	view.Jobs = append(view.Jobs, next)
 	for _, volume := range next.Volumes {
 		view.Engines[volume] = s.engineNode(ctx, volume)
 	}
-	changes, _ := assign.Decide(view)
-	for _, ch := range changes {
+	out := assign.Decide(view)
+	for _, ch := range out.Changes {
 		if ch.Job == job.Name {
 			job.Spec.NodeName = ch.Node
 		}
+	}
+	if why := out.Waits[job.Name]; why != "" {
+		s.waits[job.Name] = why
 	}
 	if err := s.c.client.Create(ctx, job); apierrors.IsAlreadyExists(err) {
 		return nil
@@ -138,12 +143,14 @@ func (s *jobStore) assign(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	changes, again := assign.Decide(view)
+	out := assign.Decide(view)
+	again := out.Again
 	byName := map[string]*v1alpha1.NodeJob{}
 	for i := range jobs {
 		byName[jobs[i].Name] = &jobs[i]
 	}
-	for _, ch := range changes {
+	s.tellWaits(out.Waits, byName)
+	for _, ch := range out.Changes {
 		if err := s.give(ctx, byName[ch.Job], ch); err != nil {
 			return 0, err
 		}
@@ -201,6 +208,7 @@ func (s *jobStore) view(ctx context.Context, jobs []v1alpha1.NodeJob) (assign.Vi
 			continue
 		}
 		j := assignable(job)
+		j.Held = s.c.longhornBusy(ctx, job)
 		j.SessionAlive = j.Session != "" && s.c.sessions.Alive(j.Session)
 		at := attendance{node: j.Node, session: j.Session, alive: j.SessionAlive, since: now}
 		if old, known := s.unattended[job.UID]; known && old.node == at.node && old.session == at.session && old.alive == at.alive {
@@ -308,7 +316,7 @@ func (s *jobStore) drop(ctx context.Context, label string, owner types.UID, jobs
 	background := metav1.DeletePropagationBackground
 	err := s.c.client.DeleteAllOf(ctx, &v1alpha1.NodeJob{}, client.InNamespace(s.c.Namespace),
 		client.MatchingLabels{label: string(owner)}, &client.DeleteAllOfOptions{DeleteOptions: client.DeleteOptions{PropagationPolicy: &background}})
-	if err != nil {
+	if client.IgnoreNotFound(err) != nil { // without their kind there are none
 		return fmt.Errorf("deleting the jobs of %s: %w", owner, err)
 	}
 	for i := range jobs {

@@ -63,6 +63,7 @@ func ManagerOptions(scheme *runtime.Scheme, o Options, e Election) ctrl.Options 
 				&longhorn.Volume{}:              {Namespaces: theirs, Transform: stripVolume},
 				&longhorn.VolumeAttachment{}:    {Namespaces: theirs, Transform: stripAttachment},
 				&longhorn.Snapshot{}:            {Namespaces: theirs, Transform: stripSnapshot},
+				&longhorn.Backup{}:              {Namespaces: theirs, Transform: stripBackup},
 				virtualMachines():               {Transform: stripMetadata},
 				&corev1.PersistentVolume{}:      {Transform: stripVolumeObject},
 				&corev1.PersistentVolumeClaim{}: {},
@@ -126,6 +127,18 @@ func stripSnapshot(o any) (any, error) {
 	return slim, nil
 }
 
+// stripBackup keeps of a backup of Longhorn's own of which volume it is, and
+// whether it is being made. There may be one of each backup on each target.
+func stripBackup(o any) (any, error) {
+	b, ok := o.(*longhorn.Backup)
+	if !ok {
+		return o, nil
+	}
+	slim := &longhorn.Backup{ObjectMeta: identity(b)}
+	slim.Status.VolumeName, slim.Status.State = backedUpVolume(b), b.Status.State
+	return slim, nil
+}
+
 // stripMetadata keeps of an object that it exists, and whether it is meant to be
 // protected.
 func stripMetadata(o any) (any, error) {
@@ -170,6 +183,7 @@ const (
 	indexTarget = "hayloft.target" // VMBackup by its target
 	indexPoint  = "hayloft.point"  // VMRestore by the VMBackup that it restores
 	indexVolume = "hayloft.volume" // Longhorn's Snapshot by its volume
+	indexBusy   = "hayloft.busy"   // Longhorn's Backup by its volume, while it is being made
 	indexKept   = "hayloft.kept"   // VMBackup of type Snapshot by its UID and its Longhorn volumes
 )
 
@@ -183,6 +197,7 @@ func addIndexes(ctx context.Context, ix client.FieldIndexer) error {
 		{&v1alpha1.VMBackup{}, indexVM, func(o client.Object) string { return o.(*v1alpha1.VMBackup).Spec.VM }},
 		{&v1alpha1.VMBackup{}, indexTarget, func(o client.Object) string { return o.(*v1alpha1.VMBackup).Spec.Target }},
 		{&longhorn.Snapshot{}, indexVolume, func(o client.Object) string { return o.(*longhorn.Snapshot).Spec.Volume }},
+		{&longhorn.Backup{}, indexBusy, inTheMaking},
 		{&v1alpha1.VMRestore{}, indexPoint, func(o client.Object) string { return o.(*v1alpha1.VMRestore).Spec.Backup }},
 	} {
 		if err := ix.IndexField(ctx, i.of, i.name, func(o client.Object) []string { return []string{i.value(o)} }); err != nil {

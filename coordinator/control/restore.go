@@ -73,7 +73,7 @@ func (r *restores) forget(uid types.UID) {
 
 func (r *restores) view(ctx context.Context, s *v1alpha1.VMRestore, jobs []v1alpha1.NodeJob) (plan.RestoreView, error) {
 	v := plan.RestoreView{
-		Now: time.Now(), Restore: s, Jobs: jobs, Work: r.pool.states(s.UID), Config: r.Plan,
+		Now: time.Now(), Restore: s, Jobs: jobs, Waits: r.jobs.waitsOf(ctx, jobs), Work: r.pool.states(s.UID), Config: r.Plan,
 	}
 	v.Cleaned = r.cleaned.get(s.UID)
 	v.Refused = r.refused.get(s.UID)

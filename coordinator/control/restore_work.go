@@ -18,8 +18,10 @@ func (r *restores) start(_ context.Context, s *v1alpha1.VMRestore, v plan.Restor
 	if v.Backup == nil {
 		return
 	}
+	key := client.ObjectKeyFromObject(s)
 	target, ok := placeOf(v.Backup, v.Target)
 	if !ok {
+		r.pool.run(s.UID, o.Work, shortDeadline, func(context.Context) (any, error) { return nil, targetGone(v.Backup) }, func() { r.wake.restores.wake(key) })
 		return
 	}
 	path, digest := v.Backup.Status.Document, v.Backup.Status.DocumentDigest
@@ -47,7 +49,6 @@ func (r *restores) start(_ context.Context, s *v1alpha1.VMRestore, v plan.Restor
 	default:
 		return
 	}
-	key := client.ObjectKeyFromObject(s)
 	r.pool.run(s.UID, o.Work, deadline, func(ctx context.Context) (any, error) {
 		out, err := do(ctx)
 		if err == nil && v.Target != nil {

@@ -26,17 +26,21 @@ type BackupView struct {
 	Source *rules.Source
 	// Space is what the limits of the namespace say, looked at with Source.
 	Space Space
-	// Jobs of this point.
-	Jobs []v1alpha1.NodeJob
-	Work Works
+	// Jobs of this point, and what those wait for that no agent has begun, by
+	// name.
+	Jobs  []v1alpha1.NodeJob
+	Waits map[string]string
+	Work  Works
 	// Finalized is what OpFinalize returned.
 	Finalized *Finalized
 	// Moved tells of disks that are on another volume than in the VM's latest
 	// earlier point on this target: disk -> that volume.
 	Moved map[string]string
-	// Readers are the VMRestores that read this point; looked at only when it
-	// is being deleted.
-	Readers []string
+	// Readers are the VMRestores that read this point, and GoesWith names what is
+	// being deleted around it, its namespace or its kind; both are looked at only
+	// when it is being deleted.
+	Readers  []string
+	GoesWith string
 	// Newer are the Ready points of the same VM on the same target that were
 	// cut later; looked at when this one is Ready.
 	Newer []v1alpha1.VMBackup
@@ -88,6 +92,8 @@ type BackupIntent struct {
 	Status v1alpha1.VMBackupStatus
 	// Delete asks for the VMBackup to be deleted.
 	Delete bool
+	// Tombstone is written before the finalizer is dropped; nil: none.
+	Tombstone *Tombstone
 }
 
 // Backup decides about one VMBackup.
@@ -116,7 +122,7 @@ func Backup(v BackupView) BackupIntent {
 		p.uploading()
 	}
 	p.st.ObservedGeneration = v.Backup.Generation
-	return BackupIntent{Actions: p.a, Status: p.st, Delete: p.remove}
+	return BackupIntent{Actions: p.a, Status: p.st, Delete: p.remove, Tombstone: p.tombstone}
 }
 
 type backupPlan struct {
@@ -125,7 +131,8 @@ type backupPlan struct {
 	a    Actions
 	left []string // what failed attempts left on the target
 	// remove: the VMBackup is to be deleted.
-	remove bool
+	remove    bool
+	tombstone *Tombstone
 }
 
 func (p *backupPlan) owner() v1alpha1.ObjectReference {
@@ -233,7 +240,7 @@ func (p *backupPlan) cutting() {
 		return
 	}
 	if job.Status.State != v1alpha1.JobSucceeded {
-		p.working("%s", waitsFor(job, doing))
+		p.working("%s", p.a.waitsFor(job, p.v.Waits, doing))
 		p.a.Cosmetic = p.v.Backup.Status.Phase == v1alpha1.BackupCutting
 		return
 	}

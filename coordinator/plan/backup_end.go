@@ -6,6 +6,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"hayloft.dev/coordinator/rules"
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/names"
 )
@@ -23,10 +24,10 @@ func (p *backupPlan) failing() {
 	if p.st.CompletedAt == nil {
 		p.st.CompletedAt = &now
 	}
-	cleaned, waits := p.clean(true, p.v.Config.RemoveAttempts)
-	if cleaned {
+	c := p.clean(true, p.v.Config.RemoveAttempts)
+	if c.done() {
 		p.st.Phase = v1alpha1.BackupFailed
-		if waits != "" {
+		if waits := c.waits(); waits != "" {
 			p.progressing(metav1.ConditionFalse, ReasonCleanUpGivenUp, waits)
 		} else {
 			p.progressing(metav1.ConditionFalse, ReasonCleanedUp, "nothing of this point is left")
@@ -35,7 +36,7 @@ func (p *backupPlan) failing() {
 		p.a.DropFinalizer = true
 		return
 	}
-	p.progressing(metav1.ConditionTrue, ReasonCleaningUp, waits)
+	p.progressing(metav1.ConditionTrue, ReasonCleaningUp, c.waits())
 	if left := remaining(p.v.Now, cause.LastTransitionTime.Time, p.v.Config.CleanPatience); left > 0 {
 		p.a.again(left)
 	} else {
@@ -43,29 +44,46 @@ func (p *backupPlan) failing() {
 	}
 }
 
+// cleaning is how far a point's clean-up has come.
+type cleaning struct {
+	jobs, snapshots, uploads bool // ended, removed or left behind, reclaimed
+	// trouble is what keeps uploads from being reclaimed; nil: nothing.
+	trouble *WorkError
+	texts   []string
+}
+
+func (c cleaning) done() bool { return c.jobs && c.snapshots && c.uploads }
+
+// waits says what is waited for, or was left behind.
+func (c cleaning) waits() string { return strings.Join(c.texts, "; ") }
+
+func (c *cleaning) say(text string) {
+	if text != "" {
+		c.texts = append(c.texts, text)
+	}
+}
+
 // clean ends a point's jobs, then removes its engine snapshots and, if asked,
-// its uploads. The sentence says what is waited for, or was left behind.
-func (p *backupPlan) clean(reclaim bool, tries int32) (cleaned bool, waits string) {
+// its uploads.
+func (p *backupPlan) clean(reclaim bool, tries int32) (c cleaning) {
 	if p.st.StartedAt == nil {
-		return true, ""
+		return cleaning{jobs: true, snapshots: true, uploads: true}
 	}
 	p.keepCut()
 	if running := p.endJobs(); len(running) > 0 {
-		return false, "waiting for jobs that run to end: " + strings.Join(running, ", ")
+		c.say("waiting for jobs that run to end: " + strings.Join(running, ", "))
+		return c
 	}
-	var texts []string
-	snapshots, text := p.removeSnapshots(tries, func(v1alpha1.BackupDisk) bool { return true })
-	if text != "" {
-		texts = append(texts, text)
-	}
-	uploads := true
+	c.jobs = true
+	var text string
+	c.snapshots, text = p.removeSnapshots(tries, func(v1alpha1.BackupDisk) bool { return true })
+	c.say(text)
+	c.uploads = true
 	if reclaim {
-		uploads, text = p.reclaim()
-		if text != "" {
-			texts = append(texts, text)
-		}
+		c.uploads, text, c.trouble = p.reclaim()
+		c.say(text)
 	}
-	return snapshots && uploads, strings.Join(texts, "; ")
+	return c
 }
 
 // keepCut takes over which snapshots a cut job may have left, since the job may
@@ -105,18 +123,19 @@ func (p *backupPlan) endJobs() (running []string) {
 }
 
 // reclaim removes the document, the draft and every attempt's backup.
-func (p *backupPlan) reclaim() (bool, string) {
+func (p *backupPlan) reclaim() (gone bool, text string, trouble *WorkError) {
 	if p.v.Target == nil && !p.inCluster() {
-		return false, fmt.Sprintf("BackupTarget %q is gone, so the data on it cannot be removed: create it again, or set spec.deletionPolicy to Retain", p.v.Backup.Spec.Target)
+		text = fmt.Sprintf("BackupTarget %q is gone, so the data on it cannot be removed: create it again, or set spec.deletionPolicy to Retain", p.v.Backup.Spec.Target)
+		return false, text, &WorkError{Reason: rules.TargetNotFound, Message: text}
 	}
 	o, err := p.a.work(p.v.Now, p.v.Config, p.v.Work, Order{Work: Work{Op: OpDeletePoint}, Backups: p.attempts()}, -1)
 	switch {
 	case o == done:
-		return true, ""
+		return true, "", nil
 	case err != nil:
-		return false, fmt.Sprintf("the point could not be removed from %s: %s; trying again", p.place(), err.Message)
+		return false, fmt.Sprintf("the point could not be removed from %s: %s; trying again", p.place(), err.Message), err
 	}
-	return false, "removing the point from " + p.place()
+	return false, "removing the point from " + p.place(), nil
 }
 
 // removeSnapshots removes the engine snapshots of the disks that want it, one
@@ -160,7 +179,7 @@ func (p *backupPlan) removeOne(d *v1alpha1.BackupDisk, list []string, tries int3
 	}
 	bad := judge(job, p.v.Now, p.v.Config.JobGrace)
 	if bad == nil {
-		return false, waitsFor(job, doing)
+		return false, p.a.waitsFor(job, p.v.Waits, doing)
 	}
 	if n >= tries {
 		return true, fmt.Sprintf("engine snapshots of disk %s on volume %s are left behind: %s", d.Name, d.Volume, bad.message)
@@ -177,28 +196,4 @@ func (p *backupPlan) removeJob(d *v1alpha1.BackupDisk, list []string, attempt in
 	j := p.newJob(kindRemove, d.Name, attempt, p.v.Config.RemoveDeadline)
 	j.Spec.RemoveSnapshots = &v1alpha1.RemoveSnapshotsJob{Volume: d.Volume, Snapshots: list}
 	return j
-}
-
-// deletion lets a VMBackup go after what it stands for is gone. With policy
-// Retain nothing on the target is touched: that is also the way out when the
-// target is gone for good.
-func (p *backupPlan) deletion() {
-	p.st.Phase = v1alpha1.BackupDeleting
-	if len(p.v.Readers) > 0 {
-		p.progressing(metav1.ConditionTrue, ReasonWaiting, "waiting: this point is being read by VMRestore "+strings.Join(p.v.Readers, ", "))
-		p.a.again(p.v.Config.WorkRetryMax)
-		return
-	}
-	keep := p.v.Backup.Spec.DeletionPolicy == v1alpha1.DeletionRetain
-	cleaned, waits := p.clean(!keep, 2*p.v.Config.RemoveAttempts)
-	if !cleaned {
-		p.progressing(metav1.ConditionTrue, ReasonCleaningUp, waits)
-		return
-	}
-	if waits != "" {
-		p.a.warn("LeftBehind", waits)
-	}
-	p.st = *p.v.Backup.Status.DeepCopy() // it goes now: nothing to write
-	p.a.DropJobs = len(p.v.Jobs) > 0
-	p.a.DropFinalizer = true
 }

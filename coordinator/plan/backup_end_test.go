@@ -16,7 +16,6 @@ import (
 var reclaimed = work(OpDeletePoint, "", WorkState{Tries: 1, Ended: now})
 
 func TestBackupEnd(t *testing.T) {
-	retain := func(v *BackupView) { v.Backup.Spec.DeletionPolicy = v1alpha1.DeletionRetain }
 	later := func(volumes ...string) func(*BackupView) {
 		return func(v *BackupView) {
 			n := v1alpha1.VMBackup{ObjectMeta: metav1.ObjectMeta{Name: "p2", UID: "later"}}
@@ -113,43 +112,6 @@ func TestBackupEnd(t *testing.T) {
 		"ready: superseded, one removal runs": {
 			view:  look(isReady, later("v-root", "v-data"), job(kindRemove, "root", 1, succeeded), job(kindRemove, "data", 1, running)),
 			phase: "Ready", progressing: "False Complete",
-		},
-
-		"deleted before anything was done": {view: look(deleting), phase: "", do: []string{"let go"}},
-		"deleted while being read": {
-			view:  look(isReady, deleting, func(v *BackupView) { v.Readers = []string{"r1"} }),
-			phase: "Deleting", progressing: "True Waiting", says: "VMRestore r1",
-		},
-		"deleted while a job runs": {
-			view:  look(cut, deleting, job(kindBackup, "root", 1, running), job(kindBackup, "data", 1, unclaimed)),
-			phase: "Deleting", progressing: "True CleaningUp", says: "waiting for jobs", do: []string{"delete backup-data-1"},
-		},
-		"deleted": {
-			view:  look(isReady, deleting),
-			phase: "Deleting", progressing: "True CleaningUp", do: []string{"create remove-data-1", "create remove-root-1", "start DeletePoint 2"},
-		},
-		"deleted, retained": {
-			view:  look(isReady, deleting, retain),
-			phase: "Deleting", progressing: "True CleaningUp", do: []string{"create remove-data-1", "create remove-root-1"},
-		},
-		"deleted, retained, no target any more": {
-			view:  look(isReady, deleting, retain, func(v *BackupView) { v.Target = nil }, job(kindRemove, "root", 1, succeeded), job(kindRemove, "data", 1, succeeded)),
-			phase: "Ready", progressing: "False Complete", do: []string{"drop jobs", "let go"},
-		},
-		"deleted, no target any more": {
-			view:  look(isReady, deleting, func(v *BackupView) { v.Target = nil }, job(kindRemove, "root", 1, succeeded), job(kindRemove, "data", 1, succeeded)),
-			phase: "Deleting", progressing: "True CleaningUp", says: "is gone, so the data on it cannot be removed",
-		},
-		"deleted, all gone": {
-			view:  look(isReady, deleting, job(kindRemove, "root", 1, succeeded), job(kindRemove, "data", 1, succeeded), reclaimed),
-			phase: "Ready", progressing: "False Complete", do: []string{"drop jobs", "let go"},
-		},
-		"deleted while cutting: what was cut goes too": {
-			view: look(wasStarted, deleting, job(kindCut, "", 1, func(s *v1alpha1.NodeJobStatus) {
-				failedJob("EngineError", true, 0)(s)
-				s.Cut = &v1alpha1.CutStatus{Number: 1}
-			})),
-			phase: "Deleting", progressing: "True CleaningUp", do: []string{"create remove-data-1", "create remove-root-1", "start DeletePoint 0"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

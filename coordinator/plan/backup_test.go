@@ -79,7 +79,7 @@ func TestBackup(t *testing.T) {
 		},
 		// The way of a point.
 		"begins":          {view: look(), phase: "Cutting", do: []string{"create cut-1", "hold", "start Capture"}},
-		"cut not claimed": {view: look(wasStarted, job(kindCut, "", 1, unclaimed)), phase: "Cutting", cosmetic: true},
+		"cut not claimed": {view: look(wasStarted, job(kindCut, "", 1, unclaimed)), phase: "Cutting", cosmetic: true, after: lookAgain},
 		"cut runs":        {view: look(wasStarted, job(kindCut, "", 1, running)), phase: "Cutting", cosmetic: true},
 		"new leader while cutting": {
 			view: look(wasStarted, job(kindCut, "", 1, running), func(v *BackupView) { v.Work = Works{} }), phase: "Cutting", do: []string{"start Capture"}, cosmetic: true,
@@ -112,10 +112,10 @@ func TestBackup(t *testing.T) {
 			view:  look(wasStarted, job(kindCut, "", 1, running), work(OpCapture, "", bad(true, time.Hour))),
 			phase: "Cutting", ready: "False Unreachable", after: 30 * time.Second,
 		},
-		"uploading": {view: look(cut, job(kindBackup, "root", 1, running), job(kindBackup, "data", 1, unclaimed)), phase: "Uploading", cosmetic: true},
+		"uploading": {view: look(cut, job(kindBackup, "root", 1, running), job(kindBackup, "data", 1, unclaimed)), phase: "Uploading", cosmetic: true, after: lookAgain},
 		"new leader while uploading captures nothing": {
 			view:  look(cut, job(kindBackup, "root", 1, running), job(kindBackup, "data", 1, unclaimed), func(v *BackupView) { v.Work = Works{} }),
-			phase: "Uploading", cosmetic: true,
+			phase: "Uploading", cosmetic: true, after: lookAgain,
 		},
 		"one disk is in": {view: look(cut, job(kindBackup, "root", 1, succeeded), job(kindBackup, "data", 1, running)), phase: "Uploading", cosmetic: true},
 		"attempt lost, pausing": {

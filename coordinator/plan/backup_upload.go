@@ -77,7 +77,7 @@ func (p *backupPlan) upload(d *v1alpha1.BackupDisk) *verdict {
 	}
 	bad := judge(job, p.v.Now, p.v.Config.JobGrace)
 	if bad == nil {
-		d.State, d.Message = v1alpha1.DiskTransferring, waitsFor(job, "backing up disk "+d.Name)
+		d.State, d.Message = v1alpha1.DiskTransferring, p.a.waitsFor(job, p.v.Waits, "backing up disk "+d.Name)
 		return nil
 	}
 	if p.adopt(d, bad) {

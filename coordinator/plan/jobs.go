@@ -110,17 +110,28 @@ func (p *backupPlan) sourceDeleted(bad *verdict, disks ...v1alpha1.BackupDisk) *
 	}
 }
 
-// waitsFor says in a sentence what an unfinished job waits for.
-func waitsFor(j *v1alpha1.NodeJob, doing string) string {
+// lookAgain is after how long it is asked again what a job waits for that an
+// agent has, and has not begun.
+const lookAgain = 5 * time.Second
+
+// waitsFor says in a sentence what an unfinished job waits for: in the agent's
+// own words, or for what nobody can begin it.
+func (a *Actions) waitsFor(j *v1alpha1.NodeJob, waits map[string]string, doing string) string {
 	switch {
 	case j == nil:
 		return doing
+	case j.Status.State == v1alpha1.JobPending && j.Spec.NodeName != "":
+		a.again(lookAgain)
+		if why := waits[j.Name]; why != "" {
+			return doing + ": waiting: " + why
+		}
+		return fmt.Sprintf("%s: waiting for the agent on node %s", doing, j.Spec.NodeName)
+	case waits[j.Name] != "" && j.Spec.NodeName == "":
+		return doing + ": waiting: " + waits[j.Name]
 	case j.Status.Message != "":
 		return doing + ": " + j.Status.Message
 	case j.Spec.NodeName == "":
 		return doing + ": waiting for a free agent"
-	case j.Status.State == v1alpha1.JobPending:
-		return fmt.Sprintf("%s: waiting for the agent on node %s", doing, j.Spec.NodeName)
 	}
 	return doing
 }

@@ -52,6 +52,11 @@ type Config struct {
 	// CleanPatience is how long a failed backup or restore is shown as being
 	// cleaned up before it is shown as Failed; the clean-up goes on.
 	CleanPatience time.Duration
+	// DeletePatience is how long the deletion of a point lets itself be held up by
+	// a target or by agents, where it is not for the user to say: of a point that
+	// never was whole, and of one that goes with its namespace. It is longer than
+	// the 150 s that a dead process's lock on a target stands.
+	DeletePatience time.Duration
 	// ScheduleGrace is how long Longhorn may take to find room for a new
 	// volume's replicas.
 	ScheduleGrace time.Duration
@@ -89,6 +94,7 @@ func DefaultConfig() Config {
 		WorkRetry:        time.Second,
 		WorkRetryMax:     30 * time.Second,
 		CleanPatience:    30 * time.Second,
+		DeletePatience:   3 * time.Minute,
 		ScheduleGrace:    20 * time.Second,
 		LossGrace:        30 * time.Second,
 		LookEvery:        10 * time.Minute,
@@ -113,6 +119,7 @@ const (
 	ReasonCleaningUp       = "CleaningUp"
 	ReasonCleanedUp        = "CleanedUp"
 	ReasonCleanUpGivenUp   = "CleanUpGivenUp"
+	ReasonDeletionHeldUp   = "DeletionHeldUp"
 	ReasonDocumentMismatch = "Mismatch"
 	ReasonDataLost         = "DataLost"
 	ReasonSourceDeleted    = "SourceDeleted" // what the point was to be taken of was deleted meanwhile

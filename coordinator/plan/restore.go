@@ -31,8 +31,11 @@ type RestoreView struct {
 	// Snapshot the size of the source volume, since an engine clones only into
 	// its like.
 	Inspected map[string]int64
-	Jobs      []v1alpha1.NodeJob
-	Work      Works
+	// Jobs of this restore, and what those wait for that no agent has begun, by
+	// name.
+	Jobs  []v1alpha1.NodeJob
+	Waits map[string]string
+	Work  Works
 	// Volumes are the Longhorn volumes of the current attempts that exist.
 	Volumes map[string]VolumeFact
 	// Stale are volumes of earlier attempts that still exist.

@@ -82,7 +82,7 @@ func (p *restorePlan) fill(d *v1alpha1.RestoreDisk) *verdict {
 		d.Progress = t.Progress.DeepCopy()
 	}
 	if job.Status.State != v1alpha1.JobSucceeded {
-		d.State, d.Message = v1alpha1.DiskTransferring, waitsFor(job, "restoring disk "+d.Name)
+		d.State, d.Message = v1alpha1.DiskTransferring, p.a.waitsFor(job, p.v.Waits, "restoring disk "+d.Name)
 		return nil
 	}
 	replicas, known := p.v.Replicas[d.Volume]

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -102,6 +103,7 @@ func TestDeletion(t *testing.T) {
 	t.Run("while a restore reads it", func(t *testing.T) { deleteWhileRestoring(w.as(t)) })
 	t.Run("while its transfer runs", func(t *testing.T) { deleteRunning(w.as(t)) })
 	t.Run("Retain", func(t *testing.T) { retain(w.as(t)) })
+	t.Run("with a dead target", func(t *testing.T) { deleteWithDeadTarget(w.as(t)) })
 }
 
 // deleteFirstMiddleLast: every backup holds the full list of its blocks, so no
@@ -203,11 +205,21 @@ func deletionWorld(t testing.TB) *world {
 	t.Helper()
 	w := bare(t, newStack(t))
 	w.startAgents()
-	for _, identity := range []string{"coordinator-1", "coordinator-2"} {
-		w.startCoordinator(identity, harness.ProgramOptions{Args: quickSweeps})
-	}
+	w.startCoordinators()
 	return w
 }
+
+// startCoordinators starts two that are soon tired of waiting for a target. Their
+// names are new, so that a Lease of killed ones is not taken for theirs.
+func (w *world) startCoordinators() {
+	w.t.Helper()
+	for range 2 {
+		identity := fmt.Sprintf("coordinator-%d", coordinatorNumber.Add(1))
+		w.startCoordinator(identity, harness.ProgramOptions{Args: append([]string{"--delete-patience", "15s"}, quickSweeps...)})
+	}
+}
+
+var coordinatorNumber atomic.Int32
 
 func (w *world) startAgents() {
 	w.t.Helper()

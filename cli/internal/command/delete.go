@@ -2,20 +2,23 @@ package command
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"hayloft.dev/cli/internal/follow"
 	"hayloft.dev/cli/internal/kinds"
 	"hayloft.dev/cli/internal/kube"
+	"hayloft.dev/pkg/api/v1alpha1"
 )
 
 func (a *app) delete() *cobra.Command {
-	var keep, wait bool
+	var keep, force, wait bool
 	var timeout time.Duration
 	c := &cobra.Command{
 		Use:   "delete backup|restore NAME",
@@ -23,14 +26,21 @@ func (a *app) delete() *cobra.Command {
 		Long: `Delete a backup or a restore.
 
 A backup's data on its target goes with it, unless its deletion policy is Retain
-or --keep-data is given. Deleting a finished restore leaves the VM that it made;
-deleting an unfinished one removes what it made so far.`,
+or --keep-data is given. Where the target does not answer, the deletion waits for
+it; --keep-data, also given later, lets the backup go without its data. --force
+waits for nothing, neither target nor agents nor jobs that run, and leaves behind
+what there is; an event says what. Data that is kept does not show up as a backup
+again by itself.
+
+Deleting a finished restore leaves the VM that it made; deleting an unfinished
+one removes what it made so far.`,
 		ValidArgsFunction: a.completeKinds([]string{"backup", "restore"}, false),
 		Args:              exactly("what to delete", "its name"),
 	}
 	c.Flags().BoolVar(&wait, "wait", false, "wait until it is gone")
 	c.Flags().DurationVar(&timeout, "timeout", 0, "longest time to wait with --wait, such as 5m (default no limit)")
 	c.Flags().BoolVar(&keep, "keep-data", false, "leave a backup's data on the target")
+	c.Flags().BoolVar(&force, "force", false, "let a backup go at once, whatever is left behind")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		k, err := kindArg(c, args[0], "backup", "restore")
 		if err != nil {
@@ -39,6 +49,8 @@ deleting an unfinished one removes what it made so far.`,
 		switch {
 		case keep && k.Word != "backup":
 			return usage(c, "--keep-data is for backups only")
+		case force && k.Word != "backup":
+			return usage(c, "--force is for backups only")
 		case timeout < 0:
 			return usage(c, "--timeout %s is negative", timeout)
 		case timeout > 0 && !wait:
@@ -53,9 +65,8 @@ deleting an unfinished one removes what it made so far.`,
 		if err := cluster.Client.Get(c.Context(), key, o); err != nil {
 			return err
 		}
-		if keep {
-			retain := client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"deletionPolicy":"Retain"}}`))
-			if err := cluster.Client.Patch(c.Context(), o, retain); err != nil {
+		if change := beforeDeletion(keep, force); change != nil {
+			if err := cluster.Client.Patch(c.Context(), o, change); err != nil {
 				return err
 			}
 		}
@@ -73,6 +84,23 @@ deleting an unfinished one removes what it made so far.`,
 		return err
 	}
 	return c
+}
+
+// beforeDeletion is what a backup is told before it is deleted; nil: nothing. It
+// may be told so when its deletion was asked for before.
+func beforeDeletion(keep, force bool) client.Patch {
+	change := map[string]any{}
+	if keep {
+		change["spec"] = map[string]any{"deletionPolicy": v1alpha1.DeletionRetain}
+	}
+	if force {
+		change["metadata"] = map[string]any{"annotations": map[string]any{v1alpha1.AnnotationForceDeletion: "true"}}
+	}
+	if len(change) == 0 {
+		return nil
+	}
+	raw, _ := json.Marshal(change) // of strings only
+	return client.RawPatch(types.MergePatchType, raw)
 }
 
 // awaitGone waits until the object is gone, showing what it waits for.

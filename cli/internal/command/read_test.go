@@ -175,8 +175,28 @@ func TestDeleteWaitsAndKeepsData(t *testing.T) {
 	r = w.run(t, "delete", "backup", "stuck", "--wait", "--timeout", "100ms")
 	assert.Equal(t, 3, r.code)
 	assert.Contains(t, r.err, "is not gone after 100ms")
+
+	// What was not said before can be said while it is waited for.
+	r = w.run(t, "delete", "backup", "stuck", "--keep-data", "--force")
+	assert.Equal(t, 0, r.code, r.err)
+	require.NoError(t, w.Get(t.Context(), client.ObjectKeyFromObject(stuck), stuck))
+	assert.Equal(t, v1alpha1.DeletionRetain, stuck.Spec.DeletionPolicy)
+	assert.Equal(t, "true", stuck.Annotations[v1alpha1.AnnotationForceDeletion])
 	stuck.Finalizers = nil
 	require.NoError(t, client.IgnoreNotFound(w.Patch(t.Context(), stuck, client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":null}}`)))))
+}
+
+// Without --yes nothing goes; that something does, the end-to-end tests show on
+// a stack of their own.
+func TestUninstallTellsWhatWouldGo(t *testing.T) {
+	w := newWorld(t)
+	b := w.make(t, "point", v1alpha1.FinalizerData)
+	r := w.run(t, "uninstall")
+	assert.Equal(t, 0, r.code, r.err)
+	assert.Regexp(t, `^this would remove \d definitions with \d+ backups?, .*data on targets stays. Say --yes to do it\n$`, r.out)
+	require.NoError(t, w.Get(t.Context(), client.ObjectKeyFromObject(b), b))
+	assert.True(t, b.DeletionTimestamp.IsZero())
+	require.NoError(t, client.IgnoreNotFound(w.Patch(t.Context(), b, client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":null}}`)))))
 }
 
 // What the API server refuses is one readable sentence, and counts as a

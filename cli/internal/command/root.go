@@ -75,7 +75,7 @@ func (a *app) root() *cobra.Command {
 		group(&cobra.Command{Use: "backup", Short: "Make backups"}, a.backupCreate()),
 		group(&cobra.Command{Use: "snapshot", Short: "Make snapshots, which stay in the cluster"}, a.snapshotCreate()),
 		group(&cobra.Command{Use: "restore", Short: "Restore backups"}, a.restoreCreate()),
-		a.get(), a.describe(), a.delete(), a.cancel(), a.pin(), a.unpin(), a.version(),
+		a.get(), a.describe(), a.delete(), a.cancel(), a.pin(), a.unpin(), a.uninstall(), a.version(),
 	)
 	return root
 }

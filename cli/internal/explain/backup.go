@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"hayloft.dev/cli/internal/units"
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/status"
@@ -19,7 +21,10 @@ func Backup(out io.Writer, b *v1alpha1.VMBackup, a Around) error {
 	p.line("Type", backupType(b))
 	p.line("To target", b.Spec.Target)
 	p.line("Phase", backupPhase(b))
-	p.why(s, b.DeletionTimestamp != nil)
+	p.why(s, b.DeletionTimestamp)
+	if b.DeletionTimestamp != nil {
+		p.line("To force it", forcing(b))
+	}
 	p.line("Progress", amount(b.Status.Progress, b.Status.Phase == v1alpha1.BackupReady))
 	p.line("Consistency", consistency(b))
 	p.line("Note", b.Spec.Note)
@@ -109,16 +114,25 @@ func phrase(phase, words string) string {
 }
 
 // why says what is waited for, or why it failed.
-func (p *page) why(s status.Status, deleting bool) {
+func (p *page) why(s status.Status, deleted *metav1.Time) {
 	switch {
 	case s.Failed:
 		p.line("Cause", s.Cause)
 	case s.Why != "":
 		p.line("Now", s.Why)
 	}
-	if deleting {
-		p.line("Deletion", "asked for; what belongs to it is being removed first")
+	if deleted != nil {
+		p.line("Deletion", "asked for "+p.ago(deleted.Time)+"; what belongs to it is being removed first")
 	}
+}
+
+// forcing says how a deletion that waits can be had sooner.
+func forcing(b *v1alpha1.VMBackup) string {
+	force := fmt.Sprintf("hayloft delete backup %s --force lets it go at once and leaves behind what there is", b.Name)
+	if b.Spec.Type == v1alpha1.TypeSnapshot || b.Spec.DeletionPolicy == v1alpha1.DeletionRetain {
+		return force
+	}
+	return "--keep-data leaves its data on the target, if only that is waited for; " + force
 }
 
 func consistency(b *v1alpha1.VMBackup) string {

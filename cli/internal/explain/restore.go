@@ -22,7 +22,7 @@ func Restore(out io.Writer, r *v1alpha1.VMRestore, a Around) error {
 	p.line("Of backup", ofBackup(r))
 	p.line("Makes", makes(r))
 	p.line("Phase", restorePhase(r))
-	p.why(s, r.DeletionTimestamp != nil)
+	p.why(s, r.DeletionTimestamp)
 	p.line("Progress", amount(r.Status.Progress, r.Status.Phase == v1alpha1.RestoreReady))
 	if r.Spec.NewVM != "" {
 		p.line("MAC addresses", choose(r.Spec.KeepMACAddresses, "those of the source VM", "new ones"))

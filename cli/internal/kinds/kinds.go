@@ -89,7 +89,10 @@ func (k Kind) Named(name string) string {
 	return strings.ToLower(k.Kind) + "." + v1alpha1.GroupVersion.Group + "/" + name
 }
 
-// Mapper knows these kinds and Events, so that no command asks the API server
+// DefinitionKind is that of the objects that define these kinds.
+var DefinitionKind = schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"}
+
+// Mapper knows these kinds, their definitions and Events, so that no command asks the API server
 // what it serves.
 func Mapper() meta.RESTMapper {
 	core := schema.GroupVersion{Version: "v1"}
@@ -104,5 +107,6 @@ func Mapper() meta.RESTMapper {
 		m.AddSpecific(k.GVK(), plural, singular, scope)
 	}
 	m.Add(core.WithKind("Event"), meta.RESTScopeNamespace)
+	m.Add(DefinitionKind, meta.RESTScopeRoot)
 	return m
 }

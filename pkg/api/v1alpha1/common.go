@@ -39,6 +39,10 @@ const (
 	// ProtectionNone: such a VM is not told of as unprotected.
 	LabelProtection = "hayloft.dev/protection"
 	ProtectionNone  = "none"
+	// AnnotationForceDeletion, "true" on a VMBackup that is being deleted, lets it
+	// go at once and leaves behind what it stands for. Whoever may set it could as
+	// well take the finalizer away, without being told what is left.
+	AnnotationForceDeletion = "hayloft.dev/force-deletion"
 	// FinalizerData keeps a VMBackup until its data is removed or given up.
 	FinalizerData = "hayloft.dev/data"
 	// FinalizerRestore keeps a VMRestore until what it made half is removed.

@@ -1,0 +1,174 @@
+package control_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"hayloft.dev/coordinator/plan"
+	"hayloft.dev/coordinator/targetio/protocol"
+	"hayloft.dev/pkg/api/v1alpha1"
+)
+
+// graves remembers what was buried, and whether the point was still there.
+type graves struct {
+	mu     sync.Mutex
+	buried []plan.Tombstone
+	before func() bool
+	held   bool
+}
+
+func (g *graves) Bury(_ context.Context, t plan.Tombstone) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.buried, g.held = append(g.buried, t), g.before()
+	return nil
+}
+
+func (g *graves) reasons() (out []string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, t := range g.buried {
+		out = append(out, t.Reason)
+	}
+	return out
+}
+
+// unreachable is a target that does not answer.
+var unreachable = &protocol.Error{Reason: protocol.Unreachable, Message: "connection refused", Transient: true}
+
+func progressing(b *v1alpha1.VMBackup) (reason, message string) {
+	if c := meta.FindStatusCondition(b.Status.Conditions, v1alpha1.ConditionProgressing); c != nil {
+		return c.Reason, c.Message
+	}
+	return "", ""
+}
+
+// removed plays the agent that removes a point's engine snapshots.
+func (w *world) removed(b *v1alpha1.VMBackup, session string) {
+	w.t.Helper()
+	for _, disk := range []string{"root", "data"} {
+		j := w.awaitJob("remove", b.UID, disk, 1)
+		w.claim(j, session)
+		w.succeed(j, nil)
+	}
+}
+
+// Data that is kept by a user's word, said before or after the deletion, has a
+// tombstone before its VMBackup goes.
+func TestKeptDataHasATombstone(t *testing.T) {
+	for _, reason := range []string{plan.TombstoneRetained, plan.TombstoneForced} {
+		t.Run(reason, func(t *testing.T) {
+			w := newWorld(t)
+			g := &graves{}
+			w.opts.Tombstones = g
+			w.start("one")
+			session, _ := w.session("n1")
+			w.vm("web")
+			b := w.ready("p1", w.target("s3").Name, session)
+			key := client.ObjectKeyFromObject(b)
+			g.before = func() bool { return w.client.Get(context.Background(), key, &v1alpha1.VMBackup{}) == nil }
+			w.fake.fail("deletePoint", unreachable)
+			require.NoError(t, w.client.Delete(w.ctx, b))
+			w.removed(b, session)
+			w.eventually("it says that the target holds it up", func() bool {
+				w.refresh(b)
+				reason, message := progressing(b)
+				return reason == plan.ReasonDeletionHeldUp && message != ""
+			})
+			w.eventually("an event tells", func() bool { return w.heard(b, plan.ReasonDeletionHeldUp) })
+			w.holds("it waits", 300*time.Millisecond, func() bool { return w.refresh(b) && len(g.reasons()) == 0 })
+
+			change := `{"spec":{"deletionPolicy":"Retain"}}`
+			if reason == plan.TombstoneForced {
+				change = `{"metadata":{"annotations":{"` + v1alpha1.AnnotationForceDeletion + `":"true"}}}`
+			}
+			require.NoError(t, w.client.Patch(w.ctx, b, merge(change)))
+			w.eventually("it is gone", func() bool { return !w.refresh(b) })
+			require.Equal(t, []string{reason}, g.reasons())
+			require.True(t, g.held, "the tombstone was there first")
+			require.Equal(t, b.Spec.Target, g.buried[0].Target)
+			require.Equal(t, b.Status.Document, g.buried[0].Path)
+		})
+	}
+}
+
+// What is deleted with its namespace was not spoken about: nothing is removed
+// from the target, and nothing keeps it from being found again.
+func TestPointOfANamespaceThatGoesKeepsItsData(t *testing.T) {
+	w := newWorld(t)
+	g := &graves{before: func() bool { return true }}
+	w.opts.Tombstones = g
+	w.start("one")
+	session, _ := w.session("n1")
+	w.vm("web")
+	b := w.ready("p1", w.target("s3").Name, session)
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.ns}}
+	require.NoError(t, w.client.Delete(w.ctx, ns))
+	require.NoError(t, w.client.Delete(w.ctx, b)) // as the namespace controller does
+	w.removed(b, session)
+	w.eventually("it is gone", func() bool { return !w.refresh(b) })
+	require.Empty(t, w.fake.called("deletePoint"))
+	require.Empty(t, g.reasons())
+	w.eventually("its jobs are gone", func() bool { return len(w.jobs()) == 0 })
+}
+
+// A failed point can be deleted though its target is gone for good.
+func TestFailedPointOfADeadTargetGoes(t *testing.T) {
+	w := newWorld(t)
+	w.opts.Plan.DeletePatience = time.Second
+	w.start("one")
+	session, _ := w.session("n1")
+	w.vm("web")
+	b := w.backup("p1", "web", w.target("s3").Name)
+	w.cut(b, session)
+	w.fake.fail("deletePoint", unreachable)
+	w.fake.fail("dropAttempt", unreachable)
+	j := w.awaitJob("backup", b.UID, "root", 1)
+	w.claim(j, session)
+	w.failJob(j, v1alpha1.ReasonTargetError, "the target went away", false)
+	w.upload(b, "data", 1, session)
+	w.removed(b, session)
+	require.NoError(t, w.client.Delete(w.ctx, b))
+	w.eventually("it is gone", func() bool { return !w.refresh(b) })
+	w.eventually("an event tells what is left", func() bool { return w.heard(b, "LeftBehind") })
+}
+
+// A target that is deleted under a backup, which no webhook refused, fails it
+// after a while, unless it comes back.
+func TestTargetThatIsDeletedUnderABackup(t *testing.T) {
+	for _, back := range []bool{true, false} {
+		w := newWorld(t)
+		w.start("one")
+		session, _ := w.session("n1")
+		w.vm("web")
+		target := w.target("s3")
+		b := w.backup("p1", "web", target.Name)
+		w.cut(b, session)
+		w.upload(b, "root", 1, session)
+		require.NoError(t, w.client.Delete(w.ctx, target))
+		w.upload(b, "data", 1, session)
+		w.awaitWords(b, "was deleted meanwhile: create it again")
+		if back {
+			w.target("s3")
+			w.awaitBackup(b, v1alpha1.BackupReady)
+			continue
+		}
+		w.eventually("it failed", func() bool {
+			w.refresh(b)
+			reason, _ := ready(b.Status.Conditions)
+			return reason == "TargetNotFound"
+		})
+		w.removed(b, session)
+		w.awaitWords(b, "create it again, or set spec.deletionPolicy to Retain")
+		require.NoError(t, w.client.Delete(w.ctx, b))
+		w.eventually("it can be deleted", func() bool { return !w.refresh(b) })
+	}
+}
