@@ -67,6 +67,9 @@ type Request struct {
 	Frontend Frontend
 	// Guest is the VM whose disk it is; zero: that of no VM that is known.
 	Guest Guest
+	// Waiting is told, again and again, whom the volume is left to; nil: nobody
+	// wants to know.
+	Waiting func(by string)
 }
 
 func (q Request) givesWay() bool { return q.Frontend == FrontendAny }
@@ -95,6 +98,9 @@ func (a *Attacher) Running(ctx context.Context, q Request) (Location, Ticket, er
 		if by == "" {
 			loc, t, err = a.own(ctx, va, q)
 		} else {
+			if q.Waiting != nil {
+				q.Waiting(by)
+			}
 			loc, err = a.others(ctx, va, q)
 		}
 		if !errors.Is(err, errAgain) {

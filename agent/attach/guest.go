@@ -6,6 +6,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
@@ -42,6 +43,21 @@ func (a *Attacher) starting(ctx context.Context, g Guest) (string, error) {
 		return "", nil
 	}
 	return g.words(), nil
+}
+
+// StartedSince tells whether the VM's instance was made after a moment, both by
+// the API server's clock, to its second.
+func (a *Attacher) StartedSince(ctx context.Context, g Guest, since metav1.Time) (bool, error) {
+	vmi := &metav1.PartialObjectMetadata{}
+	vmi.SetGroupVersionKind(kindInstance)
+	err := a.Client.Get(ctx, client.ObjectKey{Namespace: g.Namespace, Name: g.Name}, vmi)
+	switch {
+	case apierrors.IsNotFound(err), meta.IsNoMatchError(err):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("reading VirtualMachineInstance %s/%s: %w", g.Namespace, g.Name, err)
+	}
+	return vmi.CreationTimestamp.After(since.Time), nil
 }
 
 func (g Guest) words() string { return fmt.Sprintf("VM %s/%s, which is starting", g.Namespace, g.Name) }

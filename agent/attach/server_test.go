@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,6 +40,7 @@ type world struct {
 	a     *attach.Attacher
 	ns    string // of Longhorn's objects
 	users string
+	said  atomic.Value // whom the volume was left to last
 }
 
 func newWorld(t *testing.T) *world {
@@ -138,7 +140,8 @@ func (w *world) running(ctx context.Context, epoch int64) <-chan answer {
 		var a answer
 		a.loc, a.ticket, a.err = w.a.Running(ctx, attach.Request{
 			Volume: "v", TicketID: id(epoch), Type: longhorn.AttacherTypeBackupController, Frontend: attach.FrontendAny,
-			Guest: attach.Guest{Namespace: w.users, Name: "vm"},
+			Guest:   attach.Guest{Namespace: w.users, Name: "vm"},
+			Waiting: func(by string) { w.said.Store(by) },
 		})
 		out <- a
 	}()
@@ -208,6 +211,7 @@ func TestAsksForNothingWhileAVMStarts(t *testing.T) {
 	defer cancel()
 	got := <-w.running(ctx, 1)
 	require.ErrorIs(t, got.err, attach.ErrWanted)
+	require.Equal(t, fmt.Sprintf("VM %s/vm, which is starting", w.users), w.said.Load())
 	require.Empty(t, w.tickets())
 
 	w.instance(kubevirt.Failed)
@@ -302,4 +306,22 @@ func TestCloseRemovesWhatWasLeft(t *testing.T) {
 	w.a.Leave(got.ticket, time.Hour)
 	require.NoError(t, w.a.Close(t.Context()))
 	require.Empty(t, w.tickets())
+}
+
+// A VM that was stopped and started at once has an instance that is younger than
+// the work on its disks.
+func TestAVMThatWasStartedSinceIsTold(t *testing.T) {
+	w := newWorld(t)
+	guest := attach.Guest{Namespace: w.users, Name: "vm"}
+	since := func(at metav1.Time) bool {
+		ok, err := w.a.StartedSince(t.Context(), guest, at)
+		require.NoError(t, err)
+		return ok
+	}
+	require.False(t, since(metav1.NewTime(time.Time{})), "it does not run")
+	w.instance(kubevirt.Running)
+	vmi := &kubevirt.VirtualMachineInstance{}
+	require.NoError(t, w.c.Get(t.Context(), client.ObjectKey{Namespace: w.users, Name: "vm"}, vmi))
+	require.False(t, since(vmi.CreationTimestamp), "it ran before, or who could tell")
+	require.True(t, since(metav1.NewTime(vmi.CreationTimestamp.Add(-time.Second))))
 }

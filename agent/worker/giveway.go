@@ -19,10 +19,30 @@ func (r *run) verdict(ctx context.Context, err error) *failure {
 	if !f.retryable || f.reason == v1alpha1.ReasonVolumeWanted || f.reason == v1alpha1.ReasonDeadlineExceeded || !interruptible(r.job) {
 		return f
 	}
-	if left := r.left(context.WithoutCancel(ctx)); left != "" {
+	left := r.left(context.WithoutCancel(ctx))
+	if left == "" && f.reason == v1alpha1.ReasonTransferLost {
+		left = r.restarted(context.WithoutCancel(ctx))
+	}
+	if left != "" {
 		return &failure{v1alpha1.ReasonVolumeWanted, true, fmt.Errorf("%s: %w", left, f)}
 	}
 	return f
+}
+
+// restarted says that the VM was started since the job was made; "" that it was
+// not, or that nobody could tell. One that stops and starts between two looks is
+// found where it was, with another engine.
+func (r *run) restarted(ctx context.Context) string {
+	g := guest(r.job)
+	if g.Name == "" {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.Limits.Call)
+	defer cancel()
+	if since, err := r.Attacher.StartedSince(ctx, g, r.job.CreationTimestamp); err != nil || !since {
+		return ""
+	}
+	return fmt.Sprintf("VM %s was stopped and started again", g.Name)
 }
 
 // interruptible: the work is on a VM's own volumes, or on one of them.

@@ -87,12 +87,13 @@ func overtaken(mine, stored *v1alpha1.NodeJobStatus) bool {
 }
 
 // progress writes how far a transfer is, not more often than the interval and
-// only when it moved by a hundredth or something else changed.
+// only when it moved by a hundredth or something else changed. What was waited
+// for before is over then.
 func (r *reporter) progress(ctx context.Context, t v1alpha1.TransferStatus) error {
-	if time.Since(r.last) < r.interval || !moved(r.job.Status.Transfer, &t) {
+	if time.Since(r.last) < r.interval || r.job.Status.Message == "" && !moved(r.job.Status.Transfer, &t) {
 		return nil
 	}
-	return r.write(ctx, func(s *v1alpha1.NodeJobStatus) { s.Transfer = &t })
+	return r.write(ctx, func(s *v1alpha1.NodeJobStatus) { s.Transfer, s.Message = &t, "" })
 }
 
 func moved(old, now *v1alpha1.TransferStatus) bool {

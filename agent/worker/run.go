@@ -33,6 +33,7 @@ type run struct {
 	seen    int64                         // bytes of the transfer that were counted
 	former  *kept                         // what a cut left of this job's volume; nil: nothing
 
+	saying  sync.Mutex // held while volumes that are waited for at the same time report that
 	mu      sync.Mutex
 	tickets []attach.Ticket
 	sites   map[string]attach.Location // volume -> where its engine was found

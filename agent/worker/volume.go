@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"fmt"
+	"time"
 
 	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
 
@@ -28,6 +29,7 @@ func (r *run) engine(ctx context.Context, volume string, fe attach.Frontend) (En
 	}
 	loc, ticket, err := r.Attacher.Running(ctx, attach.Request{
 		Volume: volume, TicketID: r.ticket(volume), Type: ticketType(r.job), Frontend: fe, Guest: guest(r.job),
+		Waiting: r.yielding(ctx, volume),
 	})
 	r.keep(ticket)
 	if err != nil {
@@ -35,6 +37,23 @@ func (r *run) engine(ctx context.Context, volume string, fe attach.Frontend) (En
 	}
 	r.found(loc)
 	return r.open(loc), loc, nil
+}
+
+// yielding says in the job's status whom a volume is left to, when that has
+// lasted for as long as progress may go unreported. Disks of one cut wait at the
+// same time.
+func (r *run) yielding(ctx context.Context, volume string) func(by string) {
+	began := time.Now()
+	return func(by string) {
+		if time.Since(began) < r.Limits.Report {
+			return
+		}
+		r.saying.Lock()
+		defer r.saying.Unlock()
+		if err := r.report.message(ctx, fmt.Sprintf("waiting: volume %s is wanted by %s", volume, by)); err != nil {
+			r.Log.Debug("could not say what is waited for", "job", r.job.Name, "error", err)
+		}
+	}
 }
 
 // ticketType is what Longhorn itself would attach the volume with for such
