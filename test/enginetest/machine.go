@@ -36,12 +36,12 @@ func Program(tb testing.TB, name string) string {
 }
 
 // FreeAddr is an address "127.0.0.<host>:port" at which that port and the
-// next ones, n in all, are free now. The ports are below those that the
-// system gives to outgoing connections.
+// next ones, n in all, are free now. The ports are below those that local
+// stacks divide among them.
 func FreeAddr(tb testing.TB, host, n int) string {
 	tb.Helper()
 	for range 100 {
-		addr := fmt.Sprintf("127.0.0.%d:%d", host, 10000+rand.IntN(20000))
+		addr := fmt.Sprintf("127.0.0.%d:%d", host, 9000+rand.IntN(3000-n))
 		if free(addr, n) {
 			return addr
 		}

@@ -127,7 +127,7 @@ func (s *Set) forget(name string, e *entry) {
 		delete(s.byID, name)
 	}
 	s.mu.Unlock()
-	s.ports.release(e.info.IP, e.info.Port, e.portCount)
+	s.ports.release(e.info.Port, e.portCount)
 }
 
 // StopAll ends everything: engines first, since a replica that goes under a running engine is a broken replica.
@@ -144,6 +144,7 @@ func (s *Set) StopAll() {
 		}
 		group.Wait()
 	}
+	s.ports.close()
 }
 
 // launch starts a process on free ports of ip and waits until it answers on the ports that answering says are needed.
@@ -154,14 +155,14 @@ func (s *Set) launch(ctx context.Context, volume, name, ip string, portCount int
 	s.Stop(name) // one that ended is only forgotten
 	var last error
 	for range startAttempts {
-		port, err := s.ports.take(ip, portCount)
+		port, err := s.ports.take(portCount)
 		if err != nil {
 			return Info{}, fmt.Errorf("starting %s: %w", name, err)
 		}
 		info := Info{Name: name, Volume: volume, IP: ip, Port: port, State: Running}
 		process, err := s.start(command(port))
 		if err != nil {
-			s.ports.release(ip, port, portCount)
+			s.ports.release(port, portCount)
 			return Info{}, fmt.Errorf("starting %s: %w", name, err)
 		}
 		last = waitAnswer(ctx, process, ip, port, answering)
@@ -170,7 +171,7 @@ func (s *Set) launch(ctx context.Context, volume, name, ip string, portCount int
 			return info, nil
 		}
 		process.Kill()
-		s.ports.release(ip, port, portCount)
+		s.ports.release(port, portCount)
 		if !errors.Is(last, errEnded) {
 			break
 		}

@@ -4,60 +4,99 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"strconv"
 	"sync"
 )
 
-// Ports are taken below the range that the kernel gives to outgoing connections (32768 and up).
+// Ports are taken below the range that the kernel gives to outgoing connections (32768 and up), and above that of the
+// tests that run engines alone (test/enginetest).
 const (
-	firstPort = 12000
-	lastPort  = 31999
+	firstPort  = 12000
+	blockPorts = 500
+	blocks     = 40
 )
 
-// ports gives out runs of ports on an address. Two programs on one machine that do this rarely meet, since each begins
-// at a place of its own; a meeting is survived by starting the process again on other ports.
+// ports gives out runs of ports. A replica's sync agent listens on some of its ports only while it receives files, and
+// on every address then, so a port that is free now, or taken on another address, may be needed all the same. Programs
+// on one machine therefore divide the ports among them by blocks: who has a block listens on an abstract socket of its
+// name, which the kernel takes back when the process ends.
 type ports struct {
-	mu   sync.Mutex
-	next int
-	used map[string]map[int]bool // address -> port -> given out
+	mu    sync.Mutex
+	mine  []*block
+	tried map[int]bool // blocks that were claimed, or found claimed
+	used  map[int]bool // port -> given out
 }
 
-func newPorts() *ports {
-	return &ports{
-		next: firstPort + rand.IntN(lastPort-firstPort),
-		used: map[string]map[int]bool{},
-	}
+// block is a run of ports that no other program takes from.
+type block struct {
+	first, next int
+	claim       net.Listener
 }
 
-// take returns the first of count ports in a row that nobody listens on.
-func (p *ports) take(ip string, count int) (int, error) {
+func newPorts() *ports { return &ports{tried: map[int]bool{}, used: map[int]bool{}} }
+
+// take returns the first of count ports in a row, of which nobody listens on any.
+func (p *ports) take(count int) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for range (lastPort - firstPort) / count {
-		if p.next+count > lastPort {
-			p.next = firstPort
-		}
-		first := p.next
-		p.next += count
-		if p.free(ip, first, count) {
-			for port := first; port < first+count; port++ {
-				if p.used[ip] == nil {
-					p.used[ip] = map[int]bool{}
-				}
-				p.used[ip][port] = true
+	for {
+		for _, b := range p.mine {
+			if first := p.within(b, count); first != 0 {
+				return first, nil
 			}
-			return first, nil
+		}
+		if !p.claim() {
+			return 0, fmt.Errorf("no %d free ports in a row: every block of ports is used up, or another program's", count)
 		}
 	}
-	return 0, fmt.Errorf("no %d free ports in a row on %s", count, ip)
 }
 
-func (p *ports) free(ip string, first, count int) bool {
+// within takes ports of one block, those that were given back last of all; 0: it has none.
+func (p *ports) within(b *block, count int) int {
+	for range blockPorts / count {
+		if b.next+count > b.first+blockPorts {
+			b.next = b.first
+		}
+		first := b.next
+		b.next += count
+		if p.free(first, count) {
+			for port := first; port < first+count; port++ {
+				p.used[port] = true
+			}
+			return first
+		}
+	}
+	return 0
+}
+
+// claim takes a block that no program has; false: there is none.
+func (p *ports) claim() bool {
+	offset := rand.IntN(blocks)
+	for i := range blocks {
+		first := firstPort + (offset+i)%blocks*blockPorts
+		if p.tried[first] {
+			continue
+		}
+		p.tried[first] = true
+		claim, err := net.Listen("unix", fmt.Sprintf("@hayloft-local-ports-%d", first))
+		if err == nil {
+			p.mine = append(p.mine, &block{first: first, next: first, claim: claim})
+			return true
+		}
+	}
+	clear(p.tried) // whoever had one may be gone when it is asked for again
+	for _, b := range p.mine {
+		p.tried[b.first] = true
+	}
+	return false
+}
+
+// free: none of the ports is given out, and nobody listens on one of them on any address.
+func (p *ports) free(first, count int) bool {
 	for port := first; port < first+count; port++ {
-		if p.used[ip][port] {
+		if p.used[port] {
 			return false
 		}
-		listener, err := net.Listen("tcp", net.JoinHostPort(ip, strconv.Itoa(port)))
+		listener, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
 		if err != nil {
 			return false
 		}
@@ -66,10 +105,20 @@ func (p *ports) free(ip string, first, count int) bool {
 	return true
 }
 
-func (p *ports) release(ip string, first, count int) {
+func (p *ports) release(first, count int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for port := first; port < first+count; port++ {
-		delete(p.used[ip], port)
+		delete(p.used, port)
 	}
+}
+
+// close gives the blocks back.
+func (p *ports) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, b := range p.mine {
+		_ = b.claim.Close() // nobody ever connects
+	}
+	p.mine = nil
 }
