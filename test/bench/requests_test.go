@@ -31,7 +31,6 @@ func BenchmarkRequests(b *testing.B) {
 	w.backup("first", "vm", w.Target)
 	w.settled()
 
-	sum := map[string]int{}
 	before := w.served()
 	for _, p := range proxies {
 		p.Reset()
@@ -42,25 +41,33 @@ func BenchmarkRequests(b *testing.B) {
 	}
 	after := w.served()
 	ours := 0
-	for program, p := range proxies {
-		requests := p.Requests()
-		for kind, n := range countKinds(requests) {
-			sum[program+" "+kind] += n
-		}
-		for _, r := range requests {
+	for _, p := range proxies {
+		for _, r := range p.Requests() {
 			if strings.Contains(r.Path, "/apis/"+v1alpha1.GroupVersion.Group+"/") {
 				ours++
 			}
 		}
 	}
+	b.Logf("of hayloft.dev: %d through the proxies; %d served by the API server, this benchmark's own included; %s", ours, after-before, load())
+	reportRequests(b, proxies, 2*rounds)
+}
 
+// reportRequests reports what went through the proxies, for each of a number of
+// disks.
+func reportRequests(b *testing.B, proxies map[string]*harness.Proxy, disks int) {
+	b.Helper()
+	sum := map[string]int{}
+	for program, p := range proxies {
+		for kind, n := range countKinds(p.Requests()) {
+			sum[program+" "+kind] += n
+		}
+	}
 	per := map[string]float64{}
 	for _, kind := range slices.Sorted(maps.Keys(sum)) {
-		share := float64(sum[kind]) / (2 * rounds)
+		share := float64(sum[kind]) / float64(disks)
 		b.Logf("%6.2f a disk: %s", share, kind)
 		per[class(kind)] += share
 	}
-	b.Logf("of hayloft.dev: %d through the proxies; %d served by the API server, this benchmark's own included; %s", ours, after-before, load())
 	b.ReportMetric(per["work"], "requests/disk")
 	b.ReportMetric(per["progress"], "progress/disk")
 	b.ReportMetric(per["clock"], "clock/disk")

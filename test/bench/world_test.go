@@ -4,8 +4,8 @@
 // what they should be and what they were is in docs/figures.md.
 //
 // For a quick look: HAYLOFT_BENCH_MIB (size of each disk that is moved, 1024),
-// HAYLOFT_BENCH_CUTS (cuts, 100), HAYLOFT_BENCH_IDLE (length of the idle
-// window, 60s).
+// HAYLOFT_BENCH_CUTS (cuts, 100), HAYLOFT_BENCH_STOPPED (stopped VMs, 100),
+// HAYLOFT_BENCH_IDLE (length of the idle window, 60s).
 package bench
 
 import (
@@ -129,13 +129,22 @@ func (w *world) vm(name string, strategy kubevirt.VirtualMachineRunStrategy, cla
 // runningVM makes a VM with two disks full of random data and waits until it runs.
 func (w *world) runningVM(name string, size int64) {
 	w.b.Helper()
-	claims := []string{name + "-root", name + "-data"}
+	w.startVM(w.vm(name, kubevirt.RunStrategyAlways, w.filled(size, name+"-root", name+"-data")...))
+}
+
+// filled makes claims full of random data, but for the end of each.
+func (w *world) filled(size int64, claims ...string) []string {
+	w.b.Helper()
 	for i, claim := range claims {
 		w.claim(claim, size)
 		w.local("disk", "fill", "--kubeconfig", w.Kubeconfig, "--namespace", w.ns, "--claim", claim,
 			"--seed", strconv.Itoa(1+i), "--length", strconv.FormatInt(size-guestTail, 10))
 	}
-	vm := w.vm(name, kubevirt.RunStrategyAlways, claims...)
+	return claims
+}
+
+func (w *world) startVM(vm *kubevirt.VirtualMachine) {
+	w.b.Helper()
 	check(w.b, w.c.Create(w.ctx, vm))
 	await(w, vm, "to run", func() bool { return vm.Status.PrintableStatus == kubevirt.VirtualMachineStatusRunning })
 }
