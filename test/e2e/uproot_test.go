@@ -77,7 +77,8 @@ func TestOnlyAPointsOwnDeletionRemovesData(t *testing.T) {
 		w.killCoordinators()
 		w.foundAgain(kept)
 		w.startCoordinators()
-		w.awaitLeader() // one whose caches are filled: without the kinds they never would be
+		w.backup("of-nobody", "nobody")
+		w.awaitBackup("of-nobody", v1alpha1.BackupFailed) // so there is a leader, and its caches are filled
 		for _, d := range w.definitions() {
 			require.NoError(t, w.c.Delete(w.ctx, d))
 		}
