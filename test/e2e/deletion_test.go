@@ -102,6 +102,7 @@ func TestDeletion(t *testing.T) {
 	t.Run("first, middle, last of a chain", func(t *testing.T) { deleteFirstMiddleLast(w.as(t)) })
 	t.Run("while a restore reads it", func(t *testing.T) { deleteWhileRestoring(w.as(t)) })
 	t.Run("while its transfer runs", func(t *testing.T) { deleteRunning(w.as(t)) })
+	t.Run("while another backup of its volume runs, and before one", func(t *testing.T) { deleteInTurn(w.as(t)) })
 	t.Run("Retain", func(t *testing.T) { retain(w.as(t)) })
 	t.Run("with a dead target", func(t *testing.T) { deleteWithDeadTarget(w.as(t)) })
 }
@@ -178,6 +179,54 @@ func deleteRunning(w *world) {
 	w.nothingLeft()
 	w.requireEmptyTarget()
 	require.Empty(w.t, w.ourSnapshots("big-root"))
+}
+
+// deleteInTurn: on one volume of a target, transfers and deletions exclude each
+// other. Whoever comes second waits and says so.
+func deleteInTurn(w *world) {
+	g := w.kitGate()
+	sums := map[string]string{}
+	for k, name := range []string{"older", "old"} {
+		sums[name] = w.rewritten("vm", "root", int64(k)*4*mib, 4*mib, 30+k)
+		w.backupTo(g.target, name, "vm")
+		w.awaitBackup(name, v1alpha1.BackupReady)
+	}
+
+	sums["moving"] = w.rewritten("vm", "root", 8*mib, 8*mib, 32)
+	release := g.holdWrites(1)
+	w.backupTo(g.target, "moving", "vm")
+	w.eventually("the transfer to be held", func() (bool, string) { return g.stops(".blk") > 0, "no request came" })
+	w.deletePoints("older")
+	w.awaitDeletionWaits("older", "is locked")
+	release()
+	w.awaitBackup("moving", v1alpha1.BackupReady)
+	w.awaitGone("older")
+
+	sums["last"] = w.rewritten("vm", "root", 16*mib, 4*mib, 33)
+	held := g.stops(".blk")
+	release = g.holdDeletes()
+	w.deletePoints("old")
+	w.eventually("the deletion to be held", func() (bool, string) { return g.stops(".blk") > held, "no request came" })
+	b := w.backupTo(g.target, "last", "vm")
+	w.awaitJob("backup", func(j v1alpha1.NodeJob) bool {
+		return j.Spec.Owner.UID == b.UID && strings.Contains(j.Status.Message, "holds the lock")
+	})
+	w.eventually("the point to say so", func() (bool, string) {
+		said := conditionText(w.pointNow("last").Status.Conditions, v1alpha1.ConditionProgressing)
+		return strings.Contains(said, "holds the lock"), said
+	})
+	release()
+	w.awaitGone("old")
+	w.awaitBackup("last", v1alpha1.BackupReady)
+
+	for _, name := range []string{"moving", "last"} {
+		w.restore("r-"+name, name, "copy-"+name)
+		w.sameDisks(w.awaitRestore("r-"+name, v1alpha1.RestoreReady), map[string]string{"root": sums[name]})
+	}
+	w.deletePoints("moving", "last")
+	w.awaitGone("moving", "last")
+	w.nothingLeft()
+	w.requireEmptyTarget()
 }
 
 // retain: the object goes, the document, the data and the engine's freedom stay.

@@ -57,6 +57,7 @@ type gate struct {
 	finals  func(*http.Request) bool
 	reads   func(*http.Request) bool
 	writes  func(*http.Request) bool
+	deletes func(*http.Request) bool
 	stopped map[string]int // path -> requests that were held or refused
 }
 
@@ -106,6 +107,8 @@ func (g *gate) passes(r *http.Request) bool {
 		rule = g.writes
 	case r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, ".blk"):
 		rule = g.reads
+	case r.Method == http.MethodDelete && strings.HasSuffix(r.URL.Path, ".blk"):
+		rule = g.deletes
 	}
 	g.mu.Unlock()
 	return rule == nil || rule(r)
@@ -125,7 +128,7 @@ func (g *gate) answered(r *http.Response) error {
 func (g *gate) open() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.finals, g.reads, g.writes = nil, nil, nil
+	g.finals, g.reads, g.writes, g.deletes = nil, nil, nil, nil
 }
 
 // refuseFinals refuses, until the gate is opened, the write that makes a backup
@@ -164,6 +167,15 @@ func (g *gate) holdWrites(after int) (release func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.writes = rule
+	return release
+}
+
+// holdDeletes does so with deletions of data blocks.
+func (g *gate) holdDeletes() (release func()) {
+	rule, release := g.hold(0)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.deletes = rule
 	return release
 }
 
