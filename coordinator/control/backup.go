@@ -15,9 +15,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"hayloft.dev/coordinator/plan"
-	"hayloft.dev/coordinator/rules"
 	"hayloft.dev/coordinator/targetio/protocol"
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/status"
 )
 
 // backups carries out the plans of VMBackups.
@@ -174,7 +174,7 @@ func (c *Controller) readers(ctx context.Context, b *v1alpha1.VMBackup) ([]strin
 	if err := c.live.List(ctx, &list); err != nil {
 		return nil, fmt.Errorf("listing the VMRestores that may read it: %w", err)
 	}
-	return rules.Readers(b, list.Items), nil
+	return status.Readers(b, list.Items), nil
 }
 
 // chain are the Ready points of the same VM on the same target: for a Ready one

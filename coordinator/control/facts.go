@@ -17,6 +17,7 @@ import (
 	"hayloft.dev/coordinator/rules"
 	"hayloft.dev/coordinator/vmspec"
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/status"
 )
 
 // BackupFacts are read for a VMBackup that is to be begun, or created.
@@ -42,7 +43,7 @@ func (c *Controller) BackupFacts(ctx context.Context, b *v1alpha1.VMBackup) (f r
 func (c *Controller) RestoreFacts(ctx context.Context, s *v1alpha1.VMRestore) (f rules.RestoreFacts, err error) {
 	f.Restore = s
 	var b v1alpha1.VMBackup
-	switch err := c.live.Get(ctx, rules.PointOf(s), &b); {
+	switch err := c.live.Get(ctx, status.PointOf(s), &b); {
 	case apierrors.IsNotFound(err):
 		return f, nil
 	case err != nil:

@@ -15,9 +15,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"hayloft.dev/coordinator/plan"
-	"hayloft.dev/coordinator/rules"
 	"hayloft.dev/coordinator/vmspec"
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/status"
 )
 
 // restores carries out the plans of VMRestores.
@@ -136,7 +136,7 @@ func (r *restores) view(ctx context.Context, s *v1alpha1.VMRestore, jobs []v1alp
 // backup is the point to restore. Until its document is being read it is read
 // live: it may have become Ready, or may be being deleted, since a moment ago.
 func (r *restores) backup(ctx context.Context, s *v1alpha1.VMRestore, work plan.Works) (*v1alpha1.VMBackup, error) {
-	b, key := &v1alpha1.VMBackup{}, rules.PointOf(s)
+	b, key := &v1alpha1.VMBackup{}, status.PointOf(s)
 	_, reading := work[plan.Work{Op: plan.OpReadDocument}]
 	if reading || len(s.Status.Disks) > 0 {
 		ok, err := r.get(ctx, key.Namespace, key.Name, b)

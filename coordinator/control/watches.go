@@ -20,9 +20,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
-	"hayloft.dev/coordinator/rules"
 	"hayloft.dev/coordinator/targetio/protocol"
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/status"
 )
 
 // atOnce bounds how many objects of one kind are planned at the same time.
@@ -75,7 +75,7 @@ func jobsOf(kind string) handler.EventHandler {
 
 // readPoint leads from a restore to the point that it reads.
 func readPoint(_ context.Context, o client.Object) []reconcile.Request {
-	return []reconcile.Request{{NamespacedName: rules.PointOf(o.(*v1alpha1.VMRestore))}}
+	return []reconcile.Request{{NamespacedName: status.PointOf(o.(*v1alpha1.VMRestore))}}
 }
 
 // becameReady passes points that have just become Ready.

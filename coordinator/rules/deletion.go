@@ -5,32 +5,11 @@ import (
 	"slices"
 
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/status"
 )
 
-// Readers are the names of the restores that read a point, or are about to; one
-// in another namespace is named with it. A restore marks its point by UID before
-// it reads; one that has not yet is told by what it names.
-func Readers(b *v1alpha1.VMBackup, restores []v1alpha1.VMRestore) []string {
-	var out []string
-	for i := range restores {
-		s := &restores[i]
-		key := PointOf(s)
-		reads := s.Status.BackupUID == b.UID || s.Status.BackupUID == "" && key.Namespace == b.Namespace && key.Name == b.Name
-		if !reads || RestoreEnded(s) || !s.DeletionTimestamp.IsZero() && s.Status.BackupUID == "" {
-			continue
-		}
-		name := s.Name
-		if s.Namespace != b.Namespace {
-			name = s.Namespace + "/" + s.Name
-		}
-		out = append(out, name)
-	}
-	slices.Sort(out)
-	return out
-}
-
 // BackupDeletion are the reasons not to delete a point now; readers is what
-// Readers returned. Where they are not asked in time the point's finalizer
+// status.Readers returned. Where they are not asked in time the point's finalizer
 // waits for the same restores.
 func BackupDeletion(b *v1alpha1.VMBackup, readers []string) []Refusal {
 	if len(readers) == 0 {
@@ -53,7 +32,7 @@ func TargetDeletion(t *v1alpha1.BackupTarget, points []v1alpha1.VMBackup, restor
 		if state := unfinished(b); state != "" {
 			users = append(users, fmt.Sprintf("VMBackup %s/%s (%s)", b.Namespace, b.Name, state))
 		}
-		for _, name := range Readers(b, restores) {
+		for _, name := range status.Readers(b, restores) {
 			users = append(users, "VMRestore "+name+" of VMBackup "+b.Namespace+"/"+b.Name)
 		}
 	}

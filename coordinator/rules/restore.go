@@ -7,6 +7,7 @@ import (
 	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
 
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/status"
 )
 
 // RestoreFacts is what the rules for a VMRestore look at before its point's
@@ -87,7 +88,7 @@ func Point(s *v1alpha1.VMRestore, b *v1alpha1.VMBackup) *Refusal {
 	var r Refusal
 	switch {
 	case b == nil:
-		r = refusal(BackupNotFound, "there is no VMBackup %q in namespace %s (spec.backup): name one that exists", s.Spec.Backup, PointOf(s).Namespace)
+		r = refusal(BackupNotFound, "there is no VMBackup %q in namespace %s (spec.backup): name one that exists", s.Spec.Backup, status.PointOf(s).Namespace)
 	case !b.DeletionTimestamp.IsZero():
 		r = refusal(BackupDeleting, "VMBackup %s (spec.backup) is being deleted: choose another", b.Name)
 	case b.Status.Phase != v1alpha1.BackupReady:
@@ -199,7 +200,7 @@ func rival(s *v1alpha1.VMRestore, others []v1alpha1.VMRestore) string {
 	for i := range others {
 		o := &others[i]
 		_, theirs := makes(o)
-		if o.Name == s.Name || theirs != mine || RestoreEnded(o) || failed(o) {
+		if o.Name == s.Name || theirs != mine || status.RestoreEnded(o) || failed(o) {
 			continue
 		}
 		if o.Status.StartedAt != nil && s.Status.StartedAt == nil || o.Status.StartedAt == nil && before(o, s) {

@@ -12,10 +12,6 @@ package rules
 import (
 	"fmt"
 	"strings"
-
-	"k8s.io/apimachinery/pkg/types"
-
-	"hayloft.dev/pkg/api/v1alpha1"
 )
 
 // Refusal is one reason against something.
@@ -52,24 +48,6 @@ func Sentences(list []Refusal) string {
 		out = append(out, r.Sentence)
 	}
 	return strings.Join(out, "; ")
-}
-
-// PointOf is the VMBackup that a VMRestore names.
-func PointOf(s *v1alpha1.VMRestore) types.NamespacedName {
-	key := types.NamespacedName{Namespace: s.Spec.BackupNamespace, Name: s.Spec.Backup}
-	if key.Namespace == "" {
-		key.Namespace = s.Namespace
-	}
-	return key
-}
-
-// RestoreEnded tells whether a VMRestore reads and makes nothing any more.
-func RestoreEnded(s *v1alpha1.VMRestore) bool {
-	switch s.Status.Phase {
-	case v1alpha1.RestoreReady, v1alpha1.RestoreFailed, v1alpha1.RestoreDeleting:
-		return true
-	}
-	return false
 }
 
 // few names the first of many things for a person.

@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/status"
 )
 
 func TestBackup(t *testing.T) {
@@ -68,7 +69,7 @@ func TestReaders(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := v1alpha1.VMRestore{ObjectMeta: metav1.ObjectMeta{Name: "r", Namespace: "ns"}, Spec: v1alpha1.VMRestoreSpec{Backup: "p"}}
 			c.change(&s)
-			require.Equal(t, c.want, Readers(b, []v1alpha1.VMRestore{s}))
+			require.Equal(t, c.want, status.Readers(b, []v1alpha1.VMRestore{s}))
 		})
 	}
 	require.Empty(t, BackupDeletion(b, nil))

@@ -77,8 +77,8 @@ func TestUsageErrors(t *testing.T) {
 		{"restore create point --new-vm -web", `cannot be the name of a VM`},
 		{"restore create point --new-vm " + strings.Repeat("n", 64), "at most 63 characters"},
 		{"restore create Point --new-vm web", `"Point" cannot be the name of a backup`},
-		{"get", "what to get is missing: one of backups, restores, targets, jobs"},
-		{"get pods", `"pods" is not one of backups, restores, targets, jobs`},
+		{"get", "what to get is missing: one of backups, restores, schedules, targets, jobs"},
+		{"get pods", `"pods" is not one of backups, restores, schedules, targets, jobs`},
 		{"get backups x -A", "do not go together"},
 		{"get backups -o xml", `-o "xml" is not one of table, wide, json, yaml, name`},
 		{"describe backup", "its name is missing"},
@@ -88,6 +88,9 @@ func TestUsageErrors(t *testing.T) {
 		{"uninstall all", `one argument too many: "all"`},
 		{"delete restore r --keep-data", "--keep-data is for backups only"},
 		{"delete backup b --timeout 5m", "--timeout needs --wait"},
+		{"retention preview", "the schedule's name is missing"},
+		{"retention show", `there is no command "show"`},
+		{"retention preview n -o yaml", `-o "yaml" is not one of table, json`},
 		{"bakcup", `there is no command "bakcup"; did you mean backup?`},
 	} {
 		t.Run(tc.args, func(t *testing.T) {

@@ -49,6 +49,11 @@ func All() []Kind {
 			NewList: func() client.ObjectList { return &v1alpha1.VMRestoreList{} },
 		},
 		{
+			Word: "schedule", Kind: "VMSchedule", Resource: "vmschedules", Short: "hs", Scope: Namespace,
+			New:     func() client.Object { return &v1alpha1.VMSchedule{} },
+			NewList: func() client.ObjectList { return &v1alpha1.VMScheduleList{} },
+		},
+		{
 			Word: "target", Kind: "BackupTarget", Resource: "backuptargets", Short: "hbt", Scope: Cluster,
 			New:     func() client.Object { return &v1alpha1.BackupTarget{} },
 			NewList: func() client.ObjectList { return &v1alpha1.BackupTargetList{} },
