@@ -99,6 +99,12 @@ func NewAgent(r prometheus.Registerer) *AgentWork {
 		a.working.WithLabelValues(t)
 		a.takeovers.WithLabelValues(t)
 		a.fenced.WithLabelValues(t)
+		a.leaseWaits.WithLabelValues(t)
+		a.jobs.WithLabelValues(succeeded, t)
+		a.jobs.WithLabelValues(failed, t)
+	}
+	for _, word := range []string{succeeded, failed} {
+		a.heartbeats.WithLabelValues(word)
 	}
 	for _, t := range transferTypes {
 		a.moved.WithLabelValues(t)

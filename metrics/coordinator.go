@@ -107,6 +107,23 @@ func NewWork(r prometheus.Registerer) *Work {
 	for _, t := range transferTypes {
 		w.retries.WithLabelValues(t)
 	}
+	for _, kind := range sweptKinds {
+		w.swept.WithLabelValues(kind)
+	}
+	for _, word := range []string{succeeded, failed} {
+		for _, t := range jobTypes {
+			w.jobs.WithLabelValues(word, t)
+		}
+		for _, t := range kindsOf {
+			w.points.WithLabelValues(word, t)
+		}
+		for _, kind := range restoreKinds {
+			w.restores.WithLabelValues(kind, word)
+		}
+	}
+	for _, t := range jobTypes {
+		w.waits.WithLabelValues(t)
+	}
 	return w
 }
 

@@ -25,6 +25,7 @@ type world struct {
 	restores []*v1alpha1.VMRestore
 	targets  []*v1alpha1.BackupTarget
 	quotas   []*v1alpha1.SnapshotQuota
+	plans    []*v1alpha1.VMSchedule
 	jobs     []*v1alpha1.NodeJob
 	nodes    map[string]Node
 	// broken fails every listing of jobs.
@@ -40,7 +41,8 @@ func (w *world) Targets(context.Context) ([]*v1alpha1.BackupTarget, error) { ret
 
 func (w *world) Quotas(context.Context) ([]*v1alpha1.SnapshotQuota, error) { return w.quotas, nil }
 
-func (w *world) Nodes(context.Context) (map[string]Node, error) { return w.nodes, nil }
+func (w *world) Schedules(context.Context) ([]*v1alpha1.VMSchedule, error) { return w.plans, nil }
+func (w *world) Nodes(context.Context) (map[string]Node, error)            { return w.nodes, nil }
 
 func (w *world) Jobs(context.Context) ([]*v1alpha1.NodeJob, error) {
 	if w.broken {
@@ -81,6 +83,21 @@ func (w *world) point(vm string, kind v1alpha1.BackupType, phase v1alpha1.Backup
 	return b
 }
 
+// schedule is a VMSchedule of one VM, or of all when that is empty.
+func (w *world) schedule(name, vm, cron string) *v1alpha1.VMSchedule {
+	s := &v1alpha1.VMSchedule{}
+	s.Namespace, s.Name, s.UID = "shop", name, types.UID("uid-"+name)
+	s.CreationTimestamp = metav1.NewTime(epoch.Add(-24 * time.Hour))
+	s.Spec.VM, s.Spec.Type, s.Spec.Cron, s.Spec.TimeZone = vm, v1alpha1.TypeBackup, cron, "UTC"
+	w.plans = append(w.plans, s)
+	return s
+}
+
+// of has a point made by a schedule.
+func of(s *v1alpha1.VMSchedule, b *v1alpha1.VMBackup) {
+	b.Labels = map[string]string{v1alpha1.LabelSchedule: string(s.UID)}
+}
+
 func (w *world) job(change func(*v1alpha1.NodeJob)) {
 	j := &v1alpha1.NodeJob{}
 	j.Namespace, j.Name = "hayloft-system", fmt.Sprintf("job-%d", len(w.jobs))
@@ -112,7 +129,11 @@ func someWorld() *world {
 	w.vm("new", nil)
 	w.vm("scratch", map[string]string{v1alpha1.LabelProtection: v1alpha1.ProtectionNone})
 	w.point("web", v1alpha1.TypeBackup, v1alpha1.BackupReady, 0)
-	w.point("web", v1alpha1.TypeBackup, v1alpha1.BackupReady, time.Hour)
+	nightly := w.schedule("nightly", "web", "0 2 * * *")
+	of(nightly, w.point("web", v1alpha1.TypeBackup, v1alpha1.BackupReady, time.Hour))
+	workdays := w.schedule("workdays", "db", "0 2 * * 1-5")
+	workdays.Spec.Suspend, workdays.Annotations = true, map[string]string{v1alpha1.AnnotationSuspendedBy: v1alpha1.SuspendedByCoordinator}
+	workdays.Status.ConsecutiveFailures, workdays.Status.MissedRuns, workdays.Status.SkippedRuns = 4, 2, 1
 	w.point("web", v1alpha1.TypeSnapshot, v1alpha1.BackupReady, 2*time.Hour)
 	w.point("web", v1alpha1.TypeBackup, v1alpha1.BackupFailed, 3*time.Hour)
 	w.point("web", v1alpha1.TypeBackup, v1alpha1.BackupUploading, 4*time.Hour)

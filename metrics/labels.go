@@ -15,6 +15,7 @@ var bounds = map[string]string{
 	"phase":       "phases of the object, eight or fewer",
 	"quota":       "SnapshotQuotas",
 	"reason":      "reasons in code, about forty",
+	"schedule":    "VMSchedules",
 	"state":       "states of the object, four",
 	"target":      "BackupTargets",
 	"type":        "of points Backup and Snapshot; of jobs cut, backup, restore, clone and removeSnapshots",

@@ -28,5 +28,11 @@ func outcome(reason string) string {
 // each of them: of one that begins at one, Prometheus cannot tell the increase.
 var jobTypes = []string{"cut", "backup", "restore", "clone", "removeSnapshots"}
 
+// restoreKinds and sweptKinds are values of the label kind.
+var (
+	restoreKinds = []string{"newVM", "replace", "diskClaim"}
+	sweptKinds   = []string{"job", "ticket", "volumeLease", "heldLease", "sessionLease"}
+)
+
 // transferTypes are the jobs that move data.
 var transferTypes = []string{"backup", "restore", "clone"}

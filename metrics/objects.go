@@ -18,6 +18,7 @@ type Objects interface {
 	Restores(ctx context.Context) ([]*v1alpha1.VMRestore, error)
 	Targets(ctx context.Context) ([]*v1alpha1.BackupTarget, error)
 	Quotas(ctx context.Context) ([]*v1alpha1.SnapshotQuota, error)
+	Schedules(ctx context.Context) ([]*v1alpha1.VMSchedule, error)
 	Jobs(ctx context.Context) ([]*v1alpha1.NodeJob, error)
 	Nodes(ctx context.Context) (map[string]Node, error)
 }
@@ -41,7 +42,7 @@ type Limits struct {
 // Collectors returns the collectors of all objects, by name.
 func Collectors(o Objects, l Limits) map[string]Collector {
 	return map[string]Collector{
-		"points":   &pointCollector{objects: o},
+		"points":   &pointCollector{objects: o, longest: intervals{now: time.Now, known: map[timetable]time.Duration{}}},
 		"restores": &restoreCollector{objects: o},
 		"targets":  &targetCollector{objects: o},
 		"quotas":   &quotaCollector{objects: o},

@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"context"
+	"sync"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 
@@ -35,8 +36,14 @@ var (
 	})
 )
 
-// pointCollector tells of points and of the VMs that they are of.
-type pointCollector struct{ objects Objects }
+// pointCollector tells of points, of the VMs that they are of and of the schedules
+// that make them.
+type pointCollector struct {
+	objects Objects
+
+	mu      sync.Mutex // of longest: two may scrape at once
+	longest intervals
+}
 
 // typePhase and the like are what points are counted by.
 type (
@@ -53,7 +60,11 @@ func (c *pointCollector) Collect(ctx context.Context, s *Samples) error {
 	if err != nil {
 		return err
 	}
-	vms := newVMs(machines)
+	scheduled, err := c.objects.Schedules(ctx)
+	if err != nil {
+		return err
+	}
+	vms, plans := newVMs(machines), newSchedules(scheduled)
 	phases, reached, failed := map[typePhase]int{}, map[typeReason]int{}, map[typeReason]int{}
 	gone := map[vmKey]int{} // namespace and type
 	targets := map[string]*targetSum{}
@@ -70,7 +81,9 @@ func (c *pointCollector) Collect(ctx context.Context, s *Samples) error {
 			}
 			reached[typeReason{kind, string(b.Status.Consistency)}]++
 			wrote := uploaded(b)
-			if !vms.good(b, wrote) {
+			if vms.good(b, wrote) {
+				plans.good(b)
+			} else {
 				gone[vmKey{b.Namespace, kind}]++
 			}
 			if b.Spec.Target != "" {
@@ -97,7 +110,11 @@ func (c *pointCollector) Collect(ctx context.Context, s *Samples) error {
 		s.set(targetPoints, float64(targets[name].points), l)
 		s.set(targetUploaded, float64(targets[name].uploaded), l)
 	}
+	plans.covers(vms)
 	vms.collect(s)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	plans.collect(s, &c.longest)
 	return nil
 }
 

@@ -25,7 +25,7 @@ func TestPointsOfAVM(t *testing.T) {
 			want: []string{
 				`hayloft_vm_last_good_point_timestamp_seconds{namespace="shop",type="Backup",vm="web"} 1.7954352e+09`,
 				`hayloft_vm_points{namespace="shop",type="Backup",vm="web"} 2`,
-				`hayloft_vm_protection_info{namespace="shop",state="Protected",vm="web"} 1`,
+				`hayloft_vm_protection_info{namespace="shop",state="NoSchedule",vm="web"} 1`,
 			},
 		},
 		"a failed one does not": {

@@ -15,14 +15,15 @@ import (
 	"hayloft.dev/pkg/api/v1alpha1"
 )
 
-// fleet is a world of VMs with eight points each.
+// fleet is a world of VMs with a schedule and eight points each.
 func fleet(vms int) *world {
 	w := someWorld()
 	for i := range vms {
 		name := fmt.Sprintf("vm-%05d", i)
 		w.vm(name, nil)
+		nightly := w.schedule(name+"-nightly", name, fmt.Sprintf("%d %d * * *", i%60, i%24))
 		for p := range 8 {
-			w.point(name, v1alpha1.TypeBackup, v1alpha1.BackupReady, time.Duration(p)*time.Hour)
+			of(nightly, w.point(name, v1alpha1.TypeBackup, v1alpha1.BackupReady, time.Duration(p)*time.Hour))
 		}
 	}
 	return w

@@ -37,15 +37,16 @@ var (
 	})
 	vmProtection = define(Metric{
 		Name: "hayloft_vm_protection_info", Kind: Gauge, By: Leader, Labels: []string{"namespace", "vm", "state"},
-		Help: "1 for each VM. State: Protected; NoPoint (it has no Ready point); Exempt (its label hayloft.dev/protection is none).",
+		Help: "1 for each VM. State: Protected; NoPoint (it has no Ready point); NoSchedule (it has some, but no schedule that is not suspended makes more); Exempt (its label hayloft.dev/protection is none).",
 	})
 )
 
 // States of a VM's protection.
 const (
-	stateProtected = "Protected"
-	stateNoPoint   = "NoPoint"
-	stateExempt    = "Exempt"
+	stateProtected  = "Protected"
+	stateNoPoint    = "NoPoint"
+	stateNoSchedule = "NoSchedule"
+	stateExempt     = "Exempt"
 )
 
 type vmKey struct{ namespace, name string }
@@ -61,6 +62,8 @@ type vm struct {
 	vmKey
 	uid    types.UID
 	exempt bool
+	// covered: a schedule that is not suspended makes points of it.
+	covered bool
 	// kinds are Backup and Snapshot.
 	kinds [2]vmPoints
 }
@@ -125,6 +128,13 @@ func (v *vms) failed(b *v1alpha1.VMBackup) {
 	}
 }
 
+// cover notes that an active schedule makes points of a VM.
+func (v *vms) cover(k vmKey) {
+	if m := v.of[k]; m != nil {
+		m.covered = true
+	}
+}
+
 func (v *vms) collect(s *Samples) {
 	all := make([]*vm, 0, len(v.of))
 	for _, m := range v.of {
@@ -150,6 +160,8 @@ func (m *vm) state() string {
 		return stateExempt
 	case m.kinds[0].points+m.kinds[1].points == 0:
 		return stateNoPoint
+	case !m.covered:
+		return stateNoSchedule
 	}
 	return stateProtected
 }

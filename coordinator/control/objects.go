@@ -21,9 +21,9 @@ import (
 // Objects are the caches as package metrics reads them at each scrape. Of what
 // there are many it reads the informers' stores: a List would copy them all.
 type Objects struct {
-	c                                      *Controller
-	vms, points, restores, targets, quotas toolscache.Store
-	attached                               *attached
+	c                                                 *Controller
+	vms, points, restores, targets, quotas, schedules toolscache.Store
+	attached                                          *attached
 }
 
 func (c *Controller) newObjects(ctx context.Context, mgr ctrl.Manager) (*Objects, error) {
@@ -37,6 +37,7 @@ func (c *Controller) newObjects(ctx context.Context, mgr ctrl.Manager) (*Objects
 		{&v1alpha1.VMRestore{}, &o.restores},
 		{&v1alpha1.BackupTarget{}, &o.targets},
 		{&v1alpha1.SnapshotQuota{}, &o.quotas},
+		{&v1alpha1.VMSchedule{}, &o.schedules},
 	} {
 		informer, err := mgr.GetCache().GetInformer(ctx, s.of, cache.BlockUntilSynced(false))
 		if err != nil {
@@ -81,6 +82,11 @@ func (o *Objects) Targets(context.Context) ([]*v1alpha1.BackupTarget, error) {
 // Quotas are all SnapshotQuotas.
 func (o *Objects) Quotas(context.Context) ([]*v1alpha1.SnapshotQuota, error) {
 	return stored[*v1alpha1.SnapshotQuota](o.quotas)
+}
+
+// Schedules are all VMSchedules.
+func (o *Objects) Schedules(context.Context) ([]*v1alpha1.VMSchedule, error) {
+	return stored[*v1alpha1.VMSchedule](o.schedules)
 }
 
 // Jobs are all NodeJobs.

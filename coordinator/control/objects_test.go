@@ -62,7 +62,7 @@ func TestMetricsOfObjectsAreRightAfterARestartAndGoneWithTheirObject(t *testing.
 	}
 	objects := []string{
 		lastGood,
-		fmt.Sprintf(`hayloft_vm_protection_info{namespace=%q,state="Protected",vm="web"} 1`, w.ns),
+		fmt.Sprintf(`hayloft_vm_protection_info{namespace=%q,state="NoSchedule",vm="web"} 1`, w.ns),
 		`hayloft_points{phase="Ready",type="Backup"} 1`,
 		fmt.Sprintf(`hayloft_target_ready{target=%q} 1`, b.Spec.Target),
 		`hayloft_node_agent_alive{node="n1"} 1`,

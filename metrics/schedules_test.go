@@ -1,0 +1,123 @@
+package metrics
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"hayloft.dev/pkg/api/v1alpha1"
+)
+
+// TestSchedules: what is told of schedules, and which VMs they protect.
+func TestSchedules(t *testing.T) {
+	backup, ready := v1alpha1.TypeBackup, v1alpha1.BackupReady
+	const (
+		lastGood  = "hayloft_schedule_last_good_point_timestamp_seconds"
+		since     = "hayloft_schedule_since_timestamp_seconds"
+		protected = `hayloft_vm_protection_info{namespace="shop",state="Protected",vm="web"} 1`
+		none      = `hayloft_vm_protection_info{namespace="shop",state="NoSchedule",vm="web"} 1`
+	)
+	for name, tt := range map[string]struct {
+		change func(w *world)
+		want   []string
+		absent []string
+	}{
+		"the one that names a VM protects it": {
+			change: func(w *world) {
+				s := w.schedule("nightly", "web", "0 2 * * *")
+				of(s, w.point("web", backup, ready, 2*time.Hour))
+				of(s, w.point("web", backup, ready, time.Hour))
+			},
+			want: []string{
+				lastGood + `{namespace="shop",schedule="nightly",type="Backup",vm="web"} 1.7954352e+09`,
+				`hayloft_schedule_status_info{namespace="shop",schedule="nightly",state="Active",type="Backup"} 1`,
+				`hayloft_schedule_interval_seconds{namespace="shop",schedule="nightly"} 86400`,
+				protected,
+			},
+			absent: []string{since, "hayloft_schedule_consecutive_failures"},
+		},
+		"points of others do not count for it": {
+			change: func(w *world) {
+				w.schedule("nightly", "web", "0 2 * * 1-5")
+				w.point("web", backup, ready, 0)
+				of(&v1alpha1.VMSchedule{}, w.point("web", backup, ready, 0))
+			},
+			want: []string{
+				since + `{namespace="shop",schedule="nightly"} 1.7953416e+09`,
+				`hayloft_schedule_interval_seconds{namespace="shop",schedule="nightly"} 259200`,
+				protected,
+			},
+			absent: []string{lastGood},
+		},
+		"a selector's protects the VMs that it has taken points of": {
+			change: func(w *world) { of(w.schedule("all", "", "@hourly"), w.point("web", backup, ready, 0)) },
+			want:   []string{protected, `hayloft_schedule_interval_seconds{namespace="shop",schedule="all"} 3600`},
+		},
+		"one that is suspended protects nothing": {
+			change: func(w *world) {
+				s := w.schedule("nightly", "web", "0 2 * * *")
+				s.Spec.Suspend = true
+				of(s, w.point("web", backup, ready, 0))
+			},
+			want: []string{none, `hayloft_schedule_status_info{namespace="shop",schedule="nightly",state="SuspendedUser",type="Backup"} 1`},
+		},
+		"one that is gone tells nothing": {
+			change: func(w *world) {
+				s := w.schedule("nightly", "web", "0 2 * * *")
+				of(s, w.point("web", backup, ready, 0))
+				w.plans = nil
+			},
+			want:   []string{none},
+			absent: []string{"hayloft_schedule_"},
+		},
+		"nor does one tell of a VM that is gone": {
+			change: func(w *world) {
+				of(w.schedule("nightly", "web", "0 2 * * *"), w.point("web", backup, ready, 0))
+				w.vms = nil
+			},
+			want:   []string{since + `{namespace="shop",schedule="nightly"} 1.7953416e+09`},
+			absent: []string{lastGood, "hayloft_vm_"},
+		},
+		"an edited timetable counts from when it was edited": {
+			change: func(w *world) {
+				s := w.schedule("nightly", "web", "@every 6h")
+				s.Status.Timetable = &v1alpha1.Timetable{}
+				s.Status.Timetable.Since.Time = epoch
+			},
+			want: []string{since + `{namespace="shop",schedule="nightly"} 1.795428e+09`, `hayloft_schedule_interval_seconds{namespace="shop",schedule="nightly"} 21600`},
+		},
+		"an expression that cannot be read has no interval": {
+			change: func(w *world) { w.schedule("nightly", "web", "sometimes") },
+			absent: []string{"hayloft_schedule_interval_seconds"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := &world{}
+			w.vm("web", nil)
+			tt.change(w)
+			text := string(exposition(t, coordinator(w, true)))
+			for _, line := range tt.want {
+				require.Contains(t, text, line+"\n")
+			}
+			for _, prefix := range tt.absent {
+				for _, line := range strings.Split(text, "\n") {
+					require.False(t, strings.HasPrefix(line, prefix), line)
+				}
+			}
+		})
+	}
+}
+
+func TestPausesAreRememberedOnlyWhileTheyAreUsed(t *testing.T) {
+	i := intervals{now: func() time.Time { return epoch }, known: map[timetable]time.Duration{}}
+	w := &world{}
+	w.schedule("a", "web", "0 2 * * *")
+	w.schedule("b", "web", "0 2 * * *")
+	w.schedule("c", "web", "0 3 * * *")
+	newSchedules(w.plans).collect(newSamples(), &i)
+	require.Len(t, i.known, 2)
+	newSchedules(w.plans[:1]).collect(newSamples(), &i)
+	require.Equal(t, map[timetable]time.Duration{{"0 2 * * *", "UTC"}: 24 * time.Hour}, i.known)
+}
