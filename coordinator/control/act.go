@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
@@ -38,8 +39,12 @@ func (c *Controller) finalizer(ctx context.Context, o client.Object, name string
 		return false, nil
 	}
 	// The whole list of finalizers is written, so it must be the current one.
-	if err := c.client.Patch(ctx, o, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})); err != nil {
-		return false, fmt.Errorf("changing the finalizer of %s: %w", o.GetName(), client.IgnoreNotFound(err))
+	err = c.client.Patch(ctx, o, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+	switch {
+	case apierrors.IsNotFound(err) && !want:
+		return false, nil // it is gone
+	case err != nil:
+		return false, fmt.Errorf("changing the finalizer of %s: %w", o.GetName(), err)
 	}
 	return true, nil
 }

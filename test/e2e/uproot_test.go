@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/document"
 	"hayloft.dev/test/harness"
 )
 
@@ -100,7 +101,7 @@ func TestOnlyAPointsOwnDeletionRemovesData(t *testing.T) {
 		w := w.as(t)
 		w.installDefinitions()
 		w.ownTargetAgain(target)
-		w.foundAgain(kept)
+		w.readdressed(w.foundAgain(kept))
 		w.killAgents()
 		w.startCoordinators()
 		w.restore("r", kept.Name, "copy")
@@ -147,7 +148,7 @@ func (w *world) awaitNamespaceGone(name string) {
 
 // foundAgain makes the namespace, if it is gone, and in it the point as it was,
 // as the one who finds its document does. No coordinator may run.
-func (w *world) foundAgain(kept *v1alpha1.VMBackup) {
+func (w *world) foundAgain(kept *v1alpha1.VMBackup) *v1alpha1.VMBackup {
 	w.t.Helper()
 	ns := &corev1.Namespace{}
 	ns.Name = w.ns
@@ -158,6 +159,25 @@ func (w *world) foundAgain(kept *v1alpha1.VMBackup) {
 	b.Namespace, b.Name, b.Finalizers = w.ns, kept.Name, []string{v1alpha1.FinalizerData}
 	require.NoError(w.t, w.c.Create(w.ctx, b))
 	b.Status = *kept.Status.DeepCopy()
+	require.NoError(w.t, w.c.Status().Update(w.ctx, b))
+	return b
+}
+
+// readdressed gives a point that was made anew a document of its own: what the
+// old one says, for the new UID. The old one stays.
+func (w *world) readdressed(b *v1alpha1.VMBackup) {
+	w.t.Helper()
+	raw, err := os.ReadFile(filepath.Join(w.bucket(), b.Status.Document))
+	require.NoError(w.t, err)
+	d, err := document.Parse(raw)
+	require.NoError(w.t, err)
+	d.Point.UID = b.UID
+	raw, digest, err := document.Encode(d)
+	require.NoError(w.t, err)
+	path, err := document.PointPath(b.Namespace, b.Name, b.UID)
+	require.NoError(w.t, err)
+	require.NoError(w.t, os.WriteFile(filepath.Join(w.bucket(), path), raw, 0o644))
+	b.Status.Document, b.Status.DocumentDigest = path, digest
 	require.NoError(w.t, w.c.Status().Update(w.ctx, b))
 }
 
