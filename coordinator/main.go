@@ -26,6 +26,7 @@ import (
 
 	"hayloft.dev/coordinator/control"
 	"hayloft.dev/coordinator/plan"
+	"hayloft.dev/coordinator/runs"
 	"hayloft.dev/coordinator/targetio/protocol"
 	"hayloft.dev/coordinator/targetwork"
 	"hayloft.dev/metrics"
@@ -57,7 +58,7 @@ func main() {
 }
 
 func parse(args []string) (flags, error) {
-	f := flags{plan: plan.DefaultConfig()}
+	f := flags{plan: plan.DefaultConfig(), control: control.Options{Runs: runs.DefaultConfig()}}
 	host, err := os.Hostname()
 	if err != nil {
 		host = "coordinator"
@@ -88,6 +89,7 @@ func parse(args []string) (flags, error) {
 	fs.DurationVar(&f.plan.WorkPatience, "target-patience", f.plan.WorkPatience, "time that failing work on a target is tried again before a backup or restore fails of it")
 	fs.DurationVar(&f.plan.DeletePatience, "delete-patience", f.plan.DeletePatience, "time that a target or agents may hold up the deletion of a point that never was whole, or whose namespace is deleted")
 	fs.DurationVar(&f.plan.LossGrace, "loss-grace", f.plan.LossGrace, "time that a Snapshot point's data, or its VM, must be seen missing before that counts")
+	fs.DurationVar(&f.control.Runs.CatchUpSpread, "catch-up-spread", f.control.Runs.CatchUpSpread, "time over which runs of schedules are spread that were missed together; a tenth of a schedule's interval where that is less")
 	if err := fs.Parse(args); err != nil {
 		return f, err
 	}

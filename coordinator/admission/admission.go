@@ -27,10 +27,11 @@ import (
 
 // Paths of the webhooks, as in deploy/webhook.
 const (
-	pathBackups  = "/validate/vmbackups"
-	pathRestores = "/validate/vmrestores"
-	pathTargets  = "/validate/backuptargets"
-	pathQuotas   = "/validate/snapshotquotas"
+	pathBackups   = "/validate/vmbackups"
+	pathRestores  = "/validate/vmrestores"
+	pathTargets   = "/validate/backuptargets"
+	pathQuotas    = "/validate/snapshotquotas"
+	pathSchedules = "/validate/vmschedules"
 )
 
 // Facts reads what rules look at, live where it decides on something that cannot
@@ -38,6 +39,7 @@ const (
 type Facts interface {
 	BackupFacts(ctx context.Context, b *v1alpha1.VMBackup) (rules.BackupFacts, error)
 	RestoreFacts(ctx context.Context, s *v1alpha1.VMRestore) (rules.RestoreFacts, error)
+	ScheduleFacts(ctx context.Context, s *v1alpha1.VMSchedule) (rules.ScheduleFacts, error)
 	// Readers are the names of the restores that read a point.
 	Readers(ctx context.Context, b *v1alpha1.VMBackup) ([]string, error)
 	// TargetUsers are all points and restores.
@@ -75,10 +77,11 @@ func Register(s webhook.Server, o Options) {
 		object    client.Object
 		validator admission.CustomValidator
 	}{
-		pathBackups:  {"VMBackup", &v1alpha1.VMBackup{}, &backups{o}},
-		pathRestores: {"VMRestore", &v1alpha1.VMRestore{}, &restores{o}},
-		pathTargets:  {"BackupTarget", &v1alpha1.BackupTarget{}, &targets{Options: o, probes: make(chan struct{}, probesAtOnce)}},
-		pathQuotas:   {"SnapshotQuota", &v1alpha1.SnapshotQuota{}, quotas{}},
+		pathBackups:   {"VMBackup", &v1alpha1.VMBackup{}, &backups{o}},
+		pathRestores:  {"VMRestore", &v1alpha1.VMRestore{}, &restores{o}},
+		pathTargets:   {"BackupTarget", &v1alpha1.BackupTarget{}, &targets{Options: o, probes: make(chan struct{}, probesAtOnce)}},
+		pathQuotas:    {"SnapshotQuota", &v1alpha1.SnapshotQuota{}, quotas{}},
+		pathSchedules: {"VMSchedule", &v1alpha1.VMSchedule{}, &schedules{o}},
 	}
 	for path, v := range validators {
 		if o.Observer != nil {

@@ -1,4 +1,4 @@
-// Package control connects the coordinator's pure decisions (plan, assign,
+// Package control connects the coordinator's pure decisions (plan, runs, assign,
 // vmspec) with the API server and the target worker: it gathers what a decision
 // looks at, and carries out what it intends.
 //
@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"hayloft.dev/coordinator/plan"
+	"hayloft.dev/coordinator/runs"
 	"hayloft.dev/coordinator/targetio/protocol"
 	"hayloft.dev/metrics"
 	"hayloft.dev/pkg/document"
@@ -70,6 +71,7 @@ type Options struct {
 	// Namespace is Hayloft's own; LonghornNamespace that of Longhorn's objects.
 	Namespace, LonghornNamespace string
 	Plan                         plan.Config
+	Runs                         runs.Config
 	Targets                      TargetWork
 	// Tombstones may be nil: nothing is noted then.
 	Tombstones Tombstones
@@ -104,6 +106,9 @@ func (o Options) Defaults() Options {
 	}
 	if o.Plan == (plan.Config{}) {
 		o.Plan = plan.DefaultConfig()
+	}
+	if o.Runs == (runs.Config{}) {
+		o.Runs = runs.DefaultConfig()
 	}
 	if o.MaxJobsPerNode == 0 {
 		o.MaxJobsPerNode = 8
@@ -141,7 +146,7 @@ type Controller struct {
 
 // wakers put objects back into their reconciler's queue.
 type wakers struct {
-	backups, restores, targets, assigner waker
+	backups, restores, targets, schedules, assigner waker
 }
 
 // Setup adds everything to a manager that was made with ManagerOptions. ctx is
@@ -170,6 +175,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) (*Controller, error
 	for name, add := range map[string]func(ctrl.Manager) error{
 		"points": c.addBackups, "restores": c.addRestores, "targets": c.addTargets, "quotas": c.addQuotas, "assignment": c.addAssigner,
 		"tickets in the way": c.addObstructions,
+		"schedules":          func(mgr ctrl.Manager) error { return c.addSchedules(ctx, mgr) },
 	} {
 		if err := add(mgr); err != nil {
 			return nil, fmt.Errorf("setting up the reconciler of %s: %w", name, err)

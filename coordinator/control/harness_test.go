@@ -83,8 +83,9 @@ func (w *world) clear() {
 	var backups v1alpha1.VMBackupList
 	var restores v1alpha1.VMRestoreList
 	var targets v1alpha1.BackupTargetList
+	var schedules v1alpha1.VMScheduleList
 	var all []client.Object
-	for _, l := range []client.ObjectList{&backups, &restores, &targets} {
+	for _, l := range []client.ObjectList{&backups, &restores, &targets, &schedules} {
 		if err := w.client.List(ctx, l); err != nil {
 			w.t.Error(err)
 		}
@@ -97,6 +98,9 @@ func (w *world) clear() {
 	}
 	for i := range targets.Items {
 		all = append(all, &targets.Items[i])
+	}
+	for i := range schedules.Items {
+		all = append(all, &schedules.Items[i])
 	}
 	for _, o := range all {
 		o.SetFinalizers(nil)

@@ -178,13 +178,17 @@ func bare(o metav1.Object) {
 
 // Indexes of the caches.
 const (
-	indexUID    = "hayloft.uid"    // VMRestore by its UID
+	indexUID    = "hayloft.uid"    // VMRestore or VMSchedule by its UID
 	indexVM     = "hayloft.vm"     // VMBackup by its VM
 	indexTarget = "hayloft.target" // VMBackup by its target
 	indexPoint  = "hayloft.point"  // VMRestore by the VMBackup that it restores
 	indexVolume = "hayloft.volume" // Longhorn's Snapshot by its volume
 	indexBusy   = "hayloft.busy"   // Longhorn's Backup by its volume, while it is being made
 	indexKept   = "hayloft.kept"   // VMBackup of type Snapshot by its UID and its Longhorn volumes
+	// VMBackup by the UID of the VMSchedule that made it.
+	indexSchedule = "hayloft.schedule"
+	// VMSchedule by the target for which it waits to go on by itself.
+	indexResumes = "hayloft.resumes"
 )
 
 func addIndexes(ctx context.Context, ix client.FieldIndexer) error {
@@ -198,6 +202,9 @@ func addIndexes(ctx context.Context, ix client.FieldIndexer) error {
 		{&v1alpha1.VMBackup{}, indexTarget, func(o client.Object) string { return o.(*v1alpha1.VMBackup).Spec.Target }},
 		{&longhorn.Snapshot{}, indexVolume, func(o client.Object) string { return o.(*longhorn.Snapshot).Spec.Volume }},
 		{&longhorn.Backup{}, indexBusy, inTheMaking},
+		{&v1alpha1.VMBackup{}, indexSchedule, func(o client.Object) string { return o.GetLabels()[v1alpha1.LabelSchedule] }},
+		{&v1alpha1.VMSchedule{}, indexUID, func(o client.Object) string { return string(o.GetUID()) }},
+		{&v1alpha1.VMSchedule{}, indexResumes, resumesOn},
 		{&v1alpha1.VMRestore{}, indexPoint, func(o client.Object) string { return o.(*v1alpha1.VMRestore).Spec.Backup }},
 	} {
 		if err := ix.IndexField(ctx, i.of, i.name, func(o client.Object) []string { return []string{i.value(o)} }); err != nil {

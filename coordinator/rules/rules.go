@@ -1,5 +1,5 @@
 // Package rules says what is refused of a VMBackup, a VMRestore, a BackupTarget,
-// a SnapshotQuota or a deletion, and why. Each rule is written once, here: the
+// a SnapshotQuota, a VMSchedule or a deletion, and why. Each rule is written once, here: the
 // admission webhook asks these functions before an object exists, the planner
 // before anything is done, so that a refusal holds where the webhook is off.
 //

@@ -5,6 +5,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"hayloft.dev/pkg/api/v1alpha1"
@@ -58,6 +59,43 @@ func (w *world) status() func(client.Client) error {
 		}
 		b.Status.Document = "hayloft/points/lab/secret.json"
 		return c.Status().Update(w.t.Context(), b, client.DryRunAll)
+	}
+}
+
+func nightly() *v1alpha1.VMSchedule {
+	return &v1alpha1.VMSchedule{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "nightly"},
+		Spec:       v1alpha1.VMScheduleSpec{Cron: "0 2 * * *", VM: "web", Target: "s3"},
+	}
+}
+
+// schedule of backups of VM web in shop, or without a target of snapshots of all
+// VMs there.
+func (w *world) schedule(target string) func(client.Client) error {
+	return func(c client.Client) error {
+		s := nightly()
+		s.Name, s.Spec.Target = "new", target
+		if target == "" {
+			s.Spec.Type, s.Spec.VM, s.Spec.Selector = v1alpha1.TypeSnapshot, "", &metav1.LabelSelector{}
+		}
+		return c.Create(w.t.Context(), s, client.DryRunAll)
+	}
+}
+
+// change a field of a schedule.
+func (w *world) change(field, to string) func(client.Client) error {
+	return w.patch(nightly(), fmt.Sprintf(`{"spec":{%q:%s}}`, field, to))
+}
+
+// ran writes a schedule's status.
+func (w *world) ran() func(client.Client) error {
+	return func(c client.Client) error {
+		s := nightly()
+		if err := w.admin.Get(w.t.Context(), client.ObjectKeyFromObject(s), s); err != nil {
+			return err
+		}
+		s.Status.LastNominalTime = ptr.To(metav1.Now())
+		return c.Status().Update(w.t.Context(), s, client.DryRunAll)
 	}
 }
 

@@ -48,11 +48,17 @@ func TestCallers(t *testing.T) {
 		may  string
 	}{
 		{"reads a point", w.get(&v1alpha1.VMBackup{}, "shop", "p") /*                    */, "A+ E+ b+ u+ v+ s+ d+ S- G- R+ W+ C+ 1- 2- n-"},
-		{"backs a VM up", w.backup("web", "s3") /*                                       */, "A+ E+ b+ ux vx s+ d- S- G- R- Wx C- 1- 2- n-"},
-		{"backs a VM up to another target", w.backup("web", "other") /*                  */, "A+ E+ b+ ux vx s+ d- S- G- R- Wx C- 1- 2- n-"},
-		{"takes a snapshot", w.backup("web", "") /*                                      */, "A+ E+ b+ u+ vx s+ d- S- G- R- Wx C- 1- 2- n-"},
+		{"backs a VM up", w.backup("web", "s3") /*                                       */, "A+ E+ b+ ux vx s+ d- S- G- R- Wx C+ 1- 2- n-"},
+		{"backs a VM up to another target", w.backup("web", "other") /*                  */, "A+ E+ b+ ux vx s+ d- S- G- R- Wx C+ 1- 2- n-"},
+		{"takes a snapshot", w.backup("web", "") /*                                      */, "A+ E+ b+ u+ vx s+ d- S- G- R- Wx C+ 1- 2- n-"},
 		{"pins a point", w.pin() /*                                                      */, "A+ E+ b+ u+ v+ s+ d- S- G- R- W+ C+ 1- 2- n-"},
 		{"deletes a point", w.remove() /*                                                */, "A+ E+ b+ u+ v+ s+ d- S- G- R- W+ C+ 1- 2- n-"},
+		{"schedules backups of a VM", w.schedule("s3") /*                                */, "A+ E+ b+ ux vx s+ dx S- G- R- Wx C- 1- 2- n-"},
+		{"schedules snapshots of all VMs", w.schedule("") /*                             */, "A+ E+ b+ u+ vx s+ dx S- G- R- Wx C- 1- 2- n-"},
+		{"has a schedule use another target", w.change("target", `"other"`) /*           */, "A+ E+ b+ ux vx s+ dx S- G- R- Wx C+ 1- 2- n-"},
+		{"has a schedule keep fewer points", w.change("retention", `{"keepLast":5}`) /*  */, "A+ E+ b+ ux vx s+ dx S- G- R- Wx C+ 1- 2- n-"},
+		{"suspends a schedule", w.change("suspend", "true") /*                           */, "A+ E+ b+ u+ v+ s+ d+ S- G- R- W+ C+ 1- 2- n-"},
+		{"says when a schedule last ran", w.ran() /*                                     */, "A+ E- b- u- v- s- d- S- G- R- Wx C+ 1- 2- n-"},
 		{"restores to a new VM", w.restore("shop", newVM) /*                             */, "A+ E+ bx u+ vx sx dx S- G- R- Wx C- 1- 2- n-"},
 		{"replaces a VM", w.restore("shop", replace("Retain")) /*                        */, "A+ E+ bx u+ vx sx dx S- G- R- Wx C- 1- 2- n-"},
 		{"replaces a VM and its disks", w.restore("shop", replace("Delete")) /*          */, "A+ E+ bx u+ vx sx dx S- G- R- Wx C- 1- 2- n-"},
@@ -113,6 +119,10 @@ func TestSentences(t *testing.T) {
 		{account("hayloft-agent", "n2"), w.report("on-n1"), `spec.nodeName: the job is for node "n1", and this token is of node "n2": only the agent of the job's node writes its status`},
 		{user("wide"), w.report("on-n1"), "the status of a NodeJob is written by Hayloft's agents alone"},
 		{user("wide"), w.makeJob(), "NodeJobs are made and changed by Hayloft's coordinator alone: read them, and change the VMBackup or VMRestore that they are for"},
+		{user("editor-of-disks"), w.schedule("s3"), "metadata.namespace: you may not create vmbackups in namespace shop, which the schedule does for you: ask for that right"},
+		{user("editor-without-vms"), w.schedule("s3"), "spec.vm: you may not get VirtualMachine web in namespace shop: ask for that right"},
+		{user("editor-without-vms"), w.schedule(""), "spec.selector: you may not get and list virtualmachines in namespace shop, of which it picks some"},
+		{user("editor-without-use"), w.change("target", `"other"`), "spec.target: you may not use BackupTarget other from namespace shop"},
 		{user("wide"), w.status(), "the status is written by Hayloft's coordinator alone"},
 	} {
 		require.ErrorContains(t, c.act(w.as(c.who)), c.says)

@@ -69,6 +69,7 @@ func newWorld(t *testing.T) *world {
 			Spec:       v1alpha1.VMBackupSpec{VM: "web", Target: "s3"},
 		})
 	}
+	w.make(nightly())
 	for name, node := range map[string]string{"on-n1": "n1", "on-none": ""} {
 		w.make(job(name, node))
 	}
@@ -78,6 +79,7 @@ func newWorld(t *testing.T) *world {
 		func() error { return w.backup("web", "s3")(w.as(user("editor-without-use"))) },
 		func() error { return w.makeJob()(w.as(user("wide"))) },
 		func() error { return w.status()(w.as(user("wide"))) },
+		func() error { return w.schedule("s3")(w.as(user("editor-without-use"))) },
 	} {
 		require.EventuallyWithT(t, func(t *assert.CollectT) {
 			err := waits()
@@ -151,7 +153,7 @@ func (w *world) roles() {
 	w.t.Helper()
 	vms := rule("kubevirt.io", "virtualmachines", nil, "*")
 	claims, secrets, maps := rule("", "persistentvolumeclaims", nil, "*"), rule("", "secrets", nil, "*"), rule("", "configmaps", nil, "*")
-	ours := rbacv1.PolicyRule{APIGroups: []string{"hayloft.dev"}, Resources: []string{"vmbackups", "vmrestores"}, Verbs: []string{"get", "list", "create", "update", "patch", "delete"}}
+	ours := rbacv1.PolicyRule{APIGroups: []string{"hayloft.dev"}, Resources: []string{"vmbackups", "vmrestores", "vmschedules"}, Verbs: []string{"get", "list", "create", "update", "patch", "delete"}}
 
 	for name, namespace := range map[string]string{
 		"editor": "shop", "editor-without-use": "shop", "editor-without-vms": "shop", "editor-without-secrets": "shop", "stranger": "lab", "guest": "lab",
@@ -173,7 +175,8 @@ func (w *world) roles() {
 	w.grant("shop", "editor-without-restore", ours, vms, claims, secrets, maps)
 	w.bind("shop", "editor-without-restore", "ClusterRole", "hayloft-use-targets")
 	w.grant("shop", "editor-of-disks",
-		rule("hayloft.dev", "vmbackups", nil, "get", "restore"), rule("hayloft.dev", "vmrestores", nil, "create"), rule("", "persistentvolumeclaims", nil, "create"))
+		rule("hayloft.dev", "vmbackups", nil, "get", "restore"), rule("hayloft.dev", "vmrestores", nil, "create"), rule("hayloft.dev", "vmschedules", nil, "create", "patch"),
+		rule("", "persistentvolumeclaims", nil, "create"))
 	w.grant("shop", "guest", rule("hayloft.dev", "vmbackups", []string{"p"}, "restore"))
 	w.bind("shop", "reader", "ClusterRole", "hayloft-view")
 	w.bind("hayloft-system", "reader", "ClusterRole", "hayloft-view")

@@ -1,0 +1,258 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"hayloft.dev/coordinator/runs"
+	"hayloft.dev/pkg/api/v1alpha1"
+)
+
+// schedules carries out what is decided for VMSchedules.
+type schedules struct {
+	*Controller
+	fresh  *freshest[*v1alpha1.VMSchedule]
+	known  *known
+	timers *timers
+}
+
+// Reconcile brings one VMSchedule up to date.
+func (r *schedules) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	var cached v1alpha1.VMSchedule
+	err := r.cache.Get(ctx, req.NamespacedName, &cached)
+	if client.IgnoreNotFound(err) != nil {
+		return reconcile.Result{}, fmt.Errorf("reading VMSchedule %s: %w", req, err)
+	}
+	if former := r.known.see(req.NamespacedName, cached.UID); former != "" {
+		r.forget(former)
+	}
+	if err != nil {
+		return reconcile.Result{}, nil
+	}
+	s := r.fresh.latest(&cached)
+	in, err := r.decide(ctx, s)
+	if err != nil {
+		return reconcile.Result{}, fmt.Errorf("VMSchedule %s: %w", req, err)
+	}
+	err = r.act(ctx, s, in)
+	if apierrors.IsConflict(err) {
+		r.Log.Debug("VMSchedule changed meanwhile; looking again", "vmschedule", req.String())
+		return reconcile.Result{RequeueAfter: conflictPause}, nil
+	}
+	if err != nil {
+		return reconcile.Result{}, fmt.Errorf("VMSchedule %s: %w", req, err)
+	}
+	return reconcile.Result{RequeueAfter: in.After}, nil
+}
+
+func (r *schedules) forget(uid types.UID) {
+	r.fresh.forget(uid)
+	r.timers.forget(uid)
+}
+
+// decide plans with what is cached, and again with what the plan says it needs.
+func (r *schedules) decide(ctx context.Context, s *v1alpha1.VMSchedule) (runs.Intent, error) {
+	v := runs.View{Now: time.Now(), Schedule: s, Config: r.Runs}
+	var err error
+	if v.Points, err = r.pointsOf(ctx, r.cache, s); err != nil {
+		return runs.Intent{}, err
+	}
+	if v.Readers, err = r.readersOf(ctx, r.cache, v.Points); err != nil {
+		return runs.Intent{}, err
+	}
+	if s.Spec.Suspend && s.Spec.ResumeAfterTargetReadySeconds != nil {
+		if v.Target, err = r.target(ctx, s.Spec.Target); err != nil {
+			return runs.Intent{}, err
+		}
+	}
+	for range 4 { // there are three things to ask for
+		in := runs.Plan(v)
+		if in.Need == (runs.Need{}) {
+			return in, nil
+		}
+		if err := r.supply(ctx, s, &v, in.Need); err != nil {
+			return runs.Intent{}, err
+		}
+	}
+	return runs.Intent{}, errors.New("the plan asks for what it has")
+}
+
+func (r *schedules) supply(ctx context.Context, s *v1alpha1.VMSchedule, v *runs.View, need runs.Need) (err error) {
+	if need.Check {
+		if v.Checked, err = r.checkSchedule(ctx, s); err != nil {
+			return err
+		}
+	}
+	if need.VMs {
+		if v.VMs, err = r.vmsOf(ctx, s); err != nil {
+			return err
+		}
+	}
+	if need.Live {
+		if v.Points, err = r.pointsOf(ctx, r.live, s); err != nil {
+			return err
+		}
+		if v.Readers, err = r.readersOf(ctx, r.live, v.Points); err != nil {
+			return err
+		}
+		v.Live = true
+	}
+	return nil
+}
+
+// act carries out an intent in the order that it asks for.
+func (r *schedules) act(ctx context.Context, s *v1alpha1.VMSchedule, in runs.Intent) error {
+	if in.AddFinalizer {
+		if err := r.keep(ctx, s, true); err != nil {
+			return err
+		}
+	}
+	if err := r.write(ctx, s, in.Status); err != nil {
+		return err
+	}
+	r.tell(s, in.Events)
+	if err := r.mark(ctx, s, in); err != nil {
+		return err
+	}
+	if err := r.make(ctx, s, in.Create); err != nil {
+		return err
+	}
+	if err := r.remove(ctx, s, in.Remove); err != nil {
+		return err
+	}
+	if in.Timetable != nil {
+		if err := r.timers.set(s.UID, client.ObjectKeyFromObject(s), *in.Timetable); err != nil {
+			return err
+		}
+	} else {
+		r.timers.forget(s.UID)
+	}
+	if in.DropFinalizer {
+		return r.keep(ctx, s, false)
+	}
+	return nil
+}
+
+func (r *schedules) keep(ctx context.Context, s *v1alpha1.VMSchedule, want bool) error {
+	before := s.ResourceVersion
+	changed, err := r.finalizer(ctx, s, v1alpha1.FinalizerPoints, want, nil)
+	if changed {
+		r.fresh.wrote(s.DeepCopy(), before)
+	}
+	return err
+}
+
+// write records a status under the resource version that was looked at: of two
+// coordinators that plan the same run one alone comes through.
+func (r *schedules) write(ctx context.Context, s *v1alpha1.VMSchedule, st v1alpha1.VMScheduleStatus) error {
+	if equality.Semantic.DeepEqual(s.Status, st) {
+		return nil
+	}
+	before := s.ResourceVersion
+	s.Status = st
+	if err := r.client.Status().Update(ctx, s); err != nil {
+		return fmt.Errorf("writing its status: %w", client.IgnoreNotFound(err))
+	}
+	r.fresh.wrote(s.DeepCopy(), before)
+	return nil
+}
+
+// mark suspends and resumes in one write with the note who did it and why.
+func (r *schedules) mark(ctx context.Context, s *v1alpha1.VMSchedule, in runs.Intent) error {
+	if in.Suspend == "" && !in.Resume && !in.Unmark {
+		return nil
+	}
+	before := s.DeepCopy()
+	notes := map[string]string{}
+	for k, v := range s.Annotations {
+		if k != v1alpha1.AnnotationSuspendedBy && k != v1alpha1.AnnotationSuspendReason {
+			notes[k] = v
+		}
+	}
+	if in.Suspend != "" {
+		s.Spec.Suspend = true
+		notes[v1alpha1.AnnotationSuspendedBy], notes[v1alpha1.AnnotationSuspendReason] = v1alpha1.SuspendedByCoordinator, in.Suspend
+	}
+	if in.Resume {
+		s.Spec.Suspend = false
+	}
+	s.Annotations = notes
+	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+	if err := r.client.Patch(ctx, s, patch); err != nil {
+		return fmt.Errorf("suspending or resuming it: %w", client.IgnoreNotFound(err))
+	}
+	r.fresh.wrote(s.DeepCopy(), before.ResourceVersion)
+	return nil
+}
+
+// makeDeadline bounds the creation of one point, so that none comes long after
+// its leader has stopped to be one.
+const makeDeadline = 10 * time.Second
+
+// make creates points and records which there are. Where the record is lost they
+// are met by their names when they are made again.
+func (r *schedules) make(ctx context.Context, s *v1alpha1.VMSchedule, points []*v1alpha1.VMBackup) error {
+	if len(points) == 0 {
+		return nil
+	}
+	var made []*v1alpha1.VMBackup
+	refused := map[*v1alpha1.VMBackup]string{}
+	var failed error
+	for _, b := range points {
+		err := r.createPoint(ctx, b)
+		switch {
+		case err == nil, apierrors.IsAlreadyExists(err):
+			made = append(made, b)
+		case final(err):
+			refused[b] = fmt.Sprintf("VMBackup %s was not accepted: %v", b.Name, err)
+		default:
+			failed = fmt.Errorf("creating VMBackup %s: %w", b.Name, err)
+		}
+		if failed != nil {
+			break
+		}
+	}
+	st := s.Status.DeepCopy()
+	runs.Made(st, made, refused)
+	if err := r.write(ctx, s, *st); err != nil {
+		return errors.Join(failed, err)
+	}
+	return failed
+}
+
+func (r *schedules) createPoint(ctx context.Context, b *v1alpha1.VMBackup) error {
+	ctx, cancel := context.WithTimeout(ctx, makeDeadline)
+	defer cancel()
+	return r.client.Create(ctx, b)
+}
+
+// final tells an answer of the API server that would be the same again.
+func final(err error) bool {
+	return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsNotFound(err)
+}
+
+// remove deletes points as they were seen by a live listing: one that was pinned
+// or read since then has another resource version and stays.
+func (r *schedules) remove(ctx context.Context, s *v1alpha1.VMSchedule, points []runs.Removal) error {
+	for _, gone := range points {
+		b := gone.Point
+		err := r.client.Delete(ctx, b, client.Preconditions{UID: &b.UID, ResourceVersion: &b.ResourceVersion})
+		switch {
+		case apierrors.IsNotFound(err), apierrors.IsConflict(err):
+			continue // it is looked at again when its change is seen
+		case err != nil:
+			return fmt.Errorf("removing VMBackup %s: %w", b.Name, err)
+		}
+		r.Log.Info("a point was removed", "vmschedule", s.Namespace+"/"+s.Name, "vmbackup", b.Name, "why", gone.Why)
+		r.events.Eventf(s, "Normal", "PointRemoved", "VMBackup %s was removed: %s", b.Name, shorten(gone.Why))
+	}
+	return nil
+}
