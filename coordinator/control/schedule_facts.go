@@ -12,6 +12,7 @@ import (
 	"hayloft.dev/coordinator/rules"
 	"hayloft.dev/coordinator/runs"
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/status"
 )
 
 // ScheduleFacts are read live for a VMSchedule that is to be created or changed.
@@ -90,7 +91,7 @@ func (c *Controller) readersOf(ctx context.Context, from client.Reader, points [
 	}
 	var unfinished []v1alpha1.VMRestore // the list may be the cache's own
 	for i := range list.Items {
-		if !rules.RestoreEnded(&list.Items[i]) {
+		if !status.RestoreEnded(&list.Items[i]) {
 			unfinished = append(unfinished, list.Items[i])
 		}
 	}
@@ -99,7 +100,7 @@ func (c *Controller) readersOf(ctx context.Context, from client.Reader, points [
 	}
 	out := map[types.UID][]string{}
 	for i := range points {
-		if readers := rules.Readers(&points[i], unfinished); len(readers) > 0 {
+		if readers := status.Readers(&points[i], unfinished); len(readers) > 0 {
 			out[points[i].UID] = readers
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,10 +22,11 @@ import (
 func (a *app) delete() *cobra.Command {
 	var keep, force, wait bool
 	var timeout time.Duration
+	var points string
 	c := &cobra.Command{
-		Use:   "delete backup|restore NAME",
-		Short: "Delete a backup and its data, or a restore",
-		Long: `Delete a backup or a restore.
+		Use:   "delete backup|restore|schedule NAME",
+		Short: "Delete a backup and its data, a restore, or a schedule",
+		Long: `Delete a backup, a restore or a schedule.
 
 A backup's data on its target goes with it, unless its deletion policy is Retain
 or --keep-data is given. Where the target does not answer, the deletion waits for
@@ -33,16 +36,18 @@ what there is; an event says what. Data that is kept does not show up as a backu
 again by itself.
 
 Deleting a finished restore leaves the VM that it made; deleting an unfinished
-one removes what it made so far.`,
-		ValidArgsFunction: a.completeKinds([]string{"backup", "restore"}, false),
+one removes what it made so far. The backups that a schedule made stay, unless it
+says otherwise or --points delete is given.`,
+		ValidArgsFunction: a.completeKinds([]string{"backup", "restore", "schedule"}, false),
 		Args:              exactly("what to delete", "its name"),
 	}
 	c.Flags().BoolVar(&wait, "wait", false, "wait until it is gone")
 	c.Flags().DurationVar(&timeout, "timeout", 0, "longest time to wait with --wait, such as 5m (default no limit)")
 	c.Flags().BoolVar(&keep, "keep-data", false, "leave a backup's data on the target")
 	c.Flags().BoolVar(&force, "force", false, "let a backup go at once, whatever is left behind")
+	c.Flags().StringVar(&points, "points", "", "what becomes of the points that a schedule made: retain or delete (default as it says itself)")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		k, err := kindArg(c, args[0], "backup", "restore")
+		k, err := kindArg(c, args[0], "backup", "restore", "schedule")
 		if err != nil {
 			return err
 		}
@@ -51,6 +56,10 @@ one removes what it made so far.`,
 			return usage(c, "--keep-data is for backups only")
 		case force && k.Word != "backup":
 			return usage(c, "--force is for backups only")
+		case points != "" && k.Word != "schedule":
+			return usage(c, "--points is for schedules only")
+		case points != "" && !strings.EqualFold(points, "retain") && !strings.EqualFold(points, "delete"):
+			return usage(c, "--points %q is not one of retain, delete", points)
 		case timeout < 0:
 			return usage(c, "--timeout %s is negative", timeout)
 		case timeout > 0 && !wait:
@@ -67,6 +76,21 @@ one removes what it made so far.`,
 		}
 		if change := beforeDeletion(keep, force); change != nil {
 			if err := cluster.Client.Patch(c.Context(), o, change); err != nil {
+				return err
+			}
+		}
+		if s, ok := o.(*v1alpha1.VMSchedule); ok && points != "" {
+			before := s.DeepCopy()
+			s.Spec.PointsOnDelete = v1alpha1.PointsRetain
+			if strings.EqualFold(points, "delete") {
+				s.Spec.PointsOnDelete = v1alpha1.PointsDelete
+			}
+			// It must not be gone before the coordinator has told its points.
+			if s.Spec.PointsOnDelete == v1alpha1.PointsDelete && !slices.Contains(s.Finalizers, v1alpha1.FinalizerPoints) {
+				s.Finalizers = append(s.Finalizers, v1alpha1.FinalizerPoints)
+			}
+			patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+			if err := cluster.Client.Patch(c.Context(), s, patch); err != nil {
 				return err
 			}
 		}

@@ -18,9 +18,9 @@ import (
 
 func (a *app) describe() *cobra.Command {
 	return &cobra.Command{
-		Use:               "describe backup|restore|target|job NAME",
+		Use:               "describe backup|restore|schedule|target|job NAME",
 		Short:             "Tell in words what an object does, why it waits, and its figures",
-		ValidArgsFunction: a.completeKinds([]string{"backup", "restore", "target", "job"}, false),
+		ValidArgsFunction: a.completeKinds([]string{"backup", "restore", "schedule", "target", "job"}, false),
 		Args:              exactly("what to describe", "its name"),
 		RunE: func(c *cobra.Command, args []string) error {
 			k, err := kindArg(c, args[0])
@@ -44,6 +44,8 @@ func (a *app) describe() *cobra.Command {
 				return explain.Backup(a.Out, x, around)
 			case *v1alpha1.VMRestore:
 				return explain.Restore(a.Out, x, around)
+			case *v1alpha1.VMSchedule:
+				return explain.Schedule(a.Out, x, around)
 			case *v1alpha1.BackupTarget:
 				return explain.Target(a.Out, x, around)
 			case *v1alpha1.NodeJob:
@@ -69,6 +71,13 @@ func (a *app) around(ctx context.Context, cluster *kube.Cluster, k kinds.Kind, o
 	}
 	around.Events = events.Items
 	slices.SortStableFunc(around.Events, func(x, y corev1.Event) int { return x.LastTimestamp.Compare(y.LastTimestamp.Time) })
+	if k.Word == "schedule" {
+		var points v1alpha1.VMBackupList
+		made := client.MatchingLabels{v1alpha1.LabelSchedule: string(o.GetUID())}
+		err := cluster.Client.List(ctx, &points, client.InNamespace(o.GetNamespace()), made)
+		around.Points = points.Items
+		return around, err
+	}
 	if k.Scope != kinds.Namespace {
 		return around, nil
 	}

@@ -75,6 +75,7 @@ func (a *app) root() *cobra.Command {
 		group(&cobra.Command{Use: "backup", Short: "Make backups"}, a.backupCreate()),
 		group(&cobra.Command{Use: "snapshot", Short: "Make snapshots, which stay in the cluster"}, a.snapshotCreate()),
 		group(&cobra.Command{Use: "restore", Short: "Restore backups"}, a.restoreCreate()),
+		group(&cobra.Command{Use: "schedule", Short: "Have backups and snapshots made again and again"}, a.scheduleCommands()...),
 		group(&cobra.Command{Use: "retention", Short: "See which points schedules keep"}, a.retentionPreview()),
 		a.get(), a.describe(), a.delete(), a.cancel(), a.pin(), a.unpin(), a.uninstall(), a.version(),
 	)

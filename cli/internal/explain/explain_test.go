@@ -45,6 +45,11 @@ func TestExplain(t *testing.T) {
 		"snapshot-ready":    func(w io.Writer) error { return explain.Backup(w, fixture.Snapshot(), around) },
 		"snapshot-lost":     func(w io.Writer) error { return explain.Backup(w, fixture.Lost(), around) },
 	}
+	for _, x := range fixture.Schedules() {
+		of := around
+		of.Points = []v1alpha1.VMBackup{*fixture.Scheduled(x, 1, fixture.Ready()), *fixture.Scheduled(x, 2, fixture.FailedBackup())}
+		cases["schedule-"+x.Name] = func(w io.Writer) error { return explain.Schedule(w, x, of) }
+	}
 	for _, x := range fixture.Targets() {
 		cases["target-"+x.Name] = func(w io.Writer) error { return explain.Target(w, x, around) }
 	}

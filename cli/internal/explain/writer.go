@@ -26,6 +26,8 @@ type Around struct {
 	Jobs       []v1alpha1.NodeJob
 	JobsHidden bool
 	Events     []corev1.Event
+	// Points are those that a schedule made.
+	Points []v1alpha1.VMBackup
 }
 
 // page writes labelled lines and tables.

@@ -93,6 +93,21 @@ func row(obj client.Object, o Options) ([]cell, error) {
 			cell{head: "PROGRESS", value: progress(s)}, cell{head: "DISKS", value: fmt.Sprint(len(s.Disks))},
 			cell{head: "SIZE", value: bytesOrDash(size)})
 		message = s.Why + s.Cause
+	case *v1alpha1.VMSchedule:
+		state := status.Schedule(x)
+		next := ""
+		if x.Status.NextTime != nil {
+			next = x.Status.NextTime.UTC().Format("2006-01-02T15:04:05Z")
+		}
+		of := x.Spec.VM
+		if x.Spec.Selector != nil {
+			of = metav1.FormatLabelSelector(x.Spec.Selector)
+		}
+		cells = append(cells,
+			cell{head: "WHEN", value: x.Spec.Cron}, cell{head: "OF", value: of}, cell{head: "TYPE", value: string(x.Spec.Type)}, cell{head: "TARGET", value: dash(x.Spec.Target)},
+			cell{head: "STATE", value: state.Word}, cell{head: "LAST GOOD", value: ago(x.Status.LastSuccessTime, o.Now)},
+			cell{head: "NEXT", value: dash(next)}, cell{head: "FAILURES", value: fmt.Sprint(x.Status.ConsecutiveFailures)})
+		message = state.Sentence
 	case *v1alpha1.BackupTarget:
 		ready := meta.FindStatusCondition(x.Status.Conditions, v1alpha1.ConditionReady)
 		if ready == nil {

@@ -14,9 +14,12 @@ import (
 )
 
 func TestTables(t *testing.T) {
-	var targets, jobs []client.Object
+	var targets, jobs, schedules []client.Object
 	for _, x := range fixture.Targets() {
 		targets = append(targets, x)
+	}
+	for _, x := range fixture.Schedules() {
+		schedules = append(schedules, x)
 	}
 	for _, x := range fixture.Jobs() {
 		jobs = append(jobs, x)
@@ -31,6 +34,7 @@ func TestTables(t *testing.T) {
 		"backups-of-all":  {backups, table.Options{Namespaces: true}},
 		"restores":        {[]client.Object{fixture.Restored(), fixture.Restoring()}, table.Options{}},
 		"targets":         {targets, table.Options{Wide: true}},
+		"schedules":       {schedules, table.Options{Wide: true}},
 		"jobs":            {jobs, table.Options{}},
 		"empty-is-silent": {nil, table.Options{Wide: true}},
 	} {
