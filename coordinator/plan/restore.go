@@ -150,6 +150,8 @@ func Restore(v RestoreView) RestoreIntent {
 		p.fail("", ReasonRefused, "the cluster refused "+v.Refused)
 	case len(p.st.Disks) == 0:
 		p.pending()
+	case v.Backup == nil: // only points without finalizer go while they are read
+		p.fail("", ReasonBackupNotFound, fmt.Sprintf("VMBackup %q (spec.backup) was deleted while it was being restored", v.Restore.Spec.Backup))
 	case p.replaces() != nil && p.disturbed() != "":
 		p.fail("", ReasonRefused, notReplaced+p.disturbed())
 	case p.st.Phase == v1alpha1.RestoreBuilding:

@@ -198,6 +198,9 @@ func TestRestore(t *testing.T) {
 			phase: "Pending", ready: "False NameTaken", says: "VM web2 exists; no class x", do: []string{"clean"},
 		},
 		"read": {view: want(hasRead), phase: "Pending", do: []string{"start InspectBackups"}},
+		"point deleted while it was restored": {
+			view: want(restoringNow, func(v *RestoreView) { v.Backup, v.Target = nil, nil }), phase: "Restoring", ready: "False BackupNotFound", says: "deleted while it was being restored", do: []string{"drop jobs", "clean"},
+		},
 		"disks not whole": {
 			view: want(inspected, func(v *RestoreView) {
 				v.Work[Work{Op: OpInspectBackups}] = WorkState{Ended: now, FirstFailed: now, Err: &WorkError{Reason: "NotFound", Message: "b-root is gone"}}

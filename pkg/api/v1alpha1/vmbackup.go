@@ -124,7 +124,9 @@ type VMBackupSpec struct {
 	// +kubebuilder:default={policy: "BestEffort", deadlineSeconds: 10}
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="spec.quiesce is immutable: create another VMBackup"
 	Quiesce Quiesce `json:"quiesce,omitempty"`
-	// DeletionPolicy: Delete removes the data with the object, Retain keeps it.
+	// DeletionPolicy: Delete removes the data with the object, Retain keeps it. It
+	// can be changed while a deletion waits for the target. What is deleted with
+	// its namespace keeps its data on the target in any case.
 	// +kubebuilder:default=Delete
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
 	// Note is for people.
