@@ -137,3 +137,24 @@ func TestUseOfOneTarget(t *testing.T) {
 	require.Eventually(t, func() bool { return w.backup("web", "s3")(c) == nil }, patience, 20*time.Millisecond)
 	require.ErrorContains(t, w.backup("web", "other")(c), "you may not use BackupTarget other")
 }
+
+// TestDeletionOfSnapshots: the right to delete points is asked for once, however
+// many are named: for each would cost more than a policy may.
+func TestDeletionOfSnapshots(t *testing.T) {
+	w := newWorld(t)
+	w.grant("shop", "editor-of-disks", rule("kubevirt.io", "virtualmachines", nil, "update"),
+		rule("", "persistentvolumeclaims", nil, "delete"), rule("", "secrets", nil, "create"), rule("", "configmaps", nil, "create"))
+	disks := w.as(user("editor-of-disks"))
+	require.Eventually(t, func() bool { return w.restore("shop", replace("Delete"))(disks) == nil }, patience, 20*time.Millisecond)
+	for _, n := range []int{1, 3, 1024} {
+		named := func(s *v1alpha1.VMRestoreSpec) {
+			replace("Delete")(s)
+			for i := range n {
+				s.Replace.DeleteSnapshots = append(s.Replace.DeleteSnapshots, fmt.Sprint("snapshot-", i))
+			}
+		}
+		require.NoError(t, w.restore("shop", named)(w.as(user("editor"))), "%d snapshots", n)
+		require.ErrorContains(t, w.restore("shop", named)(disks),
+			"spec.replace.deleteSnapshots: you may not delete vmbackups in namespace shop, which the restore does for you: ask for that right")
+	}
+}
