@@ -1,14 +1,8 @@
-//go:build stress
-
 package e2e
 
 import (
-	"encoding/json"
-	"fmt"
 	"maps"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -17,10 +11,6 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	kubevirt "kubevirt.io/api/core/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"hayloft.dev/pkg/api/v1alpha1"
-	"hayloft.dev/pkg/names"
 )
 
 const (
@@ -45,40 +35,12 @@ func (s *stressRun) check() {
 	s.t.Logf("ended: %v", s.ended)
 	s.nothingLeft()
 	s.onlyWhatWasMade()
+	s.onlySnapshotsOf("Ready points", s.readyPoints())
 	s.pointsHold()
 	s.nothingAfterPoints()
 	for _, p := range append(slices.Clone(s.coordinators), slices.Collect(maps.Values(s.agents))...) {
 		require.NotContains(s.t, p.Log(s.t), "DATA RACE", p.Name)
 	}
-}
-
-// onlyWhatWasMade: every VM and every claim is there because an operation made
-// it, and none is missing.
-func (s *stressRun) onlyWhatWasMade() {
-	s.t.Helper()
-	var want []string
-	for _, v := range s.model.vms {
-		want = append(want, "VM "+v.name)
-		for _, claim := range v.allClaims() {
-			want = append(want, "claim "+claim)
-		}
-	}
-	slices.Sort(want)
-	s.eventually("the VMs and claims to be those that were made", func() (bool, string) {
-		var vms kubevirt.VirtualMachineList
-		var claims corev1.PersistentVolumeClaimList
-		s.list(&vms)
-		s.list(&claims)
-		var found []string
-		for _, vm := range vms.Items {
-			found = append(found, "VM "+vm.Name)
-		}
-		for _, c := range claims.Items {
-			found = append(found, "claim "+c.Name)
-		}
-		slices.Sort(found)
-		return slices.Equal(want, found), fmt.Sprintf("want %v, found %v", want, found)
-	})
 }
 
 // pointsHold restores all points of some VMs and inspects all others.
@@ -181,58 +143,4 @@ func (s *stressRun) wholeOnTarget(p *stressPoint) {
 		require.NotEmpty(s.t, file, "%s: disk %s", p.name, d.Name)
 		require.False(s.t, s.inProgress(file), "%s: disk %s", p.name, d.Name)
 	}
-}
-
-// nothingAfterPoints deletes all points and looks that nothing of them is left.
-func (s *stressRun) nothingAfterPoints() {
-	s.t.Helper()
-	var points []string
-	for _, p := range s.model.points {
-		points = append(points, p.name)
-	}
-	s.deletePoints(points...)
-	s.awaitGone(points...)
-	s.nothingLeft()
-	s.eventually("no engine snapshot to be left", func() (bool, string) {
-		left := s.snapshotsOnDisk()
-		return len(left) == 0, strings.Join(left, ", ")
-	})
-	s.requireEmptyTarget(".lck")
-	s.onlyWhatWasMade()
-}
-
-// snapshotsOnDisk are the engine snapshots of points in the folders of all
-// replicas, attached or not, but for those that are marked as removed and those
-// on which a clone rests.
-func (s *stressRun) snapshotsOnDisk() (left []string) {
-	s.t.Helper()
-	var restores v1alpha1.VMRestoreList
-	require.NoError(s.t, s.c.List(s.ctx, &restores, client.InNamespace(s.ns)))
-	rests := map[string]bool{} // volume/snapshot
-	for _, r := range restores.Items {
-		for _, d := range r.Status.Disks {
-			rests[d.Volume+"/"+d.Snapshot] = true
-		}
-	}
-	files, err := filepath.Glob(filepath.Join(s.Dir, "nodes", "*", "replicas", "*", "volume-snap-*.img.meta"))
-	require.NoError(s.t, err)
-	for _, f := range files {
-		snapshot := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(f), "volume-snap-"), ".img.meta")
-		replica := filepath.Base(filepath.Dir(f))
-		volume := replica[:max(0, strings.LastIndex(replica, "-"))]
-		if _, ours := names.SnapshotPoint(snapshot); !ours || rests[volume+"/"+snapshot] {
-			continue
-		}
-		raw, err := os.ReadFile(f)
-		if os.IsNotExist(err) {
-			continue // it went this moment
-		}
-		require.NoError(s.t, err)
-		var meta struct{ Removed bool }
-		if json.Unmarshal(raw, &meta) == nil && meta.Removed {
-			continue
-		}
-		left = append(left, fmt.Sprintf("%s of volume %s", snapshot, volume))
-	}
-	return left
 }

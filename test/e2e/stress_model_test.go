@@ -1,6 +1,9 @@
-//go:build stress
-
 package e2e
+
+import (
+	"maps"
+	"slices"
+)
 
 // stressVM is what the generator and the checker know of a VM.
 type stressVM struct {
@@ -35,7 +38,9 @@ type stressPoint struct {
 	snapshot bool
 	ready    bool
 	ended    bool // ready or not
+	failed   bool
 	goes     bool // its deletion was asked for
+	cancels  bool // it was to be cancelled before it ended
 	former   bool // it is a snapshot in volumes that its VM has no more
 
 	// agree: its disks are at most one write apart.
@@ -46,19 +51,27 @@ type stressPoint struct {
 	low, high int64
 }
 
+// stressRestore is a restore under way.
+type stressRestore struct {
+	point   *stressPoint
+	cancels bool
+	// takes are the Snapshot points that go with the former volumes of the VM
+	// that is replaced.
+	takes []*stressPoint
+}
+
 // stressNever: the VM went back to an older point before its guest was heard.
 const stressNever = -1
 
 // stressModel is what the generator draws from.
 type stressModel struct {
-	most    int // VMs, about
-	running int // VMs at once, at most
-	nodes   int
-	vms     []*stressVM
-	points  []*stressPoint
-	// Restores under way, of both kinds: the operation's name -> the point.
-	restores map[string]*stressPoint
-	made     int // names that were given
+	most     int // VMs, about
+	running  int // VMs at once, at most
+	nodes    int
+	vms      []*stressVM
+	points   []*stressPoint
+	restores map[string]*stressRestore // under way, to new VMs and in place of one: the operation's name -> it
+	made     int                       // names that were given
 }
 
 // apply notes an operation that was asked for.
@@ -66,20 +79,29 @@ func (m *stressModel) apply(op stressOp) {
 	if op.name != "" {
 		m.made++
 	}
-	switch v, p := m.vm(op.on), m.point(op.on); op.kind {
+	switch v, p, r := m.vm(op.on), m.point(op.on), m.restores[op.on]; op.kind {
 	case stressStart, stressStop:
 		v.on = op.kind == stressStart
 	case stressMigrate:
 		v.moves = true
 	case stressBackup, stressSnapshot:
 		m.points = append(m.points, &stressPoint{name: op.name, vm: v, snapshot: op.kind == stressSnapshot, low: v.acked})
-	case stressRestore:
-		m.restores[op.name] = p
-	case stressReplace, stressReplaceAll:
-		m.restores[op.name] = p
+	case stressCopy:
+		m.restores[op.name] = &stressRestore{point: p}
+	case stressReplace:
+		m.restores[op.name] = &stressRestore{point: p}
 		p.vm.busy = true
-		for _, s := range m.snapshotsIn(p.vm) {
-			s.goes = s.goes || op.kind == stressReplaceAll
+	case stressReplaceAll:
+		m.restores[op.name] = &stressRestore{point: p, takes: m.snapshotsIn(p.vm)}
+		p.vm.busy = true
+		for _, s := range m.restores[op.name].takes {
+			s.goes = true
+		}
+	case stressCancel:
+		if p != nil {
+			p.cancels = true
+		} else {
+			r.cancels = true
 		}
 	case stressDeletePoint:
 		p.goes = true
@@ -175,12 +197,36 @@ func (m *stressModel) replaced(p *stressPoint, claims map[string]string, former 
 	v.claims, v.former = claims, append(v.former, former...)
 }
 
+// notReplaced notes that a restore into a VM has failed, which left the VM as it
+// was.
+func (m *stressModel) notReplaced(r *stressRestore) {
+	r.point.vm.busy = false
+	for _, s := range r.takes {
+		s.goes = false
+	}
+}
+
 // isRead: a restore of it is under way, and its deletion would be refused.
 func (m *stressModel) isRead(p *stressPoint) bool {
-	for _, read := range m.restores {
-		if read == p {
+	for _, r := range m.restores {
+		if r.point == p {
 			return true
 		}
 	}
 	return false
+}
+
+// underWay are the points and restores that can still be cancelled.
+func (m *stressModel) underWay() (list []string) {
+	for _, p := range m.points {
+		if !p.ended && !p.goes && !p.cancels && !(p.snapshot && p.vm.goes) {
+			list = append(list, p.name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(m.restores)) {
+		if !m.restores[name].cancels {
+			list = append(list, name)
+		}
+	}
+	return list
 }

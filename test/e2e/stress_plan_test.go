@@ -1,9 +1,8 @@
-//go:build stress
-
 package e2e
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -19,9 +18,10 @@ const (
 	stressMigrate     = "migrate"
 	stressBackup      = "backup"
 	stressSnapshot    = "snapshot"
-	stressRestore     = "restore"
+	stressCopy        = "restore"         // to a new VM
 	stressReplace     = "replace"         // by a restore; the former volumes stay
 	stressReplaceAll  = "replace, delete" // the former volumes go, and the snapshots in them
+	stressCancel      = "cancel"          // a point or a restore under way
 	stressDeletePoint = "delete point"
 	stressDeleteVM    = "delete VM"
 	stressKillAgent   = "kill agent"
@@ -40,9 +40,10 @@ var stressWeights = []struct {
 	{stressMigrate, 8},
 	{stressBackup, 16},
 	{stressSnapshot, 14},
-	{stressRestore, 10},
+	{stressCopy, 10},
 	{stressReplace, 3},
 	{stressReplaceAll, 3},
+	{stressCancel, 6},
 	{stressDeletePoint, 10},
 	{stressDeleteVM, 3},
 	{stressKillAgent, 3},
@@ -100,13 +101,15 @@ func (m *stressModel) next(r *rand.Rand) stressOp {
 	case stressBackup, stressSnapshot:
 		found = m.unended() <= m.running && vm(func(v *stressVM) bool { return !v.apart && !v.busy && m.pointsOf(v) < stressPointsPerVM })
 		named(op.kind)
-	case stressRestore:
+	case stressCopy:
 		found = len(m.restores) < stressRestores && len(m.vms)+len(m.restores) < m.most+m.most/4 &&
 			point(func(p *stressPoint) bool { return p.ready && (!p.snapshot || !p.vm.goes) })
 		named("copy")
 	case stressReplace, stressReplaceAll:
 		found = len(m.restores) < stressRestores && point(func(p *stressPoint) bool { return m.replaces(op.kind, p) })
 		named("swap")
+	case stressCancel:
+		op.on, found = pickStress(r, m.underWay(), func(string) bool { return true })
 	case stressDeletePoint:
 		early := r.IntN(4) == 0
 		found = point(func(p *stressPoint) bool { return (p.ended || early) && !m.isRead(p) })
@@ -157,12 +160,12 @@ func pickStress[T any](r *rand.Rand, all []T, ok func(T) bool) (picked T, found 
 func TestStressPlan(t *testing.T) {
 	t.Parallel()
 	walk := func(seed uint64) (list []stressOp) {
-		m := &stressModel{most: 8, running: 3, nodes: 3, restores: map[string]*stressPoint{}}
+		m := &stressModel{most: 8, running: 3, nodes: 3, restores: map[string]*stressRestore{}}
 		for i := range m.most {
 			m.vms = append(m.vms, &stressVM{name: fmt.Sprintf("vm-%d", i)})
 		}
 		r := rand.New(rand.NewPCG(seed, 0))
-		for range 2000 {
+		for i := range 2000 {
 			op := m.next(r)
 			list = append(list, op)
 			m.apply(op)
@@ -171,7 +174,9 @@ func TestStressPlan(t *testing.T) {
 			for _, v := range m.vms {
 				require.False(t, v.busy && (v.on || v.goes), "%s", op)
 			}
-			endAtOnce(m)
+			if i%4 == 3 {
+				endAll(m)
+			}
 		}
 		return list
 	}
@@ -183,8 +188,8 @@ func TestStressPlan(t *testing.T) {
 	}
 }
 
-// endAtOnce is a cluster in which everything is done the moment it is asked for.
-func endAtOnce(m *stressModel) {
+// endAll brings everything to the end that was asked for.
+func endAll(m *stressModel) {
 	var vms []*stressVM
 	for _, v := range m.vms {
 		v.up, v.there, v.moves = v.on, v.on, false
@@ -192,11 +197,12 @@ func endAtOnce(m *stressModel) {
 			vms = append(vms, v)
 		}
 	}
-	for name, p := range m.restores {
-		if p.vm.busy {
-			m.replaced(p, nil, nil)
+	for _, name := range slices.Sorted(maps.Keys(m.restores)) {
+		r := m.restores[name]
+		if r.point.vm.busy {
+			m.replaced(r.point, nil, nil)
 		} else {
-			vms = append(vms, &stressVM{name: name, apart: !p.agree})
+			vms = append(vms, &stressVM{name: name, apart: !r.point.agree})
 		}
 		delete(m.restores, name)
 	}

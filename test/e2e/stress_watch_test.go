@@ -1,5 +1,3 @@
-//go:build stress
-
 package e2e
 
 import (
@@ -21,17 +19,32 @@ import (
 // what the run has done to it. Any other failure fails the test.
 var stressExcuses = []struct {
 	kind    string // VMBackup or VMRestore
-	excuses func(*stressPoint) bool
+	excuses func(p *stressPoint, cancelled bool) bool
+	reasons []string // none: any
 	why     string
 }{
 	{
 		"VMBackup",
-		func(p *stressPoint) bool { return p.vm.goes },
+		func(_ *stressPoint, cancelled bool) bool { return cancelled },
+		[]string{"Cancelled"},
+		"it was cancelled",
+	},
+	{
+		"VMBackup",
+		func(p *stressPoint, _ bool) bool { return p.vm.goes },
+		[]string{"SourceDeleted", "Refused"},
 		"the VM and its claims were deleted before the point was ready: its volumes cannot be read any more",
 	},
 	{
 		"VMRestore",
-		func(p *stressPoint) bool { return p.snapshot && p.vm.goes },
+		func(_ *stressPoint, cancelled bool) bool { return cancelled },
+		[]string{"Cancelled"},
+		"it was cancelled",
+	},
+	{
+		"VMRestore",
+		func(p *stressPoint, _ bool) bool { return p.snapshot && p.vm.goes },
+		nil,
 		"a Snapshot goes with its VM, whose volumes were deleted while they were to be cloned",
 	},
 }
@@ -151,9 +164,8 @@ func (s *stressRun) seePoint(p *stressPoint, b *v1alpha1.VMBackup) {
 		p.ended, p.ready, p.agree = true, true, agree(b.Status.Consistency)
 		s.ended[string(b.Spec.Type)+"s "+string(b.Status.Consistency)]++
 	case phase == v1alpha1.BackupFailed && !p.ended:
-		p.ended = true
-		s.ended[string(b.Spec.Type)+"s Failed"]++
-		s.judge("VMBackup", b, p)
+		p.ended, p.failed = true, true
+		s.judge("VMBackup", b, p, p.cancels)
 	case phase == v1alpha1.BackupDataLost:
 		if p.ready && !p.vm.goes {
 			s.t.Errorf("point %s of %s is DataLost, and its VM is there: %s", p.name, p.vm.name, words(b.Status))
@@ -171,16 +183,18 @@ func (s *stressRun) seeRestores() {
 	for i := range list.Items {
 		r := &list.Items[i]
 		name := strings.TrimPrefix(r.Name, "r-")
-		p := s.model.restores[name]
-		if p == nil {
+		under := s.model.restores[name]
+		if under == nil {
 			continue
 		}
 		switch r.Status.Phase {
 		case v1alpha1.RestoreReady:
-			s.restored(r, p)
+			s.restored(r, under.point)
 		case v1alpha1.RestoreFailed:
-			s.judge("VMRestore", r, p)
-			p.vm.busy = p.vm.busy && r.Spec.Replace == nil
+			s.judge("VMRestore", r, under.point, under.cancels)
+			if r.Spec.Replace != nil {
+				s.model.notReplaced(under)
+			}
 		default:
 			continue
 		}
@@ -208,11 +222,12 @@ func (s *stressRun) restored(r *v1alpha1.VMRestore, p *stressPoint) {
 }
 
 // judge fails the test for a failure that nothing in the run excuses.
-func (s *stressRun) judge(kind string, o client.Object, p *stressPoint) {
+func (s *stressRun) judge(kind string, o client.Object, p *stressPoint, cancelled bool) {
 	s.t.Helper()
 	reason, message := readyWords(s.t, o)
+	s.ended[fmt.Sprintf("%ss failed, %s", kind, reason)]++
 	for _, e := range stressExcuses {
-		if e.kind == kind && e.excuses(p) {
+		if e.kind == kind && e.excuses(p, cancelled) && (e.reasons == nil || slices.Contains(e.reasons, reason)) {
 			s.t.Logf("%s %s failed (%s: %s): %s", kind, o.GetName(), reason, message, e.why)
 			return
 		}
@@ -223,7 +238,7 @@ func (s *stressRun) judge(kind string, o client.Object, p *stressPoint) {
 // unfinished is what has not come to its end.
 func (s *stressRun) unfinished() (list []string) {
 	for _, p := range s.model.points {
-		if !p.ended || p.goes || p.snapshot && p.vm.goes {
+		if !p.ended || p.goes || p.snapshot && p.vm.goes && !p.failed {
 			list = append(list, "point "+p.name)
 		}
 	}

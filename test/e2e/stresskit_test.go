@@ -1,5 +1,3 @@
-//go:build stress
-
 package e2e
 
 import (
@@ -11,14 +9,15 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	kubevirt "kubevirt.io/api/core/v1"
 
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/test/harness"
 )
 
-// makeVMs makes the first VMs, all off: two disks of 16 to 64 MiB, and an agent
-// in every second guest.
+// makeVMs makes the first VMs, all off: two disks of 16 to 64 MiB, an agent in
+// every second guest, and a Secret for every third.
 func (s *stressRun) makeVMs(t *testing.T, r *rand.Rand) {
 	var made []*stressVM
 	t.Run("making VMs", func(t *testing.T) {
@@ -61,6 +60,14 @@ func (w *world) makeStressVM(v *stressVM, number int) {
 		vm.Annotations = map[string]string{writeInterval: "20ms"}
 		if number%2 == 0 {
 			vm.Annotations[withAgent] = "connected"
+		}
+		if number%3 == 0 {
+			secret := &corev1.Secret{StringData: map[string]string{"userdata": "#cloud-config"}}
+			secret.Namespace, secret.Name = w.ns, v.name+"-init"
+			w.mustMake(secret)
+			addVolume(vm, "init", kubevirt.VolumeSource{CloudInitNoCloud: &kubevirt.CloudInitNoCloudSource{
+				UserDataSecretRef: &corev1.LocalObjectReference{Name: secret.Name},
+			}})
 		}
 	}))
 }
