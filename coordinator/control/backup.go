@@ -119,7 +119,7 @@ func (r *backups) view(ctx context.Context, b *v1alpha1.VMBackup, jobs []v1alpha
 		}
 	}
 	if deleting {
-		if v.GoesWith, err = r.goesWith(ctx, b); err != nil {
+		if v.GoesWith, err = r.goesWith(ctx, b.Namespace, pointsDefinition); err != nil {
 			return v, err
 		}
 		// With their own kind gone there are no restores.

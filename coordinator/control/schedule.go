@@ -97,6 +97,11 @@ func (r *schedules) supply(ctx context.Context, s *v1alpha1.VMSchedule, v *runs.
 		}
 	}
 	if need.Live {
+		if !s.DeletionTimestamp.IsZero() {
+			if v.GoesWith, err = r.goesWith(ctx, s.Namespace, schedulesDefinition); err != nil {
+				return err
+			}
+		}
 		if v.Points, err = r.pointsOf(ctx, r.live, s); err != nil {
 			return err
 		}

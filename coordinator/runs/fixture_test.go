@@ -20,16 +20,17 @@ func hour(h int) time.Time { return time.Date(2026, 11, 26, h, 0, 0, 0, time.UTC
 // world is a schedule and its points over time, as the coordinator would keep
 // them.
 type world struct {
-	t      *testing.T
-	now    time.Time
-	s      *v1alpha1.VMSchedule
-	vms    []string
-	points []v1alpha1.VMBackup
-	hidden map[string]bool // points that the cache lacks
-	refuse []string        // what the rules say
-	target *v1alpha1.BackupTarget
-	reads  map[types.UID][]string
-	config Config
+	t        *testing.T
+	now      time.Time
+	s        *v1alpha1.VMSchedule
+	vms      []string
+	points   []v1alpha1.VMBackup
+	hidden   map[string]bool // points that the cache lacks
+	refuse   []string        // what the rules say
+	target   *v1alpha1.BackupTarget
+	reads    map[types.UID][]string
+	goesWith string
+	config   Config
 	// made and removed are names, in order; events are reasons.
 	made, removed, events []string
 	asked                 Need
@@ -55,7 +56,7 @@ func newWorld(t *testing.T, changes ...func(*v1alpha1.VMScheduleSpec)) *world {
 func (w *world) at(now time.Time) *world {
 	w.t.Helper()
 	w.now = now
-	v := View{Now: now, Schedule: w.s, Config: w.config, Target: w.target, Readers: w.reads}
+	v := View{Now: now, Schedule: w.s, Config: w.config, Target: w.target, Readers: w.reads, GoesWith: w.goesWith}
 	for _, b := range w.points {
 		if !w.hidden[b.Name] {
 			v.Points = append(v.Points, b)

@@ -48,6 +48,9 @@ type View struct {
 	Live bool
 	// Readers maps a point -> the restores that read it.
 	Readers map[types.UID][]string
+	// GoesWith names what is being deleted around a schedule that is being
+	// deleted, its namespace or its kind; known once Live is set.
+	GoesWith string
 	// Checked is nil until somebody looked.
 	Checked *Checked
 	// VMs is nil until somebody looked.
@@ -165,6 +168,9 @@ func (p *planner) end() {
 	if !p.Live {
 		p.in.Need.Live = true
 		return
+	}
+	if p.GoesWith != "" {
+		return // nobody has spoken about the schedule, nor about its points
 	}
 	for i := range p.Points {
 		b := &p.Points[i]

@@ -250,6 +250,18 @@ func TestTheEndOfASchedule(t *testing.T) {
 	}
 }
 
+// With its namespace, or with all schedules, a schedule takes no points along:
+// their data on targets would go, and nobody has said so.
+func TestAScheduleThatGoesWithItsNamespaceTakesNoPoints(t *testing.T) {
+	w := newWorld(t, func(s *v1alpha1.VMScheduleSpec) { s.PointsOnDelete = v1alpha1.PointsDelete }).at(t0)
+	w.run(10, v1alpha1.BackupReady).at(hour(11))
+	w.s.DeletionTimestamp, w.goesWith = ptr.To(metav1.NewTime(hour(11))), "namespace ns"
+	made := len(w.points)
+	w.at(hour(12))
+	require.Len(t, w.points, made)
+	require.True(t, w.last.DropFinalizer)
+}
+
 func TestRetention(t *testing.T) {
 	w := newWorld(t).at(t0)
 	for h := 10; h < 14; h++ {
