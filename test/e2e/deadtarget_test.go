@@ -63,7 +63,11 @@ func deleteWithDeadTarget(w *world) {
 	w.revive(target)
 	w.awaitGone("patient")
 	require.Empty(w.t, w.filesOf(points["patient"]))
-	w.nothingLeft()
+	require.NotEmpty(w.t, w.filesOf(failed), "what the event told of")
+	w.eventually("nothing to be left in the cluster", func() (bool, string) {
+		left := w.clusterLeftovers()
+		return len(left) == 0, strings.Join(left, ", ")
+	})
 	for _, name := range []string{"kept-after-all", "forced"} {
 		documents, backups := w.documentAndBackups(points[name])
 		require.Len(w.t, documents, 1)
