@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -66,7 +67,10 @@ func (r *backups) Reconcile(ctx context.Context, req reconcile.Request) (reconci
 		return reconcile.Result{}, fmt.Errorf("VMBackup %s: %w", req, err)
 	}
 	after, err := r.act(ctx, b, view, plan.Backup(view))
-	if apierrors.IsConflict(err) {
+	switch {
+	case errors.Is(err, errGone):
+		return reconcile.Result{}, nil
+	case apierrors.IsConflict(err):
 		r.Log.Debug("VMBackup changed meanwhile; looking again", "vmbackup", req.String())
 		return reconcile.Result{RequeueAfter: conflictPause}, nil
 	}
@@ -75,6 +79,9 @@ func (r *backups) Reconcile(ctx context.Context, req reconcile.Request) (reconci
 	}
 	return reconcile.Result{RequeueAfter: after}, nil
 }
+
+// errGone: the object was let go a moment ago, and the cache did not show it yet.
+var errGone = errors.New("the object is gone")
 
 // conflictPause lets the cache catch up after somebody else wrote.
 const conflictPause = 50 * time.Millisecond
@@ -333,6 +340,9 @@ func (r *backups) write(ctx context.Context, b *v1alpha1.VMBackup, in plan.Backu
 	b.Status = in.Status
 	if err := r.client.Status().Update(ctx, b); err != nil {
 		b.Status = former
+		if apierrors.IsNotFound(err) {
+			err = errGone
+		}
 		return false, 0, fmt.Errorf("writing its status: %w", err)
 	}
 	r.fresh.wrote(b.DeepCopy(), before)
