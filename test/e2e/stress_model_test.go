@@ -172,10 +172,11 @@ func (m *stressModel) replaces(kind string, p *stressPoint) bool {
 	return true
 }
 
-// snapshotsIn are the Snapshot points in the volumes that a VM has now.
+// snapshotsIn are the Snapshot points in the volumes that a VM has now. One that
+// failed is in none.
 func (m *stressModel) snapshotsIn(v *stressVM) (list []*stressPoint) {
 	for _, p := range m.points {
-		if p.vm == v && p.snapshot && !p.former {
+		if p.vm == v && p.snapshot && p.ready && !p.former {
 			list = append(list, p)
 		}
 	}
