@@ -9,6 +9,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"hayloft.dev/cli/internal/kinds"
+	"hayloft.dev/cli/internal/kube"
+	"hayloft.dev/cli/internal/preview"
 	"hayloft.dev/pkg/api/v1alpha1"
 )
 
@@ -31,13 +33,14 @@ while its target cannot be used.`,
 func (a *app) scheduleCreate() *cobra.Command {
 	var o scheduleOptions
 	var vm, selector, output string
-	var snapshot, suspended bool
+	var snapshot, suspended, dryRun bool
 	c := &cobra.Command{
 		Use:               "create NAME --cron EXPRESSION (--vm VM | --selector LABELS) (--target TARGET | --snapshot)",
 		Short:             "Have backups or snapshots made again and again, and old ones removed",
 		Args:              exactly("the schedule's name"),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		Example: `  hayloft schedule create nightly --vm web --cron "0 2 * * *" --time-zone Europe/Berlin --target s3
+  hayloft schedule create nightly --vm web --cron "0 2 * * *" --target s3 --keep-daily 14 --dry-run
   hayloft schedule create hourly --selector tier=db --cron @hourly --snapshot --keep-last 24 --keep-daily 7`,
 	}
 	f := c.Flags()
@@ -45,6 +48,7 @@ func (a *app) scheduleCreate() *cobra.Command {
 	f.StringVarP(&selector, "selector", "l", "", "all virtual machines of the namespace with these labels, such as tier=db,env!=test")
 	f.BoolVar(&snapshot, "snapshot", false, "take snapshots, which stay in the cluster, in place of backups")
 	f.BoolVar(&suspended, "suspended", false, "create it suspended")
+	f.BoolVar(&dryRun, "dry-run", false, "make nothing; print the next runs, and what retention would hold then")
 	f.StringVarP(&output, "output", "o", "", "print the object: json, yaml or name")
 	o.bind(c)
 	_ = c.RegisterFlagCompletionFunc("target", a.completeNames("target"))
@@ -86,6 +90,9 @@ func (a *app) scheduleCreate() *cobra.Command {
 			return err
 		}
 		s.Namespace = cluster.Namespace
+		if dryRun {
+			return a.rehearse(c, cluster, s)
+		}
 		if err := cluster.Client.Create(c.Context(), s); err != nil {
 			return err
 		}
@@ -93,6 +100,15 @@ func (a *app) scheduleCreate() *cobra.Command {
 		return a.created(c.Context(), cluster, k, &creator{output: output}, s)
 	}
 	return c
+}
+
+// rehearse asks the API server what it would make of a schedule, so that its
+// defaults and refusals count, and prints what that would do.
+func (a *app) rehearse(c *cobra.Command, cluster *kube.Cluster, s *v1alpha1.VMSchedule) error {
+	if err := cluster.Client.Create(c.Context(), s, client.DryRunAll); err != nil {
+		return err
+	}
+	return preview.Schedule(a.Out, a.Now(), s, nil)
 }
 
 // scheduleSet changes what is given of a schedule and nothing else.

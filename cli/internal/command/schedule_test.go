@@ -1,6 +1,7 @@
 package command_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -91,6 +92,11 @@ func TestScheduleOfSnapshots(t *testing.T) {
 	r = w.run(t, "schedule", "create", "all", "-l", "", "--cron", "@daily", "--snapshot")
 	require.Equal(t, 0, r.code, r.err)
 	require.Equal(t, &metav1.LabelSelector{}, w.schedule(t, "all").Spec.Selector, "all VMs of the namespace")
+	r = w.run(t, "schedule", "create", "rehearsed", "--vm", "web", "--cron", "0 2 * * *", "--snapshot", "--dry-run")
+	require.Equal(t, 0, r.code, r.err)
+	assert.Equal(t, 10, strings.Count(r.out, " 02:00:00 UTC   in "), r.out)
+	r = w.run(t, "get", "schedule", "rehearsed")
+	assert.Equal(t, 1, r.code, "it was not made")
 	r = w.run(t, "delete", "schedule", "all")
 	require.Equal(t, 0, r.code, r.err)
 }
