@@ -12,10 +12,15 @@ import (
 // view is one replica's word on its disk files.
 type view = answer[*types.ReplicaInfo]
 
-// views asks each replica for its disk files.
+// views asks each replica for its disk files. One that an ending engine has
+// closed still answers, and shows none: nothing follows from that.
 func (e *Engine) views(ctx context.Context, replicas []Replica) []view {
 	return ask(replicas, func(r Replica) (*types.ReplicaInfo, error) {
-		return replicaCall(ctx, e, r, (*replicaclient.ReplicaClient).GetReplica)
+		info, err := replicaCall(ctx, e, r, (*replicaclient.ReplicaClient).GetReplica)
+		if err == nil && len(info.Disks) == 0 {
+			return nil, fmt.Errorf("%w: it is %s and shows no files", ErrUnavailable, info.State)
+		}
+		return info, err
 	})
 }
 

@@ -203,6 +203,25 @@ func TestDeltaBytes(t *testing.T) {
 	}
 }
 
+// An engine that ends closes its replicas first. They answer for a while, and
+// have forgotten every snapshot.
+func TestClosedReplicaTellsNothing(t *testing.T) {
+	t.Parallel()
+	v := enginetest.Start(t, enginetest.Options{})
+	name := cut(t, v)
+	must(t, raw(t, v, 0).CloseReplica())
+	e := open(v)
+	if list, err := e.Snapshots(within(t, limit)); !errors.Is(err, engine.ErrUnavailable) {
+		t.Errorf("Snapshots: %v, %v; want ErrUnavailable", list, err)
+	}
+	if _, err := e.DeltaBytes(within(t, limit), name, ""); !errors.Is(err, engine.ErrUnavailable) {
+		t.Errorf("DeltaBytes: %v, want ErrUnavailable", err)
+	}
+	if err := e.RemoveSnapshot(within(t, limit), name); !errors.Is(err, engine.ErrUnavailable) {
+		t.Errorf("RemoveSnapshot: %v, want ErrUnavailable", err)
+	}
+}
+
 // A cut without a front end is refused before it reaches the engine, which
 // would die of it.
 func TestCutWithoutFrontend(t *testing.T) {

@@ -33,6 +33,7 @@ var stressOnceFailed = []struct {
 }{
 	{11, stressSize{12, 4, 2}, "a point that was cancelled while its agent lay dead left the snapshots of the next agent's cut"},
 	{12, stressSize{12, 4, 2}, "nobody could name more than two Snapshots to be deleted with a VM's former volumes"},
+	{23, stressSize{8, 3, 2}, "replicas that an ending engine had closed were asked for a snapshot, which counted as missing for good"},
 }
 
 // stressPace is the time between two operations, or three quarters to five
