@@ -140,16 +140,14 @@ func run(ctx context.Context, f flags) error {
 	if err != nil {
 		return err
 	}
-	server := &control.Server{
-		Address: f.listen, Ready: ready(ctx, mgr, served), Log: log,
-		Metrics: &metrics.Gatherer{
-			Counted: []prometheus.Gatherer{registry, ctrlmetrics.Registry}, Leading: c.Leading, Since: c.Since,
-			Objects: metrics.Collectors(c.Objects(), metrics.Limits{JobsPerNode: f.control.MaxJobsPerNode}),
-			Failed: func(collector string, err error) {
-				log.Error("metrics are missing", "collector", collector, "error", err)
-			},
+	told := &metrics.Gatherer{
+		Counted: []prometheus.Gatherer{registry, ctrlmetrics.Registry}, Leading: c.Leading, Since: c.Since,
+		Objects: metrics.Collectors(c.Objects(), metrics.Limits{JobsPerNode: f.control.MaxJobsPerNode}),
+		Failed: func(collector string, err error) {
+			log.Error("metrics are missing", "collector", collector, "error", err)
 		},
 	}
+	server := &control.Server{Address: f.listen, Metrics: told.Handler(), Ready: ready(ctx, mgr, served), Log: log}
 	if err := mgr.Add(server); err != nil {
 		return fmt.Errorf("adding the HTTP server: %w", err)
 	}

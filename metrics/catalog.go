@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
 )
 
 // Kind is what Prometheus calls the type of a metric.
@@ -95,12 +94,6 @@ func (m *Metric) histogram() *prometheus.HistogramVec {
 		Name: m.Name, Help: m.Help, Buckets: m.Buckets,
 		NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160,
 	}, m.Labels)
-}
-
-// family is the empty family of a metric that is read at scrape time.
-func (m *Metric) family() *dto.MetricFamily {
-	kind := dto.MetricType_GAUGE
-	return &dto.MetricFamily{Name: &m.Name, Help: &m.Help, Type: &kind}
 }
 
 // Buckets of histograms, in seconds.

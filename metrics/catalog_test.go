@@ -18,6 +18,7 @@ func TestCatalogFollowsTheRules(t *testing.T) {
 		seen[m.Name] = true
 		require.Regexp(t, `^hayloft_[a-z0-9_]+[a-z0-9]$`, m.Name)
 		require.Regexp(t, regexp.MustCompile(`(?s)^[1A-Z].*\.$`), m.Help, "%s: help is made of sentences", m.Name)
+		require.NotRegexp(t, `[\\\n|]`, m.Help, "%s: help is written as it is", m.Name)
 		require.Equal(t, m.Kind == Counter, regexp.MustCompile(`_total$`).MatchString(m.Name), "%s: _total is for counters", m.Name)
 		require.Equal(t, m.Kind == Histogram, len(m.Buckets) > 0, "%s: buckets", m.Name)
 		require.True(t, slices.IsSorted(m.Buckets), m.Name)

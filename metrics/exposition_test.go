@@ -3,6 +3,7 @@ package metrics
 import (
 	"bytes"
 	"flag"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,6 +21,8 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/utils/ptr"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -26,7 +30,10 @@ var update = flag.Bool("update", false, "write the golden files anew")
 func exposition(t *testing.T, g prometheus.Gatherer) []byte {
 	t.Helper()
 	answer := httptest.NewRecorder()
-	handler := promhttp.HandlerFor(g, HandlerOptions())
+	var handler http.Handler = promhttp.HandlerFor(g, promhttp.HandlerOpts{})
+	if own, ok := g.(*Gatherer); ok {
+		handler = own.Handler()
+	}
 	handler.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", http.NoBody))
 	require.Equal(t, http.StatusOK, answer.Code, answer.Body.String())
 	return answer.Body.Bytes()
@@ -128,6 +135,42 @@ func promtool(t *testing.T, input []byte, args ...string) {
 func TestARegistryWouldAcceptIt(t *testing.T) {
 	_, err := prometheus.Gatherers{coordinator(someWorld(), true)}.Gather()
 	require.NoError(t, err)
+}
+
+// TestTextIsWhatTheLibraryWrites: what is written here line by line is what the
+// library makes of the same messages, values that need escaping among them.
+func TestTextIsWhatTheLibraryWrites(t *testing.T) {
+	w := someWorld()
+	w.targets = append(w.targets, target("odd", false, "it said: \"no\\yes\"\nand more"))
+	w.quotas[0].Status.Used = ptr.To(resource.MustParse("12345678901234"))
+	g := coordinator(w, true)
+	answer := httptest.NewRecorder()
+	promhttp.HandlerFor(g, promhttp.HandlerOpts{}).ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", http.NoBody))
+	lines := func(text []byte) []string {
+		all := strings.Split(string(timed.ReplaceAll(text, []byte("$1$2 1"))), "\n")
+		slices.Sort(all)
+		return all
+	}
+	require.Equal(t, lines(answer.Body.Bytes()), lines(exposition(t, g)))
+}
+
+func TestProtobufIsServed(t *testing.T) {
+	r := httptest.NewRequest(http.MethodGet, "/metrics", http.NoBody)
+	r.Header.Set("Accept", "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.8,text/plain;version=0.0.4;q=0.2")
+	answer := httptest.NewRecorder()
+	coordinator(someWorld(), true).Handler().ServeHTTP(answer, r)
+	decoder := expfmt.NewDecoder(answer.Body, expfmt.ResponseFormat(answer.Header()))
+	seen := map[string]*dto.MetricFamily{}
+	for {
+		var f dto.MetricFamily
+		if err := decoder.Decode(&f); err != nil {
+			require.ErrorIs(t, err, io.EOF)
+			break
+		}
+		seen[f.GetName()] = &f
+	}
+	require.NotEmpty(t, seen["hayloft_job_duration_seconds"].GetMetric()[0].GetHistogram().GetPositiveSpan(), "native buckets")
+	require.Len(t, seen["hayloft_vm_protection_info"].GetMetric(), 4)
 }
 
 func TestFollowerTellsNothingOfObjects(t *testing.T) {

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	dto "github.com/prometheus/client_model/go"
 
 	"hayloft.dev/pkg/version"
@@ -64,9 +63,17 @@ var (
 	})
 )
 
-// Gather reads everything. A collector that fails is told of in the result and
-// breaks nothing else; an error of the registries is returned with what they had.
+// Gather reads everything, as messages. A collector that fails is told of in the
+// result and breaks nothing else; an error of the registries is returned with what
+// they had.
 func (g *Gatherer) Gather() ([]*dto.MetricFamily, error) {
+	out, err := g.counted()
+	out = append(out, g.read().families()...)
+	slices.SortFunc(out, func(a, b *dto.MetricFamily) int { return strings.Compare(a.GetName(), b.GetName()) })
+	return out, err
+}
+
+func (g *Gatherer) counted() ([]*dto.MetricFamily, error) {
 	var out []*dto.MetricFamily
 	var failure error
 	for _, r := range g.Counted {
@@ -76,38 +83,36 @@ func (g *Gatherer) Gather() ([]*dto.MetricFamily, error) {
 		}
 		out = append(out, families...)
 	}
-	s := newSamples()
-	leading := g.Leading()
-	s.flag(leader, leading, nil)
-	if leading {
-		if since := g.Since(); !since.IsZero() {
-			s.set(leaderSince, seconds(since), nil)
-		}
-		out = append(out, g.objects(s)...)
-	}
-	out = append(out, s.all()...)
-	slices.SortFunc(out, func(a, b *dto.MetricFamily) int { return strings.Compare(a.GetName(), b.GetName()) })
 	return out, failure
 }
 
-// objects asks every collector; how that went is noted in s.
-func (g *Gatherer) objects(s *Samples) []*dto.MetricFamily {
+// read asks every collector, if this process leads, and notes how that went.
+func (g *Gatherer) read() *Samples {
+	s := newSamples()
+	leading := g.Leading()
+	s.flag(leader, leading, nil)
+	if !leading {
+		return s
+	}
+	if since := g.Since(); !since.IsZero() {
+		s.set(leaderSince, seconds(since), nil)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeDeadline)
 	defer cancel()
-	var out []*dto.MetricFamily
 	for _, name := range sortedKeys(g.Objects) {
 		began := time.Now()
 		own := newSamples()
 		err := g.Objects[name].Collect(ctx, own)
 		if err == nil {
-			out = append(out, own.all()...)
+			s.take(own)
 		} else {
 			g.Failed(name, err)
 		}
-		s.set(collectorDuration, time.Since(began).Seconds(), by("collector", name))
-		s.flag(collectorSuccess, err == nil, by("collector", name))
+		l := by("collector", name)
+		s.set(collectorDuration, time.Since(began).Seconds(), l)
+		s.flag(collectorSuccess, err == nil, l)
 	}
-	return out
+	return s
 }
 
 // seconds is a moment as Prometheus has it.
@@ -117,11 +122,4 @@ func registerBuildInfo(r prometheus.Registerer) {
 	info := buildInfo.gauge()
 	info.WithLabelValues(runtime.Version(), version.Version).Set(1)
 	r.MustRegister(info)
-}
-
-// HandlerOptions are how an exposition is served. It is not compressed: for a
-// fleet that would cost as much CPU again as all the rest, to save some
-// megabytes within the cluster.
-func HandlerOptions() promhttp.HandlerOpts {
-	return promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError, DisableCompression: true}
 }

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -62,43 +63,67 @@ func scheduleState(s *v1alpha1.VMSchedule) string {
 
 // schedules are the VMSchedules, and what their points say.
 type schedules struct {
-	list []*v1alpha1.VMSchedule
-	// active maps a schedule's UID -> whether it makes points.
-	active map[types.UID]bool
-	// newest maps a schedule and a VM -> its newest Ready point of it.
-	newest map[scheduledVM]*v1alpha1.VMBackup
-	vms    map[types.UID][]string // schedule -> VMs in newest
+	list []*planned
+	of   map[types.UID]*planned
 }
 
-type scheduledVM struct {
-	schedule types.UID
-	vm       string
+// planned is one VMSchedule with its newest Ready point of each VM.
+type planned struct {
+	*v1alpha1.VMSchedule
+	newest []*v1alpha1.VMBackup
+	// place maps a VM -> its place in newest, where these are more than a few.
+	place map[string]int
 }
+
+// fewVMs are found faster by looking at each.
+const fewVMs = 8
 
 func newSchedules(list []*v1alpha1.VMSchedule) *schedules {
-	out := &schedules{
-		list: sortedObjects(list), active: make(map[types.UID]bool, len(list)),
-		newest: make(map[scheduledVM]*v1alpha1.VMBackup, len(list)), vms: make(map[types.UID][]string, len(list)),
-	}
-	for _, s := range list {
-		out.active[s.UID] = !s.Spec.Suspend
+	out := &schedules{list: make([]*planned, 0, len(list)), of: make(map[types.UID]*planned, len(list))}
+	held := make([]planned, len(list))
+	for i, s := range sortedObjects(list) {
+		held[i].VMSchedule = s
+		out.list = append(out.list, &held[i])
+		out.of[s.UID] = &held[i]
 	}
 	return out
 }
 
 // good takes note of a Ready point of a VM that exists.
 func (s *schedules) good(b *v1alpha1.VMBackup) {
-	uid := types.UID(b.Labels[v1alpha1.LabelSchedule])
-	if _, exists := s.active[uid]; !exists || b.Status.CutAt == nil {
+	p := s.of[types.UID(b.Labels[v1alpha1.LabelSchedule])]
+	if p == nil || b.Status.CutAt == nil {
 		return
 	}
-	key := scheduledVM{uid, b.Spec.VM}
-	former := s.newest[key]
-	if former == nil {
-		s.vms[uid] = append(s.vms[uid], b.Spec.VM)
+	if i := p.find(b.Spec.VM); i < 0 {
+		p.add(b)
+	} else if b.Status.CutAt.After(p.newest[i].Status.CutAt.Time) {
+		p.newest[i] = b
 	}
-	if former == nil || b.Status.CutAt.After(former.Status.CutAt.Time) {
-		s.newest[key] = b
+}
+
+// find is a VM's place in newest, -1 when it has none.
+func (p *planned) find(vm string) int {
+	if p.place != nil {
+		if i, ok := p.place[vm]; ok {
+			return i
+		}
+		return -1
+	}
+	return slices.IndexFunc(p.newest, func(b *v1alpha1.VMBackup) bool { return b.Spec.VM == vm })
+}
+
+func (p *planned) add(b *v1alpha1.VMBackup) {
+	p.newest = append(p.newest, b)
+	switch n := len(p.newest); {
+	case n < fewVMs:
+	case n == fewVMs:
+		p.place = map[string]int{}
+		for i, of := range p.newest {
+			p.place[of.Spec.VM] = i
+		}
+	default:
+		p.place[b.Spec.VM] = n - 1
 	}
 }
 
@@ -106,15 +131,17 @@ func (s *schedules) good(b *v1alpha1.VMBackup) {
 // that it names, and those that it has taken points of. Which ones a selector
 // picks next, only the next run knows.
 func (s *schedules) covers(v *vms) {
-	for _, one := range s.list {
-		if one.Spec.Suspend {
+	for _, p := range s.list {
+		if p.Spec.Suspend {
 			continue
 		}
-		if one.Spec.VM != "" {
-			v.cover(vmKey{one.Namespace, one.Spec.VM})
+		if p.Spec.VM != "" {
+			v.cover(vmKey{p.Namespace, p.Spec.VM})
 		}
-		for _, vm := range s.vms[one.UID] {
-			v.cover(vmKey{one.Namespace, vm})
+		for _, b := range p.newest {
+			if b.Spec.VM != p.Spec.VM {
+				v.cover(vmKey{p.Namespace, b.Spec.VM})
+			}
 		}
 	}
 }
@@ -122,32 +149,32 @@ func (s *schedules) covers(v *vms) {
 func (s *schedules) collect(out *Samples, longest *intervals) {
 	longest.used = map[timetable]time.Duration{}
 	defer func() { longest.known = longest.used }()
-	for _, one := range s.list {
-		l := by("namespace", one.Namespace, "schedule", one.Name)
-		kind := string(one.Spec.Type)
-		out.set(scheduleStatus, 1, by("namespace", one.Namespace, "schedule", one.Name, "state", scheduleState(one), "type", kind))
-		if d, ok := longest.of(one); ok {
+	for _, p := range s.list {
+		l := by("namespace", p.Namespace, "schedule", p.Name)
+		kind := string(p.Spec.Type)
+		out.set(scheduleStatus, 1, by("namespace", p.Namespace, "schedule", p.Name, "state", scheduleState(p.VMSchedule), "type", kind))
+		if d, ok := longest.of(p.VMSchedule); ok {
 			out.set(scheduleInterval, d.Seconds(), l)
 		}
-		if n := one.Status.ConsecutiveFailures; n > 0 {
+		if n := p.Status.ConsecutiveFailures; n > 0 {
 			out.set(scheduleFailures, float64(n), l)
 		}
-		if n := one.Status.MissedRuns; n > 0 {
+		if n := p.Status.MissedRuns; n > 0 {
 			out.set(scheduleMissed, float64(n), l)
 		}
-		if n := one.Status.SkippedRuns; n > 0 {
+		if n := p.Status.SkippedRuns; n > 0 {
 			out.set(scheduleSkipped, float64(n), l)
 		}
-		if len(s.vms[one.UID]) == 0 {
-			since := one.CreationTimestamp.Time
-			if one.Status.Timetable != nil {
-				since = one.Status.Timetable.Since.Time
+		if len(p.newest) == 0 {
+			since := p.CreationTimestamp.Time
+			if p.Status.Timetable != nil {
+				since = p.Status.Timetable.Since.Time
 			}
 			out.set(scheduleSince, seconds(since), l)
 		}
-		for _, vm := range s.vms[one.UID] {
-			at := s.newest[scheduledVM{one.UID, vm}].Status.CutAt.Time
-			out.set(scheduleLastGood, seconds(at), by("namespace", one.Namespace, "schedule", one.Name, "type", kind, "vm", vm))
+		for _, b := range p.newest {
+			of := by("namespace", p.Namespace, "schedule", p.Name, "type", kind, "vm", b.Spec.VM)
+			out.set(scheduleLastGood, seconds(b.Status.CutAt.Time), of)
 		}
 	}
 }

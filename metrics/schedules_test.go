@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -79,6 +80,23 @@ func TestSchedules(t *testing.T) {
 			},
 			want:   []string{since + `{namespace="shop",schedule="nightly"} 1.7953416e+09`},
 			absent: []string{lastGood, "hayloft_vm_"},
+		},
+		"a selector's may have taken points of many": {
+			change: func(w *world) {
+				all := w.schedule("all", "", "@hourly")
+				for i := range 20 {
+					name := fmt.Sprintf("vm-%02d", i)
+					w.vm(name, nil)
+					of(all, w.point(name, backup, ready, 0))
+					of(all, w.point(name, backup, ready, 2*time.Hour))
+					of(all, w.point(name, backup, ready, time.Hour))
+				}
+			},
+			want: []string{
+				lastGood + `{namespace="shop",schedule="all",type="Backup",vm="vm-03"} 1.7954352e+09`,
+				lastGood + `{namespace="shop",schedule="all",type="Backup",vm="vm-19"} 1.7954352e+09`,
+				`hayloft_vm_protection_info{namespace="shop",state="Protected",vm="vm-19"} 1`,
+			},
 		},
 		"an edited timetable counts from when it was edited": {
 			change: func(w *world) {

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/stretchr/testify/require"
 
 	"hayloft.dev/pkg/api/v1alpha1"
@@ -33,7 +32,7 @@ func fleet(vms int) *world {
 // the objects to the last byte of the answer. CPU time counts the garbage
 // collector's, too.
 func BenchmarkScrape(b *testing.B) {
-	handler := promhttp.HandlerFor(coordinator(fleet(10000), true), HandlerOptions())
+	handler := coordinator(fleet(10000), true).Handler()
 	request := httptest.NewRequest(http.MethodGet, "/metrics", http.NoBody)
 	request.Header.Set("Accept-Encoding", "gzip")
 	sink := &discard{header: http.Header{}}

@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/stretchr/testify/require"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -27,7 +26,7 @@ func (w *world) scrape(c *control.Controller, counted prometheus.Gatherer) strin
 		Failed:  func(collector string, err error) { w.t.Errorf("collector %s: %v", collector, err) },
 	}
 	answer := httptest.NewRecorder()
-	promhttp.HandlerFor(g, metrics.HandlerOptions()).ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", http.NoBody))
+	g.Handler().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", http.NoBody))
 	require.Equal(w.t, http.StatusOK, answer.Code, answer.Body.String())
 	return answer.Body.String()
 }

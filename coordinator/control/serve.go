@@ -8,11 +8,6 @@ import (
 	"net"
 	"net/http"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
-
-	"hayloft.dev/metrics"
 )
 
 // Server serves /metrics, /healthz and /readyz, in every coordinator, leading
@@ -20,7 +15,7 @@ import (
 type Server struct {
 	// Address to listen on, host:port.
 	Address string
-	Metrics prometheus.Gatherer
+	Metrics http.Handler
 	// Ready returns why the process cannot do its work, nil when it can.
 	Ready func(*http.Request) error
 	Log   *slog.Logger
@@ -54,7 +49,7 @@ func (s *Server) Start(ctx context.Context) error {
 
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(s.Metrics, metrics.HandlerOptions()))
+	mux.Handle("GET /metrics", s.Metrics)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		if err := s.Ready(r); err != nil {
