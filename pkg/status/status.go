@@ -43,7 +43,7 @@ func OfBackup(b *v1alpha1.VMBackup) Status {
 	for _, d := range b.Status.Disks {
 		s.Disks = append(s.Disks, disk(d.Name, d.State, d.Progress, d.Attempt, d.Message))
 	}
-	s.Failed = b.Status.Phase == v1alpha1.BackupFailed || b.Status.Phase == v1alpha1.BackupDataLost
+	s.Failed = b.Status.Phase == v1alpha1.BackupFailed || b.Status.Phase == v1alpha1.BackupDataLost || b.Status.Phase == v1alpha1.BackupMissing
 	s.Ended = s.Failed || b.Status.Phase == v1alpha1.BackupReady
 	return s.finish(b.Status.Conditions, b.Status.Progress)
 }

@@ -43,6 +43,16 @@ const (
 	// go at once and leaves behind what it stands for. Whoever may set it could as
 	// well take the finalizer away, without being told what is left.
 	AnnotationForceDeletion = "hayloft.dev/force-deletion"
+	// LabelFound marks a VMBackup that was found on its target. It holds the UID of
+	// the cluster that took the point.
+	LabelFound = "hayloft.dev/found"
+	// LabelTarget holds the UID of the BackupTarget that something is kept for, and
+	// LabelKept what it is.
+	LabelTarget = "hayloft.dev/target"
+	LabelKept   = "hayloft.dev/kept"
+	// AnnotationRefresh on a BackupTarget asks for a refresh: any value that is not
+	// yet in status.refresh.requested.
+	AnnotationRefresh = "hayloft.dev/refresh-requested"
 	// FinalizerData keeps a VMBackup until its data is removed or given up.
 	FinalizerData = "hayloft.dev/data"
 	// FinalizerRestore keeps a VMRestore until what it made half is removed.

@@ -89,6 +89,8 @@ type Quiesce struct {
 // +kubebuilder:validation:XValidation:rule="has(self.target) == has(oldSelf.target) && (!has(self.target) || self.target == oldSelf.target)",message="spec.target is immutable: create another VMBackup"
 // +kubebuilder:validation:XValidation:rule="has(self.includeDisks) == has(oldSelf.includeDisks) && (!has(self.includeDisks) || self.includeDisks == oldSelf.includeDisks) && has(self.excludeDisks) == has(oldSelf.excludeDisks) && (!has(self.excludeDisks) || self.excludeDisks == oldSelf.excludeDisks)",message="spec.includeDisks and spec.excludeDisks are immutable: create another VMBackup"
 // +kubebuilder:validation:XValidation:rule="!(has(self.includeDisks) && has(self.excludeDisks))",message="spec.includeDisks and spec.excludeDisks exclude each other: set one of them"
+// +kubebuilder:validation:XValidation:rule="has(self.found) == has(oldSelf.found) && (!has(self.found) || self.found == oldSelf.found)",message="spec.found is immutable: Hayloft sets it on a point that it found on the target"
+// +kubebuilder:validation:XValidation:rule="!has(self.found) || self.type == 'Backup' && self.deletionPolicy == 'Retain'",message="spec.deletionPolicy of a point that was found on the target (spec.found) is Retain: its data is another cluster's"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.cancel) || !oldSelf.cancel || (has(self.cancel) && self.cancel)",message="spec.cancel cannot be taken back: create another VMBackup"
 type VMBackupSpec struct {
 	// VM is the name of a VirtualMachine in the same namespace.
@@ -141,15 +143,30 @@ type VMBackupSpec struct {
 	// waits for its end.
 	// +optional
 	Cancel bool `json:"cancel,omitempty"`
+	// Found is set by Hayloft on a point that it found on the target: one that
+	// another cluster has taken, or this one before it lost its VMBackup. Nothing
+	// is backed up for it, and its data is never deleted from here.
+	// +optional
+	Found *FoundPoint `json:"found,omitempty"`
+}
+
+// FoundPoint tells where a point that was found on a target comes from.
+type FoundPoint struct {
+	// ClusterUID is the UID of the namespace kube-system of the cluster that took
+	// the point.
+	ClusterUID types.UID `json:"clusterUID"`
+	// UID that the point's VMBackup had there; its document is named by it.
+	UID types.UID `json:"uid"`
 }
 
 // BackupPhase is where a point is in its life.
 //
-// +kubebuilder:validation:Enum=Pending;Cutting;Uploading;Verifying;Ready;Failed;DataLost;Deleting
+// +kubebuilder:validation:Enum=Pending;Cutting;Uploading;Verifying;Ready;Failed;DataLost;Missing;Deleting
 type BackupPhase string
 
 // The phases of a VMBackup, in order. Ready and Failed are final; a Ready
-// Snapshot can become DataLost.
+// Snapshot can become DataLost, and a Ready Backup Missing until its document is
+// seen again.
 const (
 	BackupPending   BackupPhase = "Pending"   // accepted or waiting, nothing done yet
 	BackupCutting   BackupPhase = "Cutting"   // engine snapshots of all disks are being cut
@@ -158,6 +175,7 @@ const (
 	BackupReady     BackupPhase = "Ready"
 	BackupFailed    BackupPhase = "Failed"
 	BackupDataLost  BackupPhase = "DataLost" // a volume or engine snapshot of it was removed by somebody else
+	BackupMissing   BackupPhase = "Missing"  // its document is not on the target any more
 	BackupDeleting  BackupPhase = "Deleting"
 )
 
