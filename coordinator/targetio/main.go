@@ -30,9 +30,9 @@ import (
 )
 
 const (
-	// maxRequest bounds what is read from stdin; the largest request is that
-	// of 256 disks.
-	maxRequest = 4 << 20
+	// maxRequest bounds what is read from stdin; the largest request is that of a
+	// refresh, at about 150 bytes for each document that is known.
+	maxRequest = 64 << 20
 	// lastWord is how long an operation may take to end after its time.
 	lastWord = time.Second
 )
@@ -99,7 +99,10 @@ func perform(ctx context.Context, request *protocol.Request, kubeconfig, namespa
 	w := &worker{cluster: api, namespace: namespace}
 	answer := &protocol.Answer{}
 	if err := w.do(ctx, request, answer); err != nil {
-		return &protocol.Answer{Error: explain(ctx, request, err, w.secrets)}
+		answer = &protocol.Answer{Error: explain(ctx, request, err, w.secrets)}
+	}
+	if w.store != nil {
+		answer.Requests = w.store.Requests()
 	}
 	return answer
 }

@@ -62,12 +62,19 @@ func (w *worker) do(ctx context.Context, r *protocol.Request, answer *protocol.A
 		return backups.Drop(ctx, w.store, *r.DropAttempt)
 	case r.Operation == protocol.OpDeletePoint && r.DeletePoint != nil:
 		return w.deletePoint(ctx, *r.DeletePoint)
+	case r.Operation == protocol.OpRefresh && r.Refresh != nil:
+		answer.Refresh, err = w.refresh(ctx, *r.Refresh)
+		return err
 	}
 	return refuse("operation %q is not known, or what it needs is missing", r.Operation)
 }
 
 func onTargetsOnly(op protocol.Operation) bool {
-	return op == protocol.OpProbe || op == protocol.OpInspectBackups || op == protocol.OpDropAttempt
+	switch op {
+	case protocol.OpProbe, protocol.OpInspectBackups, protocol.OpDropAttempt, protocol.OpRefresh:
+		return true
+	}
+	return false
 }
 
 // open reads the target's Secret and prepares the target.

@@ -42,6 +42,12 @@ var passed = []string{
 
 // call runs one child for one request.
 func (c *Caller) call(ctx context.Context, at protocol.Target, r protocol.Request) (*protocol.Answer, error) {
+	answer, _, err := c.measured(ctx, at, r)
+	return answer, err
+}
+
+// measured runs one child for one request and tells what it cost, however it went.
+func (c *Caller) measured(ctx context.Context, at protocol.Target, r protocol.Request) (*protocol.Answer, Cost, error) {
 	ctx, cancel := withDeadline(ctx)
 	defer cancel()
 	deadline, _ := ctx.Deadline()
@@ -51,10 +57,14 @@ func (c *Caller) call(ctx context.Context, at protocol.Target, r protocol.Reques
 	r.TimeoutMilliseconds = max(1, (left - min(ownEnd, left/4)).Milliseconds())
 	input, err := json.Marshal(&r)
 	if err != nil {
-		return nil, fmt.Errorf("preparing a request to the target worker: %w", err)
+		return nil, Cost{}, fmt.Errorf("preparing a request to the target worker: %w", err)
 	}
 	p := &process{cmd: c.command(input), ended: make(chan error, 1)}
 	answer, err := p.run(ctx)
+	cost := Cost{Reaped: p.reaped}
+	if answer != nil {
+		cost.Requests = answer.Requests
+	}
 	switch {
 	case err != nil && ctx.Err() != nil:
 		err = over(ctx, at, r.Operation, time.Since(began))
@@ -63,13 +73,17 @@ func (c *Caller) call(ctx context.Context, at protocol.Target, r protocol.Reques
 	case err == nil && answer.Error != nil:
 		err = answer.Error
 	}
+	cost.Wall = time.Since(began)
+	if p.reaped {
+		cost.CPU = p.cpu
+	}
 	if c.Observe != nil {
-		c.Observe(string(r.Operation), time.Since(began), p.cpu, err)
+		c.Observe(string(r.Operation), cost.Wall, cost.CPU, err)
 	}
 	if err != nil {
-		return nil, err
+		return nil, cost, err
 	}
-	return answer, nil
+	return answer, cost, nil
 }
 
 func withDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
@@ -104,8 +118,9 @@ type process struct {
 	stderr tail
 	// ended gets the outcome of waiting for the child, once.
 	ended chan error
-	// cpu is set when the child was reaped in time.
-	cpu time.Duration
+	// reaped in time; cpu is what it and its children took then.
+	reaped bool
+	cpu    time.Duration
 }
 
 // run starts the child and returns its answer. When ctx ends first, the child
@@ -150,7 +165,7 @@ func (p *process) run(ctx context.Context) (*protocol.Answer, error) {
 // result reads the answer of a child that was reaped.
 func (p *process) result(err error) (*protocol.Answer, error) {
 	if s := p.cmd.ProcessState; s != nil {
-		p.cpu = s.UserTime() + s.SystemTime()
+		p.reaped, p.cpu = true, s.UserTime()+s.SystemTime()
 	}
 	if p.stdout.over {
 		return nil, &Error{Reason: protocol.Internal, Message: fmt.Sprintf("the target worker's answer is larger than %d bytes", maxAnswer)}

@@ -29,6 +29,9 @@ type (
 	Inspection         = protocol.Inspection
 	MakeSecretsRequest = protocol.MakeSecretsRequest
 	DeleteRequest      = protocol.DeleteRequest
+	RefreshRequest     = protocol.RefreshRequest
+	RefreshResult      = protocol.RefreshResult
+	Cost               = protocol.Cost
 )
 
 // DefaultTimeout bounds an operation whose context has no deadline.
@@ -155,6 +158,19 @@ func (c *Caller) DropAttempt(ctx context.Context, at Target, volume, backup stri
 func (c *Caller) DeletePoint(ctx context.Context, at Target, r DeleteRequest) error {
 	_, err := c.call(ctx, at, protocol.Request{Operation: protocol.OpDeletePoint, DeletePoint: &r})
 	return err
+}
+
+// Refresh lists the documents on a target and reads those that are not known.
+// What it cost is told however it went.
+func (c *Caller) Refresh(ctx context.Context, at Target, r RefreshRequest) (RefreshResult, Cost, error) {
+	a, cost, err := c.measured(ctx, at, protocol.Request{Operation: protocol.OpRefresh, Refresh: &r})
+	if err == nil && a.Refresh == nil {
+		err = incomplete(protocol.OpRefresh)
+	}
+	if err != nil {
+		return RefreshResult{}, cost, err
+	}
+	return *a.Refresh, cost, nil
 }
 
 func incomplete(op protocol.Operation) error {

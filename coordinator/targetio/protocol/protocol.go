@@ -28,6 +28,7 @@ const (
 	OpMakeSecrets    Operation = "makeSecrets"
 	OpDropAttempt    Operation = "dropAttempt"
 	OpDeletePoint    Operation = "deletePoint"
+	OpRefresh        Operation = "refresh"
 )
 
 // Request is one operation on one target, or on one point that is kept in the
@@ -46,6 +47,7 @@ type Request struct {
 	MakeSecrets    *MakeSecretsRequest    `json:"makeSecrets,omitempty"`
 	DropAttempt    *Backup                `json:"dropAttempt,omitempty"`
 	DeletePoint    *DeleteRequest         `json:"deletePoint,omitempty"`
+	Refresh        *RefreshRequest        `json:"refresh,omitempty"`
 }
 
 // Target is where documents and backups are: the part of a BackupTarget that a
@@ -91,6 +93,9 @@ type Answer struct {
 	Finalize       *FinalizeResult    `json:"finalize,omitempty"`
 	ReadDocument   *document.Document `json:"readDocument,omitempty"`
 	InspectBackups []Inspection       `json:"inspectBackups,omitempty"`
+	Refresh        *RefreshResult     `json:"refresh,omitempty"`
+	// Requests that were made to the target.
+	Requests int64 `json:"requests,omitempty"`
 }
 
 // CaptureRequest asks for a draft of a point's document.

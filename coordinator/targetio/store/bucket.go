@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go/aws"
@@ -38,7 +39,7 @@ type bucket struct {
 }
 
 // newBucket prepares a client from a complete set of credential variables.
-func newBucket(spec v1alpha1.S3Target, credential map[string]string) (*bucket, error) {
+func newBucket(spec v1alpha1.S3Target, credential map[string]string, requests *atomic.Int64) (*bucket, error) {
 	roots, err := x509.SystemCertPool()
 	if err != nil {
 		roots = x509.NewCertPool()
@@ -51,13 +52,13 @@ func newBucket(spec v1alpha1.S3Target, credential map[string]string) (*bucket, e
 		Credentials:      credentials.NewStaticCredentials(credential[target.AccessKeyID], credential[target.SecretAccessKey], ""),
 		S3ForcePathStyle: aws.Bool(credential[target.VirtualHostedStyle] != "true"),
 		MaxRetries:       aws.Int(retries),
-		HTTPClient: &http.Client{Transport: &http.Transport{
+		HTTPClient: &http.Client{Transport: counted{requests, &http.Transport{
 			Proxy:               http.ProxyFromEnvironment,
 			DialContext:         (&net.Dialer{Timeout: connectTimeout}).DialContext,
 			TLSHandshakeTimeout: connectTimeout,
 			TLSClientConfig:     &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 			MaxIdleConnsPerHost: 32,
-		}},
+		}}},
 	}
 	endpoint := "AWS region " + spec.Region
 	if e := credential[target.Endpoints]; e != "" {
@@ -69,6 +70,17 @@ func newBucket(spec v1alpha1.S3Target, credential map[string]string) (*bucket, e
 		return nil, &protocol.Error{Reason: protocol.Invalid, Message: fmt.Sprintf("preparing a client for %s: %v", endpoint, err)}
 	}
 	return &bucket{client: s3.New(ses), name: spec.Bucket, endpoint: endpoint}, nil
+}
+
+// counted counts what is sent, the SDK's own retries among it.
+type counted struct {
+	requests *atomic.Int64
+	next     http.RoundTripper
+}
+
+func (c counted) RoundTrip(r *http.Request) (*http.Response, error) {
+	c.requests.Add(1)
+	return c.next.RoundTrip(r)
 }
 
 func (b *bucket) list(ctx context.Context, dir string) ([]string, error) {

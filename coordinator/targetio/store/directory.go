@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"hayloft.dev/coordinator/targetio/protocol"
@@ -19,7 +21,10 @@ const makeTries = 5
 
 // directory is a target under root. A system call on a hung mount cannot be
 // interrupted: the operation's deadline ends the process then.
-type directory struct{ root string }
+type directory struct {
+	root     string
+	requests *atomic.Int64
+}
 
 func (d directory) local(path string) string { return filepath.Join(d.root, filepath.FromSlash(path)) }
 
@@ -42,6 +47,7 @@ func (d directory) list(_ context.Context, dir string) ([]string, error) {
 	if err := d.check(); err != nil {
 		return nil, err
 	}
+	d.requests.Add(1)
 	entries, err := os.ReadDir(d.local(dir))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -56,10 +62,55 @@ func (d directory) list(_ context.Context, dir string) ([]string, error) {
 	return names, nil
 }
 
+// walk does not follow links: what they lead to is not on the target.
+func (d directory) walk(ctx context.Context, dir string, see func(File) error) error {
+	if err := d.check(); err != nil {
+		return err
+	}
+	return filepath.WalkDir(d.local(dir), func(local string, e fs.DirEntry, err error) error {
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, fs.ErrNotExist):
+			return nil // it was removed meanwhile
+		case err != nil:
+			return fileError("listing "+local, err)
+		case e.IsDir():
+			d.requests.Add(1)
+			return nil
+		case !e.Type().IsRegular() || strings.HasPrefix(e.Name(), "."):
+			return nil // what is being written begins with a dot
+		}
+		i, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return fileError("looking at "+local, err)
+		}
+		path, err := filepath.Rel(d.root, local)
+		if err != nil {
+			return fileError("listing "+local, err)
+		}
+		return see(File{Path: filepath.ToSlash(path), Size: i.Size(), Version: version(i)})
+	})
+}
+
+// version of a file: writing replaces it, so its number on the file system
+// changes too.
+func version(i fs.FileInfo) string {
+	v := fmt.Sprintf("%d-%d", i.Size(), i.ModTime().UnixNano())
+	if st, ok := i.Sys().(*syscall.Stat_t); ok {
+		v += fmt.Sprintf("-%d", st.Ino)
+	}
+	return v
+}
+
 func (d directory) stat(_ context.Context, path string) (info, error) {
 	if err := d.check(); err != nil {
 		return info{}, err
 	}
+	d.requests.Add(1)
 	st, err := os.Stat(d.local(path))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || err == nil && st.IsDir() {
 		return info{}, fmt.Errorf("%s: %w", path, ErrMissing)
@@ -74,6 +125,7 @@ func (d directory) read(_ context.Context, path string) (io.ReadCloser, error) {
 	if err := d.check(); err != nil {
 		return nil, err
 	}
+	d.requests.Add(1)
 	f, err := os.Open(d.local(path))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return nil, fmt.Errorf("%s: %w", path, ErrMissing)
@@ -90,6 +142,7 @@ func (d directory) write(_ context.Context, path string, r io.ReadSeeker) error 
 	if err := d.check(); err != nil {
 		return err
 	}
+	d.requests.Add(1)
 	dst := d.local(path)
 	f, err := createBeside(dst)
 	if err != nil {
@@ -152,6 +205,7 @@ func (d directory) remove(_ context.Context, path string) error {
 	if err := d.check(); err != nil {
 		return err
 	}
+	d.requests.Add(1)
 	if err := os.Remove(d.local(path)); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
 		return fileError("removing "+d.local(path), err)
 	}

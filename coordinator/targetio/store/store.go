@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"hayloft.dev/coordinator/targetio/protocol"
@@ -29,6 +30,9 @@ var ErrMissing = errors.New("not on the target")
 type Store struct {
 	backend backend
 	url     string
+	// requests to the target so far; system calls on files, where it is a
+	// directory.
+	requests atomic.Int64
 }
 
 // backend is one kind of target. Its errors are ErrMissing, where a single
@@ -37,6 +41,9 @@ type backend interface {
 	// list names what is directly in a directory. One that does not exist
 	// is empty.
 	list(ctx context.Context, dir string) ([]string, error)
+	// walk tells of every file below a directory, and of what it is now, in any
+	// order. One that does not exist is empty. An error of see ends it.
+	walk(ctx context.Context, dir string, see func(File) error) error
 	stat(ctx context.Context, path string) (info, error)
 	read(ctx context.Context, path string) (io.ReadCloser, error)
 	// write replaces a file as a whole or leaves it.
@@ -48,6 +55,15 @@ type backend interface {
 type info struct {
 	size     int64
 	modified time.Time
+}
+
+// File is one file below a directory.
+type File struct {
+	// Path is relative to the target.
+	Path string
+	Size int64
+	// Version changes with the content: an ETag, or what a file system knows.
+	Version string
 }
 
 // Open prepares a target; it does not connect yet. secret holds the data of
@@ -63,10 +79,10 @@ func Open(spec v1alpha1.BackupTargetSpec, secret map[string][]byte) (*Store, err
 	}
 	s := &Store{url: url}
 	if spec.S3 == nil {
-		s.backend = directory{root: spec.Directory.Path}
+		s.backend = directory{root: spec.Directory.Path, requests: &s.requests}
 		return s, nil
 	}
-	s.backend, err = newBucket(*spec.S3, credential)
+	s.backend, err = newBucket(*spec.S3, credential, &s.requests)
 	return s, err
 }
 
@@ -81,6 +97,20 @@ func (s *Store) List(ctx context.Context, dir string) ([]string, error) {
 	}
 	return s.backend.list(ctx, dir)
 }
+
+// Walk tells of every file below a directory, in any order. It is whole only when
+// it returns nil: what was told before an error is a part. An error of see ends
+// it and is returned.
+func (s *Store) Walk(ctx context.Context, dir string, see func(File) error) error {
+	if err := checkPath(dir); err != nil {
+		return err
+	}
+	return s.backend.walk(ctx, strings.TrimSuffix(dir, "/"), see)
+}
+
+// Requests that were made to the target so far, those that were tried again among
+// them.
+func (s *Store) Requests() int64 { return s.requests.Load() }
 
 // Size of a file in bytes; ErrMissing when it is not there.
 func (s *Store) Size(ctx context.Context, path string) (int64, error) {

@@ -96,6 +96,8 @@ var errBroken = &protocol.Error{Reason: protocol.Unreachable, Message: "broken"}
 
 func (b *broken) list(context.Context, string) ([]string, error) { return nil, errBroken }
 
+func (b *broken) walk(context.Context, string, func(File) error) error { return errBroken }
+
 func (b *broken) stat(_ context.Context, path string) (info, error) {
 	if strings.HasSuffix(path, "missing") {
 		return info{}, ErrMissing
