@@ -31,6 +31,9 @@ type targets struct {
 
 func (w *targets) ValidateCreate(ctx context.Context, obj runtime.Object) (admission.Warnings, error) {
 	t := obj.(*v1alpha1.BackupTarget)
+	if refusals := rules.Target(t); len(refusals) > 0 {
+		return nil, answer(refusals)
+	}
 	warnings, refusals := w.try(ctx, t)
 	return warnings, w.create(ctx, t, refusals)
 }
@@ -40,6 +43,9 @@ func (w *targets) ValidateCreate(ctx context.Context, obj runtime.Object) (admis
 // with what is set now.
 func (w *targets) ValidateUpdate(ctx context.Context, before, now runtime.Object) (admission.Warnings, error) {
 	was, t := before.(*v1alpha1.BackupTarget), now.(*v1alpha1.BackupTarget)
+	if refusals := rules.Target(t); len(refusals) > 0 && t.DeletionTimestamp.IsZero() {
+		return nil, answer(refusals)
+	}
 	same := equality.Semantic.DeepEqual(was.Spec.S3, t.Spec.S3) && equality.Semantic.DeepEqual(was.Spec.Directory, t.Spec.Directory) &&
 		was.Spec.CredentialSecret == t.Spec.CredentialSecret
 	if same || !t.DeletionTimestamp.IsZero() {

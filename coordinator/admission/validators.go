@@ -15,6 +15,9 @@ type backups struct{ Options }
 
 func (w *backups) ValidateCreate(ctx context.Context, obj runtime.Object) (admission.Warnings, error) {
 	b := obj.(*v1alpha1.VMBackup)
+	if b.Spec.Found != nil {
+		return nil, nil // nothing is backed up for it; who may make it is a policy
+	}
 	facts, err := w.Facts.BackupFacts(ctx, b)
 	if err != nil {
 		return nil, w.unknown(b, err)

@@ -48,6 +48,9 @@ func (r *backups) Reconcile(ctx context.Context, req reconcile.Request) (reconci
 	if err != nil {
 		return reconcile.Result{}, nil
 	}
+	if cached.Spec.Found != nil {
+		return reconcile.Result{}, nil // it is what its target says, see found.go
+	}
 	b := r.fresh.latest(&cached)
 	var quotas []v1alpha1.SnapshotQuota
 	if undecided(b) {
@@ -207,7 +210,8 @@ func (r *backups) chain(ctx context.Context, b *v1alpha1.VMBackup) (newer, earli
 	return newer, earlier, nil
 }
 
-// siblings are the other points of the same VM on the same target.
+// siblings are the other points of the same VM on the same target that this
+// cluster has taken: of those that were found there no engine snapshot is here.
 func (c *Controller) siblings(ctx context.Context, b *v1alpha1.VMBackup) ([]v1alpha1.VMBackup, error) {
 	var list v1alpha1.VMBackupList
 	if err := c.cache.List(ctx, &list, client.InNamespace(b.Namespace), client.MatchingFields{indexVM: b.Spec.VM}); err != nil {
@@ -215,7 +219,7 @@ func (c *Controller) siblings(ctx context.Context, b *v1alpha1.VMBackup) ([]v1al
 	}
 	var out []v1alpha1.VMBackup
 	for _, o := range list.Items {
-		if o.UID != b.UID && o.Spec.Type == b.Spec.Type && o.Spec.Target == b.Spec.Target {
+		if o.UID != b.UID && o.Spec.Found == nil && o.Spec.Type == b.Spec.Type && o.Spec.Target == b.Spec.Target {
 			out = append(out, o)
 		}
 	}

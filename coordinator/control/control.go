@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"hayloft.dev/coordinator/plan"
+	"hayloft.dev/coordinator/refresh"
 	"hayloft.dev/coordinator/runs"
 	"hayloft.dev/coordinator/targetio/protocol"
 	"hayloft.dev/metrics"
@@ -40,6 +41,7 @@ type TargetWork interface {
 	MakeSecrets(ctx context.Context, at protocol.Target, r protocol.MakeSecretsRequest) error
 	DropAttempt(ctx context.Context, at protocol.Target, volume, backup string) error
 	DeletePoint(ctx context.Context, at protocol.Target, r protocol.DeleteRequest) error
+	Refresh(ctx context.Context, at protocol.Target, r protocol.RefreshRequest) (protocol.RefreshResult, protocol.Cost, error)
 }
 
 // Tombstones notes points whose data is kept though their VMBackup goes, so that
@@ -89,6 +91,11 @@ type Options struct {
 	// ProbeEvery is the time between probes of a target that is Ready, and
 	// ProbeFloor how long a good probe counts.
 	ProbeEvery, ProbeFloor time.Duration
+	// Refresh bounds how often targets are looked through; MaxDocuments is how many
+	// documents a target may hold. Refreshes is told what it costs; may be nil.
+	Refresh      refresh.Bounds
+	MaxDocuments int
+	Refreshes    RefreshRecorder
 	// StatusEvery is how long a status that only informs is held back; what
 	// passes sooner is never written.
 	StatusEvery time.Duration
@@ -116,6 +123,15 @@ func (o Options) Defaults() Options {
 	if o.TargetWorkers == 0 {
 		o.TargetWorkers = 8
 	}
+	if o.Refresh == (refresh.Bounds{}) {
+		o.Refresh = refresh.DefaultBounds()
+	}
+	if o.MaxDocuments == 0 {
+		o.MaxDocuments = 50_000
+	}
+	if o.Refreshes == nil {
+		o.Refreshes = nobodyCounts{}
+	}
 	set(&o.ClaimTimeout, 20*time.Second)
 	set(&o.SessionDuration, 15*time.Second)
 	set(&o.ProbeEvery, 5*time.Minute)
@@ -129,19 +145,21 @@ func (o Options) Defaults() Options {
 // Controller is the coordinator's work on one manager.
 type Controller struct {
 	Options
-	cache    client.Reader // informers
-	live     client.Reader // the API server
-	client   client.Client // writes
-	events   record.EventRecorder
-	sessions *lease.Observer
-	pool     *pool
-	jobs     *jobStore
-	probes   *prober
-	missing  *missing
-	objects  *Objects
-	wake     wakers
-	leading  <-chan struct{}           // closed when this process leads
-	since    atomic.Pointer[time.Time] // when it began to
+	cache     client.Reader // informers
+	live      client.Reader // the API server
+	client    client.Client // writes
+	events    record.EventRecorder
+	sessions  *lease.Observer
+	pool      *pool
+	jobs      *jobStore
+	probes    *prober
+	missing   *missing
+	refreshes *refresher
+	graves    *graves
+	objects   *Objects
+	wake      wakers
+	leading   <-chan struct{}           // closed when this process leads
+	since     atomic.Pointer[time.Time] // when it began to
 }
 
 // wakers put objects back into their reconciler's queue.
@@ -166,10 +184,15 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) (*Controller, error
 	c.jobs = newJobStore(c)
 	c.probes = newProber(c)
 	c.missing = newMissing()
+	c.refreshes = newRefresher(c)
+	c.graves = newGraves(c)
 	if err := addIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
 		return nil, err
 	}
 	if err := c.watchSessions(ctx, mgr); err != nil {
+		return nil, err
+	}
+	if err := c.graves.watch(ctx, mgr); err != nil {
 		return nil, err
 	}
 	for name, add := range map[string]func(ctrl.Manager) error{

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -22,6 +23,8 @@ type fakeTargets struct {
 	vm    *unstructured.Unstructured
 	claim func(name string) []byte
 	draft bool // Finalize needs a capture first
+	// listing answers refreshes; nil: everything is as it is known.
+	listing func(protocol.RefreshRequest) (protocol.RefreshResult, protocol.Cost)
 	// sources are what the captures were given, in their order.
 	sources []*protocol.CaptureSource
 }
@@ -148,6 +151,22 @@ func (f *fakeTargets) MakeSecrets(_ context.Context, _ protocol.Target, r protoc
 
 func (f *fakeTargets) DropAttempt(_ context.Context, _ protocol.Target, _, backup string) error {
 	return f.do("dropAttempt", backup)
+}
+
+// Refresh finds what is known unchanged, and nothing else, unless listing says
+// otherwise.
+func (f *fakeTargets) Refresh(_ context.Context, t protocol.Target, r protocol.RefreshRequest) (protocol.RefreshResult, protocol.Cost, error) {
+	cost := protocol.Cost{CPU: time.Millisecond, Reaped: true, Wall: time.Millisecond, Requests: 1}
+	if err := f.do("refresh", t.Name); err != nil {
+		return protocol.RefreshResult{}, cost, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.listing != nil {
+		result, own := f.listing(r)
+		return result, own, nil
+	}
+	return protocol.RefreshResult{Listed: len(r.Known), Unchanged: len(r.Known)}, cost, nil
 }
 
 func (f *fakeTargets) DeletePoint(_ context.Context, _ protocol.Target, r protocol.DeleteRequest) error {

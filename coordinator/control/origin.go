@@ -128,6 +128,13 @@ func refused(sentences ...string) (out []rules.Refusal) {
 
 // sameOrigin refuses a document that is not the point's own.
 func sameOrigin(doc *document.Document, b *v1alpha1.VMBackup) string {
+	if f := b.Spec.Found; f != nil {
+		// Its name here may be another one, and so is its UID.
+		if doc.Point.UID != f.UID || doc.Origin.ClusterUID != f.ClusterUID || doc.Point.Namespace != b.Namespace {
+			return fmt.Sprintf("the document on the target is of point %s/%s (%s), not of the one that was found (%s)", doc.Point.Namespace, doc.Point.Name, doc.Point.UID, f.UID)
+		}
+		return ""
+	}
 	if doc.Point.UID != b.UID || doc.Point.Name != b.Name || doc.Point.Namespace != b.Namespace {
 		return fmt.Sprintf("the document on the target is of point %s/%s (%s), not of VMBackup %s", doc.Point.Namespace, doc.Point.Name, doc.Point.UID, b.Name)
 	}

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -28,14 +29,26 @@ type targets struct {
 
 func (c *Controller) addTargets(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).Named("targets").
-		// Only a changed spec wakes it: its own status writes must not.
-		For(&v1alpha1.BackupTarget{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		// Only a changed spec wakes it, and a person's word: its own status writes
+		// must not.
+		For(&v1alpha1.BackupTarget{}, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, refreshAsked))).
 		WatchesRawSource(c.wake.targets.source()).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 4}).
 		Complete(&targets{Controller: c, known: newKnown()})
 }
 
-// Reconcile probes a target when that is due and records the last probe.
+// refreshAsked passes targets on which somebody has asked for a refresh.
+var refreshAsked = predicate.Funcs{
+	CreateFunc:  func(event.CreateEvent) bool { return false },
+	DeleteFunc:  func(event.DeleteEvent) bool { return false },
+	GenericFunc: func(event.GenericEvent) bool { return false },
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		return e.ObjectOld.GetAnnotations()[v1alpha1.AnnotationRefresh] != e.ObjectNew.GetAnnotations()[v1alpha1.AnnotationRefresh]
+	},
+}
+
+// Reconcile probes and refreshes a target when that is due, and records what was
+// found.
 func (r *targets) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 	var t v1alpha1.BackupTarget
 	err := r.cache.Get(ctx, req.NamespacedName, &t)
@@ -45,23 +58,44 @@ func (r *targets) Reconcile(ctx context.Context, req reconcile.Request) (reconci
 	if former := r.known.see(req.NamespacedName, t.UID); former != "" {
 		r.pool.forget(former)
 		r.probes.forget(former)
+		r.refreshes.forget(former)
 	}
 	if err != nil || !t.DeletionTimestamp.IsZero() {
 		return reconcile.Result{}, nil
+	}
+	if err := r.graves.settle(ctx, &t); err != nil {
+		return reconcile.Result{}, err
 	}
 	last := r.probes.last(&t)
 	due := nextProbe(last, r.ProbeEvery, r.ProbeFloor)
 	if wait := time.Until(due); !last.running && wait <= 0 {
 		r.probes.request(&t, func() {})
 	}
+	look := r.refreshes.look(&t, last)
+	if look.loop {
+		return reconcile.Result{RequeueAfter: look.again}, nil
+	}
 	if !last.at.IsZero() {
-		if err := r.record(ctx, &t, last); apierrors.IsConflict(err) {
-			return reconcile.Result{RequeueAfter: conflictPause}, nil
-		} else if err != nil {
+		// That a refresh begins is written before it does: a leader that dies in it
+		// must not have its successor begin another at once.
+		if err := r.record(ctx, &t, last, look.status); err != nil {
+			if look.begin {
+				r.refreshes.giveUp(&t)
+			}
+			if apierrors.IsConflict(err) {
+				return reconcile.Result{RequeueAfter: conflictPause}, nil
+			}
 			return reconcile.Result{}, err
 		}
 	}
-	return reconcile.Result{RequeueAfter: max(time.Second, time.Until(due))}, nil
+	if look.begin {
+		r.refreshes.run(&t, look.allowance)
+	}
+	again := time.Until(due)
+	if look.again > 0 {
+		again = min(again, look.again)
+	}
+	return reconcile.Result{RequeueAfter: max(time.Second, again)}, nil
 }
 
 // nextProbe is when a target is to be probed again: seldom while it is good,
@@ -80,8 +114,9 @@ func nextProbe(last probed, every, floor time.Duration) time.Time {
 	return last.at.Add(min(pause, floor))
 }
 
-// record writes the last probe into the status, if that tells something new.
-func (r *targets) record(ctx context.Context, t *v1alpha1.BackupTarget, last probed) error {
+// record writes the last probe and the last refresh into the status, if that tells
+// something new.
+func (r *targets) record(ctx context.Context, t *v1alpha1.BackupTarget, last probed, refresh *v1alpha1.TargetRefreshStatus) error {
 	st := t.Status.DeepCopy()
 	ready := metav1.Condition{
 		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: "Probed",
@@ -96,7 +131,7 @@ func (r *targets) record(ctx context.Context, t *v1alpha1.BackupTarget, last pro
 	if err != nil {
 		url = ""
 	}
-	st.URL = url
+	st.URL, st.Refresh = url, refresh
 	news := changed || !equality.Semantic.DeepEqual(*st, t.Status)
 	if !news && st.LastProbeTime != nil && last.at.Sub(st.LastProbeTime.Time) < r.ProbeFloor {
 		return nil

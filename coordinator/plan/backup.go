@@ -106,6 +106,9 @@ func Backup(v BackupView) BackupIntent {
 		p.keep()
 	case p.st.Phase == v1alpha1.BackupReady:
 		p.ready()
+	case p.st.Phase == v1alpha1.BackupMissing:
+		// Its document may be seen again: whoever looks through the target says so.
+		p.a.DropJobs = len(p.v.Jobs) > 0
 	case failure(p.st.Conditions) != nil:
 		p.failing()
 	case v.Backup.Spec.Cancel:

@@ -123,6 +123,8 @@ const (
 	ReasonDocumentMismatch = "Mismatch"
 	ReasonDataLost         = "DataLost"
 	ReasonSourceDeleted    = "SourceDeleted" // what the point was to be taken of was deleted meanwhile
+	ReasonMissing          = "Missing"
+	ReasonFound            = "Found"
 )
 
 // Event is what a person would want to be told.

@@ -48,7 +48,8 @@ func unfinished(b *v1alpha1.VMBackup) string {
 	switch {
 	case !b.DeletionTimestamp.IsZero():
 		return string(v1alpha1.BackupDeleting)
-	case b.Status.Phase == v1alpha1.BackupReady, b.Status.Phase == v1alpha1.BackupFailed, b.Status.Phase == v1alpha1.BackupDataLost:
+	case b.Status.Phase == v1alpha1.BackupReady, b.Status.Phase == v1alpha1.BackupFailed, b.Status.Phase == v1alpha1.BackupDataLost,
+		b.Status.Phase == v1alpha1.BackupMissing, b.Spec.Found != nil:
 		return ""
 	}
 	return phaseOf(b)

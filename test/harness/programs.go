@@ -36,7 +36,7 @@ func (s *Stack) StartCoordinator(t testing.TB, identity string, o ProgramOptions
 	address := freeAddress(t)
 	args := []string{
 		"--identity", identity, "--listen", address,
-		"--targetio", testedBinary(t, "targetio"), "--targetio-kubeconfig", s.Kubeconfigs["targetio"],
+		"--targetio", TestedBinary(t, "targetio"), "--targetio-kubeconfig", s.Kubeconfigs["targetio"],
 	}
 	backend := ""
 	if s.Webhook != nil {
@@ -74,7 +74,7 @@ func (s *Stack) start(t testing.TB, kind, name, address string, o ProgramOptions
 	args = append(args, "--kubeconfig", kubeconfig, "--log-level", s.logLevel,
 		"--namespace", HayloftNamespace, "--longhorn-namespace", LonghornNamespace)
 	log := filepath.Join(s.Logs, kind+"-"+name+".log")
-	p, err := startProgram(kind, name, "http://"+address, log, testedBinary(t, kind), append(args, o.Args...), o.Env)
+	p, err := startProgram(kind, name, "http://"+address, log, TestedBinary(t, kind), append(args, o.Args...), o.Env)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,8 +82,8 @@ func (s *Stack) start(t testing.TB, kind, name, address string, o ProgramOptions
 	return p
 }
 
-// testedBinary is a program of Hayloft's, with the race detector if this test has it.
-func testedBinary(t testing.TB, name string) string {
+// TestedBinary is a program of Hayloft's, with the race detector if this test has it.
+func TestedBinary(t testing.TB, name string) string {
 	t.Helper()
 	if raceDetector {
 		name = filepath.Join("race", name)

@@ -32,6 +32,17 @@ func (w *world) backup(vm, target string) func(client.Client) error {
 	}
 }
 
+// found makes a point that is said to be another cluster's.
+func (w *world) found() func(client.Client) error {
+	return func(c client.Client) error {
+		b := &v1alpha1.VMBackup{Spec: v1alpha1.VMBackupSpec{
+			VM: "web", Target: "s3", DeletionPolicy: v1alpha1.DeletionRetain, Found: &v1alpha1.FoundPoint{ClusterUID: "c", UID: "u"},
+		}}
+		b.Namespace, b.Name = "shop", "new"
+		return c.Create(w.t.Context(), b, client.DryRunAll)
+	}
+}
+
 func (w *world) patch(o client.Object, body string) func(client.Client) error {
 	return func(c client.Client) error {
 		return c.Patch(w.t.Context(), o.DeepCopyObject().(client.Object), client.RawPatch(types.MergePatchType, []byte(body)), client.DryRunAll)

@@ -51,6 +51,7 @@ func TestCallers(t *testing.T) {
 		{"backs a VM up", w.backup("web", "s3") /*                                       */, "A+ E+ b+ ux vx s+ d- S- G- R- Wx C+ 1- 2- n-"},
 		{"backs a VM up to another target", w.backup("web", "other") /*                  */, "A+ E+ b+ ux vx s+ d- S- G- R- Wx C+ 1- 2- n-"},
 		{"takes a snapshot", w.backup("web", "") /*                                      */, "A+ E+ b+ u+ vx s+ d- S- G- R- Wx C+ 1- 2- n-"},
+		{"says that it found a point", w.found() /*                                      */, "Ax Ex bx ux vx sx d- S- G- R- Wx C+ 1- 2- n-"},
 		{"pins a point", w.pin() /*                                                      */, "A+ E+ b+ u+ v+ s+ d- S- G- R- W+ C+ 1- 2- n-"},
 		{"deletes a point", w.remove() /*                                                */, "A+ E+ b+ u+ v+ s+ d- S- G- R- W+ C+ 1- 2- n-"},
 		{"schedules backups of a VM", w.schedule("s3") /*                                */, "A+ E+ b+ ux vx s+ dx S- G- R- Wx C- 1- 2- n-"},
@@ -123,6 +124,7 @@ func TestSentences(t *testing.T) {
 		{user("editor-without-vms"), w.schedule("s3"), "spec.vm: you may not get VirtualMachine web in namespace shop: ask for that right"},
 		{user("editor-without-vms"), w.schedule(""), "spec.selector: you may not get and list virtualmachines in namespace shop, of which it picks some"},
 		{user("editor-without-use"), w.change("target", `"other"`), "spec.target: you may not use BackupTarget other from namespace shop"},
+		{user("wide"), w.found(), "spec.found is set by Hayloft's coordinator alone, on points that it found on a target: remove it"},
 		{user("wide"), w.status(), "the status is written by Hayloft's coordinator alone"},
 	} {
 		require.ErrorContains(t, c.act(w.as(c.who)), c.says)

@@ -98,6 +98,7 @@ func backupPhase(b *v1alpha1.VMBackup) string {
 		v1alpha1.BackupReady:     "whole, inspected on the target, and can be restored",
 		v1alpha1.BackupFailed:    "not usable: a backup counts only with all its disks",
 		v1alpha1.BackupDataLost:  "cannot be restored any more: somebody removed what it was kept in",
+		v1alpha1.BackupMissing:   "cannot be restored: its document is not on the target any more",
 		v1alpha1.BackupDeleting:  "being deleted",
 	}
 	return phrase(string(b.Status.Phase), words[b.Status.Phase])
