@@ -75,7 +75,7 @@ type Options struct {
 	Plan                         plan.Config
 	Runs                         runs.Config
 	Targets                      TargetWork
-	// Tombstones may be nil: nothing is noted then.
+	// Tombstones; nil: they are kept in ConfigMaps of Hayloft's namespace.
 	Tombstones Tombstones
 	Recorder   Recorder
 	Log        *slog.Logger
@@ -186,6 +186,9 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) (*Controller, error
 	c.missing = newMissing()
 	c.refreshes = newRefresher(c)
 	c.graves = newGraves(c)
+	if c.Tombstones == nil {
+		c.Tombstones = c.graves
+	}
 	if err := addIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
 		return nil, err
 	}

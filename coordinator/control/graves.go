@@ -8,13 +8,12 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"hayloft.dev/coordinator/plan"
 	"hayloft.dev/pkg/api/v1alpha1"
 )
 
@@ -98,16 +97,24 @@ func (g *graves) settle(ctx context.Context, t *v1alpha1.BackupTarget) error {
 	return nil
 }
 
-func (g *graves) settleOne(ctx context.Context, t *v1alpha1.BackupTarget, uid types.UID, d deletedPoint) error {
-	var ns corev1.Namespace
-	err := g.c.live.Get(ctx, client.ObjectKey{Name: d.namespace}, &ns)
-	if apierrors.IsNotFound(err) || err == nil && !ns.DeletionTimestamp.IsZero() {
-		return nil
+func (g *graves) settleOne(ctx context.Context, t *v1alpha1.BackupTarget, point types.UID, d deletedPoint) error {
+	b := &v1alpha1.VMBackup{}
+	b.Namespace, b.Name = d.namespace, d.name
+	if with, err := g.c.goesWith(ctx, b); err != nil || with != "" {
+		return err
 	}
-	if err != nil {
-		return fmt.Errorf("reading namespace %s: %w", d.namespace, err)
+	return g.bury(ctx, t, point, fmt.Sprintf("%s/%s Deleted", d.namespace, d.name))
+}
+
+// Bury writes down that a point of this cluster is not to be found again, before
+// its VMBackup goes. Without its target there is nothing to find it on; one that
+// is made anew under that name has no memory, and finds everything.
+func (g *graves) Bury(ctx context.Context, s plan.Tombstone) error {
+	t, err := g.c.target(ctx, s.Target)
+	if err != nil || t == nil {
+		return err
 	}
-	return g.bury(ctx, t, uid, fmt.Sprintf("%s/%s Deleted", d.namespace, d.name))
+	return g.bury(ctx, t, s.Point, fmt.Sprintf("%s/%s %s", s.Namespace, s.Name, s.Reason))
 }
 
 // bury writes down that a point is not to be found again. When it returns nil, no
