@@ -26,6 +26,7 @@ import (
 
 	"hayloft.dev/coordinator/control"
 	"hayloft.dev/coordinator/plan"
+	"hayloft.dev/coordinator/refresh"
 	"hayloft.dev/coordinator/runs"
 	"hayloft.dev/coordinator/targetio/protocol"
 	"hayloft.dev/coordinator/targetwork"
@@ -90,8 +91,17 @@ func parse(args []string) (flags, error) {
 	fs.DurationVar(&f.plan.DeletePatience, "delete-patience", f.plan.DeletePatience, "time that a target or agents may hold up the deletion of a point that never was whole, or whose namespace is deleted")
 	fs.DurationVar(&f.plan.LossGrace, "loss-grace", f.plan.LossGrace, "time that a Snapshot point's data, or its VM, must be seen missing before that counts")
 	fs.DurationVar(&f.control.Runs.CatchUpSpread, "catch-up-spread", f.control.Runs.CatchUpSpread, "time over which runs of schedules are spread that were missed together; a tenth of a schedule's interval where that is less")
+	f.control.Refresh = refresh.DefaultBounds()
+	fs.DurationVar(&f.control.Refresh.Default, "refresh-default", f.control.Refresh.Default, "time between two looks through a target whose spec names none")
+	fs.DurationVar(&f.control.Refresh.Floor, "refresh-floor", f.control.Refresh.Floor, "shortest time between two looks through a target, whatever its spec or a user asks for")
+	fs.DurationVar(&f.control.Refresh.Deadline, "refresh-deadline", f.control.Refresh.Deadline, "time that a look through a target may take")
+	fs.IntVar(&f.control.MaxDocuments, "refresh-max-documents", 50_000, "documents that a target may hold; of one with more nothing is found, and nothing goes")
+	fs.BoolVar(&f.control.HealIntervals, "heal-refresh-intervals", false, "set refresh intervals of Harvester's backup-target setting and of Longhorn's BackupTargets that are 0, absent or below 60s to 60s")
 	if err := fs.Parse(args); err != nil {
 		return f, err
+	}
+	if b := f.control.Refresh; b.Floor < time.Second || b.Default < b.Floor || b.Deadline < time.Second {
+		return f, errors.New("--refresh-floor and --refresh-deadline must be 1s or more, and --refresh-default not shorter than the floor")
 	}
 	if fs.NArg() > 0 {
 		return f, fmt.Errorf("unexpected argument %q", fs.Arg(0))
@@ -125,6 +135,8 @@ func run(ctx context.Context, f flags) error {
 	registry := prometheus.NewRegistry()
 	counts := metrics.NewWork(registry)
 	f.control.Log, f.control.Recorder = log, counts
+	refreshes := metrics.NewRefreshes(registry)
+	f.control.Refreshes, f.control.Guard = refreshes, refreshes
 	f.control.Targets = &targetwork.Caller{
 		Path: f.targetio, Kubeconfig: f.targetioKubeconfig, Namespace: f.control.Namespace, Observe: observe(counts),
 	}

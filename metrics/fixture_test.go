@@ -115,6 +115,13 @@ func target(name string, ready bool, reason string) *v1alpha1.BackupTarget {
 	}
 	t.Status.LastProbeTime = ptr.To(metav1.NewTime(epoch))
 	t.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: status, Reason: reason}}
+	if ready {
+		t.Spec.Refresh = &v1alpha1.TargetRefresh{Interval: "1h"}
+		t.Status.Refresh = &v1alpha1.TargetRefreshStatus{
+			EffectiveInterval: &metav1.Duration{Duration: time.Hour}, SucceededTime: ptr.To(metav1.NewTime(epoch)), SpentCPUMilliseconds: 3600,
+			Documents: &v1alpha1.RefreshedDocuments{Total: 12, Points: 7, Forgotten: 1, Waiting: 2, Faulty: 1, Unread: 1},
+		}
+	}
 	return t
 }
 
@@ -176,6 +183,16 @@ func someWork(r prometheus.Registerer) {
 	w.TargetRun("finalize", "InProgress", time.Second, 100*time.Millisecond)
 	w.Answered("VMBackup", "create", nil, 4*time.Millisecond)
 	w.Answered("VMBackup", "create", []string{"TargetNotFound", "QuotaExceeded"}, 8*time.Millisecond)
+
+	f := NewRefreshes(r)
+	f.RefreshDone("s3", "", 300*time.Millisecond, 200*time.Millisecond, 13)
+	f.RefreshDone("nas", "Timeout", 2*time.Minute, time.Second, 4)
+	f.RefreshSkipped("nas", "TargetNotReady")
+	f.RefreshClamped("nas")
+	f.RefreshLoop("s3")
+	f.Interval("setting", 0, true)
+	f.Interval("longhorn", 5*time.Minute, false)
+	f.Healed()
 }
 
 // someAgentWork has counted something of everything.

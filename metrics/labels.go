@@ -16,7 +16,7 @@ var bounds = map[string]string{
 	"quota":       "SnapshotQuotas",
 	"reason":      "reasons in code, about forty",
 	"schedule":    "VMSchedules",
-	"state":       "states of the object, four",
+	"state":       "states of the object, five or fewer",
 	"target":      "BackupTargets",
 	"type":        "of points Backup and Snapshot; of jobs cut, backup, restore, clone and removeSnapshots",
 	"version":     "one",

@@ -47,6 +47,7 @@ func (c *targetCollector) Collect(ctx context.Context, s *Samples) error {
 			s.set(targetProbed, seconds(t.Status.LastProbeTime.Time), l)
 		}
 		s.set(targetJobsLimit, float64(t.Spec.MaxConcurrentJobs), l)
+		collectRefresh(s, t, l)
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -96,6 +97,12 @@ type Options struct {
 	Refresh      refresh.Bounds
 	MaxDocuments int
 	Refreshes    RefreshRecorder
+	// GuardEvery is the time between two looks at the refresh intervals of
+	// Harvester and Longhorn, which are corrected with HealIntervals. Guard is told
+	// of them; may be nil.
+	GuardEvery    time.Duration
+	HealIntervals bool
+	Guard         GuardRecorder
 	// StatusEvery is how long a status that only informs is held back; what
 	// passes sooner is never written.
 	StatusEvery time.Duration
@@ -132,6 +139,10 @@ func (o Options) Defaults() Options {
 	if o.Refreshes == nil {
 		o.Refreshes = nobodyCounts{}
 	}
+	if o.Guard == nil {
+		o.Guard = nobodyGuards{}
+	}
+	set(&o.GuardEvery, time.Minute)
 	set(&o.ClaimTimeout, 20*time.Second)
 	set(&o.SessionDuration, 15*time.Second)
 	set(&o.ProbeEvery, 5*time.Minute)
@@ -213,6 +224,9 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) (*Controller, error
 	}
 	if err := mgr.Add(manager.RunnableFunc(c.noteLead)); err != nil {
 		return nil, fmt.Errorf("setting up the note of when this process leads: %w", err)
+	}
+	if err := mgr.Add(&guardian{c: c, bad: map[types.UID]string{}}); err != nil {
+		return nil, fmt.Errorf("setting up the look at refresh intervals: %w", err)
 	}
 	if err := mgr.Add(&sweeper{c: c}); err != nil {
 		return nil, fmt.Errorf("setting up the sweeper: %w", err)

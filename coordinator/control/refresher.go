@@ -232,6 +232,10 @@ func (r *refresher) run(t *v1alpha1.BackupTarget, allowance time.Duration) {
 		w := &refreshing{Controller: r.c, target: t, state: e, allowance: allowance}
 		err := w.do(ctx)
 		r.ended(t, e, w, err)
+		if err != nil {
+			// Its condition Ready is to tell the cause, if the target is it.
+			r.c.probes.request(t, func() {})
+		}
 		return nil, err
 	}, func() { r.c.wake.targets.wake(key) })
 }

@@ -53,6 +53,9 @@ const (
 	// AnnotationRefresh on a BackupTarget asks for a refresh: any value that is not
 	// yet in status.refresh.requested.
 	AnnotationRefresh = "hayloft.dev/refresh-requested"
+	// AnnotationFormerInterval keeps the refresh interval that an object of
+	// Harvester's or Longhorn's had before Hayloft corrected it.
+	AnnotationFormerInterval = "hayloft.dev/former-refresh-interval"
 	// FinalizerData keeps a VMBackup until its data is removed or given up.
 	FinalizerData = "hayloft.dev/data"
 	// FinalizerRestore keeps a VMRestore until what it made half is removed.
