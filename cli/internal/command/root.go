@@ -78,6 +78,7 @@ func (a *app) root() *cobra.Command {
 		group(&cobra.Command{Use: "schedule", Short: "Have backups and snapshots made again and again"}, a.scheduleCommands()...),
 		group(&cobra.Command{Use: "retention", Short: "See which points schedules keep"}, a.retentionPreview()),
 		group(&cobra.Command{Use: "upgrade", Short: "Bring work to rest before an upgrade, and let it go on after"}, a.upgradeCommands()...),
+		group(&cobra.Command{Use: "target", Short: "Look after targets"}, a.targetRefresh()),
 		a.get(), a.describe(), a.delete(), a.cancel(), a.pin(), a.unpin(), a.uninstall(), a.version(),
 	)
 	return root

@@ -67,7 +67,7 @@ func TestExplain(t *testing.T) {
 
 // Every phase of the API is explained, so that a new one is not shown bare.
 func TestEveryPhaseIsExplained(t *testing.T) {
-	for _, phase := range []v1alpha1.BackupPhase{"Pending", "Cutting", "Uploading", "Verifying", "Ready", "Failed", "DataLost", "Deleting"} {
+	for _, phase := range []v1alpha1.BackupPhase{"Pending", "Cutting", "Uploading", "Verifying", "Ready", "Failed", "DataLost", "Missing", "Deleting"} {
 		var out bytes.Buffer
 		require.NoError(t, explain.Backup(&out, &v1alpha1.VMBackup{Status: v1alpha1.VMBackupStatus{Phase: phase}}, explain.Around{}))
 		assert.Contains(t, out.String(), string(phase)+": ")

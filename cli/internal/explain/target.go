@@ -34,6 +34,7 @@ func Target(out io.Writer, t *v1alpha1.BackupTarget, a Around) error {
 	}
 	p.line("URL", t.Status.URL)
 	p.line("Created", p.moment(t.CreationTimestamp.Time))
+	p.refresh(t)
 	p.conditions(t.Status.Conditions)
 	p.events(a.Events)
 	return p.err

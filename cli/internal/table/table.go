@@ -115,7 +115,8 @@ func row(obj client.Object, o Options) ([]cell, error) {
 		}
 		cells = append(cells,
 			cell{head: "READY", value: string(ready.Status)}, cell{head: "REASON", value: ready.Reason},
-			cell{head: "URL", value: dash(x.Status.URL)}, cell{head: "LAST PROBE", value: ago(x.Status.LastProbeTime, o.Now)})
+			cell{head: "URL", value: dash(x.Status.URL)}, cell{head: "LAST PROBE", value: ago(x.Status.LastProbeTime, o.Now)},
+			cell{head: "POINTS", value: targetPoints(x)}, cell{head: "REFRESH", value: targetInterval(x)})
 		message = ready.Message
 	case *v1alpha1.NodeJob:
 		cells = append(cells,
@@ -127,6 +128,25 @@ func row(obj client.Object, o Options) ([]cell, error) {
 		return nil, fmt.Errorf("no table for %T", obj)
 	}
 	return append(cells, cell{head: "AGE", value: age(obj.GetCreationTimestamp(), o.Now)}, cell{head: "MESSAGE", value: dash(message), wide: true}), nil
+}
+
+func targetPoints(t *v1alpha1.BackupTarget) string {
+	if t.Status.Refresh == nil || t.Status.Refresh.Documents == nil {
+		return "-"
+	}
+	return fmt.Sprint(t.Status.Refresh.Documents.Points)
+}
+
+// targetInterval is the interval of refreshes that is in effect.
+func targetInterval(t *v1alpha1.BackupTarget) string {
+	s := t.Status.Refresh
+	switch {
+	case s == nil || s.EffectiveInterval == nil:
+		return "-"
+	case s.IntervalFrom == "Never":
+		return s.IntervalFrom
+	}
+	return units.Duration(s.EffectiveInterval.Duration)
 }
 
 // Work is what a job does, such as "backup root".

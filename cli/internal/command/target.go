@@ -1,0 +1,47 @@
+package command
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"hayloft.dev/cli/internal/kinds"
+	"hayloft.dev/pkg/api/v1alpha1"
+)
+
+// targetRefresh asks for a look through a target.
+func (a *app) targetRefresh() *cobra.Command {
+	return &cobra.Command{
+		Use:   "refresh NAME",
+		Short: "Have a target looked through for backups now",
+		Long: `Ask for a look through a target without waiting for its interval. It begins when
+the shortest allowed time since the last one has passed, and within the CPU time
+that refreshing may take in an hour: see hayloft describe target.`,
+		Example:           "  hayloft target refresh s3",
+		ValidArgsFunction: a.completeNames("target"),
+		Args:              exactly("the target's name"),
+		RunE: func(c *cobra.Command, args []string) error {
+			k, _ := kinds.Find("target")
+			cluster, err := a.flags.Open(a.Err)
+			if err != nil {
+				return err
+			}
+			patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{
+				v1alpha1.AnnotationRefresh: a.Now().UTC().Format(time.RFC3339Nano),
+			}}})
+			if err != nil {
+				return err
+			}
+			t := &v1alpha1.BackupTarget{}
+			t.Name = args[0]
+			if err := cluster.Client.Patch(c.Context(), t, client.RawPatch("application/merge-patch+json", patch)); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(a.Out, "%s refresh requested\n", k.Named(args[0]))
+			return err
+		},
+	}
+}
