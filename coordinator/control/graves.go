@@ -98,9 +98,7 @@ func (g *graves) settle(ctx context.Context, t *v1alpha1.BackupTarget) error {
 }
 
 func (g *graves) settleOne(ctx context.Context, t *v1alpha1.BackupTarget, point types.UID, d deletedPoint) error {
-	b := &v1alpha1.VMBackup{}
-	b.Namespace, b.Name = d.namespace, d.name
-	if with, err := g.c.goesWith(ctx, b); err != nil || with != "" {
+	if with, err := g.c.goesWith(ctx, d.namespace, pointsDefinition); err != nil || with != "" {
 		return err
 	}
 	return g.bury(ctx, t, point, fmt.Sprintf("%s/%s Deleted", d.namespace, d.name))
