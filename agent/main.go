@@ -32,10 +32,12 @@ import (
 	"hayloft.dev/agent/engine"
 	"hayloft.dev/agent/quiesce"
 	"hayloft.dev/agent/session"
+	"hayloft.dev/agent/settings"
 	"hayloft.dev/agent/worker"
 	"hayloft.dev/metrics"
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/lease"
+	"hayloft.dev/pkg/reload"
 )
 
 // closeTime bounds giving back what is kept for jobs that have not come.
@@ -43,7 +45,7 @@ const closeTime = 5 * time.Second
 
 type options struct {
 	kubeconfig, node, namespace, longhornNamespace string
-	metricsAddress, healthAddress                  string
+	metricsAddress, healthAddress, config          string
 	leaseDuration                                  time.Duration
 	concurrency                                    int
 	limits                                         worker.Limits
@@ -68,6 +70,7 @@ func parse(args []string) (options, error) {
 	fs.StringVar(&o.node, "node", os.Getenv("NODE_NAME"), "name of the node that this agent stands for")
 	fs.StringVar(&o.namespace, "namespace", "hayloft-system", "namespace of NodeJobs, Leases and target Secrets")
 	fs.StringVar(&o.longhornNamespace, "longhorn-namespace", "longhorn-system", "namespace of Longhorn's objects")
+	fs.StringVar(&o.config, "config", "", "path of a YAML file with settings that are taken up while the agent runs, in place of flags; empty: none")
 	fs.StringVar(&o.metricsAddress, "metrics-address", ":9490", "address that serves /metrics; 0 for none")
 	fs.StringVar(&o.healthAddress, "health-address", "0", "address that serves /healthz and /readyz; 0 for none")
 	fs.DurationVar(&o.leaseDuration, "lease-duration", 15*time.Second, "silence after which others may take this agent's volumes")
@@ -86,7 +89,9 @@ func parse(args []string) (options, error) {
 }
 
 func run(ctx context.Context, o options) error {
-	handler := slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: o.level})
+	level := &slog.LevelVar{}
+	level.Set(o.level)
+	handler := slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})
 	log := slog.New(handler).With("node", o.node)
 	ctrl.SetLogger(logr.FromSlogHandler(handler))
 
@@ -145,6 +150,9 @@ func run(ctx context.Context, o options) error {
 	if err := w.SetupWithManager(mgr, o.concurrency); err != nil {
 		return fmt.Errorf("setting up the worker: %w", err)
 	}
+	if err := o.follow(mgr, level, w, log); err != nil {
+		return err
+	}
 	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
 		return fmt.Errorf("adding the liveness check: %w", err)
 	}
@@ -173,6 +181,31 @@ func run(ctx context.Context, o options) error {
 	<-kept
 	if err != nil {
 		return fmt.Errorf("running: %w", err)
+	}
+	return nil
+}
+
+// follow puts the configuration file's settings in force, and those that it gets
+// later.
+func (o options) follow(mgr ctrl.Manager, level *slog.LevelVar, w *worker.Worker, log *slog.Logger) error {
+	if o.config == "" {
+		return nil
+	}
+	base := settings.Settings{LogLevel: o.level, Limits: o.limits}
+	apply := func(s settings.Settings) {
+		level.Set(s.LogLevel)
+		w.Tune(s.Limits)
+	}
+	value, err := reload.Open(reload.Options[settings.Settings]{
+		Files: []string{o.config}, Changed: apply, Log: log,
+		Parse: func(contents [][]byte) (settings.Settings, error) { return settings.Parse(contents[0], base) },
+	})
+	if err != nil {
+		return fmt.Errorf("--config: %w", err)
+	}
+	apply(value.Get())
+	if err := mgr.Add(value); err != nil {
+		return fmt.Errorf("adding the configuration file: %w", err)
 	}
 	return nil
 }

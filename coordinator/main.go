@@ -28,15 +28,17 @@ import (
 	"hayloft.dev/coordinator/plan"
 	"hayloft.dev/coordinator/refresh"
 	"hayloft.dev/coordinator/runs"
+	"hayloft.dev/coordinator/settings"
 	"hayloft.dev/coordinator/targetio/protocol"
 	"hayloft.dev/coordinator/targetwork"
 	"hayloft.dev/metrics"
+	"hayloft.dev/pkg/reload"
 	"hayloft.dev/pkg/version"
 )
 
 type flags struct {
 	kubeconfig, targetio, targetioKubeconfig string
-	listen                                   string
+	listen, config                           string
 	webhook                                  webhookFlags
 	level                                    slog.Level
 	election                                 control.Election
@@ -68,6 +70,7 @@ func parse(args []string) (flags, error) {
 	fs.StringVar(&f.kubeconfig, "kubeconfig", "", "path of a kubeconfig; empty inside a cluster")
 	fs.StringVar(&f.control.Namespace, "namespace", "hayloft-system", "namespace of NodeJobs, Leases and target Secrets")
 	fs.StringVar(&f.control.LonghornNamespace, "longhorn-namespace", "longhorn-system", "namespace of Longhorn's objects")
+	fs.StringVar(&f.config, "config", "", "path of a YAML file with settings that are taken up while the coordinator runs, in place of flags; empty: none")
 	fs.StringVar(&f.listen, "listen", ":9480", "address that serves /metrics, /healthz and /readyz over plain HTTP")
 	fs.StringVar(&f.targetio, "targetio", "/usr/local/bin/targetio", "path of the target worker program")
 	fs.StringVar(&f.targetioKubeconfig, "targetio-kubeconfig", "", "path of the target worker's own kubeconfig; empty inside a cluster")
@@ -122,7 +125,9 @@ func parse(args []string) (flags, error) {
 }
 
 func run(ctx context.Context, f flags) error {
-	handler := slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: f.level})
+	level := &slog.LevelVar{}
+	level.Set(f.level)
+	handler := slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})
 	log := slog.New(handler).With("identity", f.election.Identity)
 	ctrl.SetLogger(logr.FromSlogHandler(log.Handler()))
 	klog.SetLogger(logr.FromSlogHandler(log.Handler())) // client-go's
@@ -148,13 +153,16 @@ func run(ctx context.Context, f flags) error {
 	if err != nil {
 		return err
 	}
+	if err := f.follow(mgr, level, c, log); err != nil {
+		return err
+	}
 	served, err := f.webhook.add(ctx, mgr, c, f.control, counts)
 	if err != nil {
 		return err
 	}
 	told := &metrics.Gatherer{
 		Counted: []prometheus.Gatherer{registry, ctrlmetrics.Registry}, Leading: c.Leading, Since: c.Since,
-		Objects: metrics.Collectors(c.Objects(), metrics.Limits{JobsPerNode: f.control.MaxJobsPerNode}),
+		Objects: metrics.Collectors(c.Objects(), metrics.Limits{JobsPerNode: c.JobsPerNode}),
 		Failed: func(collector string, err error) {
 			log.Error("metrics are missing", "collector", collector, "error", err)
 		},
@@ -165,6 +173,31 @@ func run(ctx context.Context, f flags) error {
 	}
 	if err := mgr.Start(ctx); err != nil {
 		return fmt.Errorf("running: %w", err)
+	}
+	return nil
+}
+
+// follow puts the configuration file's settings in force, and those that it gets
+// later.
+func (f flags) follow(mgr ctrl.Manager, level *slog.LevelVar, c *control.Controller, log *slog.Logger) error {
+	if f.config == "" {
+		return nil
+	}
+	base := settings.Settings{LogLevel: f.level, Tuning: control.TuningOf(f.control)}
+	apply := func(s settings.Settings) {
+		level.Set(s.LogLevel)
+		c.Tune(s.Tuning)
+	}
+	value, err := reload.Open(reload.Options[settings.Settings]{
+		Files: []string{f.config}, Changed: apply, Log: log,
+		Parse: func(contents [][]byte) (settings.Settings, error) { return settings.Parse(contents[0], base) },
+	})
+	if err != nil {
+		return fmt.Errorf("--config: %w", err)
+	}
+	apply(value.Get())
+	if err := mgr.Add(value); err != nil {
+		return fmt.Errorf("adding the configuration file: %w", err)
 	}
 	return nil
 }

@@ -217,7 +217,7 @@ func someAgentWork(r prometheus.Registerer) {
 func coordinator(o Objects, leading bool) *Gatherer {
 	r := prometheus.NewRegistry()
 	someWork(r)
-	collectors := Collectors(o, Limits{JobsPerNode: 8})
+	collectors := Collectors(o, Limits{JobsPerNode: func() int { return 8 }})
 	collectors["jobs"].(*jobCollector).now = func() time.Time { return epoch }
 	return &Gatherer{
 		Counted: []prometheus.Gatherer{r}, Objects: collectors, Failed: func(string, error) {},

@@ -79,7 +79,7 @@ func (c *jobCollector) Collect(ctx context.Context, s *Samples) error {
 	for _, n := range sortedKeys(nodes) {
 		s.set(nodeJobs, float64(nodes[n]), by("node", n))
 	}
-	s.set(nodeJobsLimit, float64(c.limits.JobsPerNode), nil)
+	s.set(nodeJobsLimit, float64(c.limits.JobsPerNode()), nil)
 	for _, t := range sortedKeys(targets) {
 		s.set(targetJobs, float64(targets[t]), by("target", t))
 	}

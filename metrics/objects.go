@@ -35,8 +35,8 @@ type Node struct {
 
 // Limits are settings of the coordinator that figures are to be seen beside.
 type Limits struct {
-	// JobsPerNode is the most jobs that one node is given at once.
-	JobsPerNode int
+	// JobsPerNode tells the most jobs that one node is given at once.
+	JobsPerNode func() int
 }
 
 // Collectors returns the collectors of all objects, by name.

@@ -63,9 +63,9 @@ func TestWorkIsDoneAgainWhereItsEngineEnded(t *testing.T) {
 			r := &run{
 				Worker: &Worker{
 					Attacher: &attach.Attacher{Client: c, Namespace: ns, Node: "n1"}, Log: slog.New(slog.DiscardHandler),
-					Limits: Limits{Call: time.Minute, RetryFloor: time.Millisecond, Cuts: cuts},
 				},
-				job: job, report: newReporter(c, job, 0),
+				Limits: Limits{Call: time.Minute, RetryFloor: time.Millisecond, Cuts: cuts},
+				job:    job, report: newReporter(c, job, 0),
 			}
 			tries := 0
 			err := r.undisturbed(t.Context(), func(context.Context) error {

@@ -89,7 +89,8 @@ func (s aSession) AcquireAll(context.Context, []string) (*lease.Held, error) {
 
 func quiesceRun(ctx context.Context, g Guests) *run {
 	return &run{
-		Worker:  &Worker{Guests: g, Limits: DefaultLimits(), Log: slog.New(slog.DiscardHandler)},
+		Limits:  DefaultLimits(),
+		Worker:  &Worker{Guests: g, Log: slog.New(slog.DiscardHandler)},
 		job:     &v1alpha1.NodeJob{},
 		session: aSession{ctx},
 	}

@@ -23,6 +23,7 @@ const cleanupTime = 20 * time.Second
 // run is one agent's work on one job.
 type run struct {
 	*Worker
+	Limits  Limits // those that were in force when it began
 	job     *v1alpha1.NodeJob
 	session Session
 	held    *lease.Held
@@ -63,11 +64,11 @@ func (w *Worker) run(ctx context.Context, job *v1alpha1.NodeJob) error {
 		}
 	}()
 
-	r := &run{Worker: w, job: job, session: session, held: held, former: former, result: func(*v1alpha1.NodeJobStatus) {}}
+	r := &run{Worker: w, Limits: w.limits(), job: job, session: session, held: held, former: former, result: func(*v1alpha1.NodeJobStatus) {}}
 	if former != nil {
 		r.keep(former.ticket)
 	}
-	r.report = newReporter(w.Client, job, w.Limits.Report)
+	r.report = newReporter(w.Client, job, r.Limits.Report)
 	r.seen = bytesDone(job.Status.Transfer) // what a former owner saw, it has counted
 	if err := r.claim(ctx); err != nil {
 		if former != nil {

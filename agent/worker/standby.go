@@ -110,7 +110,7 @@ func (s *standby) close(ctx context.Context) error {
 func (w *Worker) giveBack(k *kept) {
 	ctx, cancel := context.WithTimeout(context.Background(), cleanupTime)
 	defer cancel()
-	w.Attacher.Leave(k.ticket, w.Limits.Linger)
+	w.Attacher.Leave(k.ticket, w.limits().Linger)
 	if err := k.held.Release(ctx); err != nil {
 		w.Log.Warn("could not release a lease; it ends with the session", "volume", k.volume, "error", err)
 	}

@@ -93,7 +93,7 @@ func (k *keeping) cutDone(node string) map[string]int64 {
 	require.NoError(k.t, err)
 	job := &v1alpha1.NodeJob{}
 	job.Name = "cut"
-	r := &run{Worker: k.Worker, job: job, session: k.session, held: held}
+	r := &run{Worker: k.Worker, Limits: k.Limits, job: job, session: k.session, held: held}
 	for _, v := range []string{"a", "b"} {
 		r.found(attach.Location{Volume: v, Node: node})
 	}

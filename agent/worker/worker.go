@@ -88,6 +88,7 @@ type Worker struct {
 	Log      *slog.Logger
 
 	mu      sync.Mutex
+	tuned   *Limits                                      // in place of Limits
 	running map[client.ObjectKey]context.CancelCauseFunc // job -> stops its run
 	ended   map[client.ObjectKey]types.UID               // jobs that this process has ended, and that its cache may still show as running
 	standby standby
@@ -123,9 +124,25 @@ func (w *Worker) Reconcile(ctx context.Context, req reconcile.Request) (reconcil
 		// Somebody else has it, or nobody yet. Look again rather than fail.
 		w.Observer.Fenced(kind(&job))
 		w.Log.Info("stopped working on a job", "job", job.Name, "cause", err.Error())
-		return reconcile.Result{RequeueAfter: w.Limits.RetryFloor}, nil
+		return reconcile.Result{RequeueAfter: w.limits().RetryFloor}, nil
 	}
 	return reconcile.Result{}, fmt.Errorf("job %s: %w", job.Name, err)
+}
+
+// Tune puts other limits in force, for the jobs that begin from now on.
+func (w *Worker) Tune(l Limits) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.tuned = &l
+}
+
+func (w *Worker) limits() Limits {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.tuned != nil {
+		return *w.tuned
+	}
+	return w.Limits
 }
 
 // Withdraw stops the run of a job, if there is one, and gives back what is kept

@@ -335,7 +335,7 @@ func (r *backups) write(ctx context.Context, b *v1alpha1.VMBackup, in plan.Backu
 		return false, 0, nil
 	}
 	if in.Cosmetic {
-		if wait := r.pace.due(b.UID, r.StatusEvery); wait > 0 {
+		if wait := r.pace.due(b.UID, r.tuning().StatusEvery); wait > 0 {
 			return false, wait, nil
 		}
 	}

@@ -169,6 +169,7 @@ type Controller struct {
 	graves    *graves
 	objects   *Objects
 	wake      wakers
+	tuned     atomic.Pointer[Tuning]
 	leading   <-chan struct{}           // closed when this process leads
 	since     atomic.Pointer[time.Time] // when it began to
 }
@@ -192,6 +193,8 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) (*Controller, error
 		pool:     newPool(ctx, o.TargetWorkers),
 		leading:  mgr.Elected(),
 	}
+	tuning := TuningOf(o)
+	c.tuned.Store(&tuning)
 	c.jobs = newJobStore(c)
 	c.probes = newProber(c)
 	c.missing = newMissing()

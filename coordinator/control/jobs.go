@@ -184,7 +184,7 @@ func (s *jobStore) give(ctx context.Context, job *v1alpha1.NodeJob, d assign.Dec
 func (s *jobStore) view(ctx context.Context, jobs []v1alpha1.NodeJob) (assign.View, error) {
 	v := assign.View{
 		Engines: map[string]string{}, TargetLimits: map[string]int{},
-		MaxPerNode: s.c.MaxJobsPerNode, ClaimTimeout: s.c.ClaimTimeout,
+		MaxPerNode: s.c.tuning().MaxJobsPerNode, ClaimTimeout: s.c.ClaimTimeout,
 	}
 	nodes := map[string]bool{}
 	for _, session := range s.c.sessions.Sessions() {

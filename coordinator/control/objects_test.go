@@ -22,7 +22,7 @@ func (w *world) scrape(c *control.Controller, counted prometheus.Gatherer) strin
 	w.t.Helper()
 	g := &metrics.Gatherer{
 		Counted: []prometheus.Gatherer{counted}, Leading: c.Leading, Since: c.Since,
-		Objects: metrics.Collectors(c.Objects(), metrics.Limits{JobsPerNode: 8}),
+		Objects: metrics.Collectors(c.Objects(), metrics.Limits{JobsPerNode: func() int { return 8 }}),
 		Failed:  func(collector string, err error) { w.t.Errorf("collector %s: %v", collector, err) },
 	}
 	answer := httptest.NewRecorder()

@@ -17,7 +17,7 @@ import (
 // idempotent, and a new leader does it again.
 type pool struct {
 	ctx   context.Context // ends with the process's leadership
-	slots chan struct{}
+	slots *slots
 
 	mu    sync.Mutex
 	works map[types.UID]map[plan.Work]*work
@@ -31,7 +31,7 @@ type work struct {
 }
 
 func newPool(ctx context.Context, atOnce int) *pool {
-	return &pool{ctx: ctx, slots: make(chan struct{}, atOnce), works: map[types.UID]map[plan.Work]*work{}}
+	return &pool{ctx: ctx, slots: newSlots(atOnce), works: map[types.UID]map[plan.Work]*work{}}
 }
 
 // run starts a piece of work unless it runs already; wake is called when it
@@ -55,16 +55,14 @@ func (p *pool) run(owner types.UID, w plan.Work, deadline time.Duration, do func
 	e.cancel = cancel
 	go func() {
 		defer cancel()
-		select {
-		case p.slots <- struct{}{}:
-		case <-ctx.Done():
-			p.ended(e, nil, ctx.Err())
+		if err := p.slots.take(ctx); err != nil {
+			p.ended(e, nil, err)
 			return
 		}
 		wctx, stop := context.WithTimeout(ctx, deadline)
 		value, err := do(wctx)
 		stop()
-		<-p.slots
+		p.slots.give()
 		p.ended(e, value, err)
 		wake()
 	}()

@@ -58,7 +58,7 @@ func (p *prober) known(t *v1alpha1.BackupTarget) plan.Probe {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	e := p.of(t)
-	counts := p.c.ProbeFloor
+	counts := p.c.tuning().ProbeFloor
 	if e.err != nil {
 		counts = badCounts
 	}

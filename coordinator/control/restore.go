@@ -381,7 +381,7 @@ func (r *restores) write(ctx context.Context, s *v1alpha1.VMRestore, in plan.Res
 		return false, 0, nil
 	}
 	if in.Cosmetic {
-		if wait := r.pace.due(s.UID, r.StatusEvery); wait > 0 {
+		if wait := r.pace.due(s.UID, r.tuning().StatusEvery); wait > 0 {
 			return false, wait, nil
 		}
 	}

@@ -67,7 +67,7 @@ func (r *targets) Reconcile(ctx context.Context, req reconcile.Request) (reconci
 		return reconcile.Result{}, err
 	}
 	last := r.probes.last(&t)
-	due := nextProbe(last, r.ProbeEvery, r.ProbeFloor)
+	due := nextProbe(last, r.ProbeEvery, r.tuning().ProbeFloor)
 	if wait := time.Until(due); !last.running && wait <= 0 {
 		r.probes.request(&t, func() {})
 	}
@@ -133,7 +133,7 @@ func (r *targets) record(ctx context.Context, t *v1alpha1.BackupTarget, last pro
 	}
 	st.URL, st.Refresh = url, refresh
 	news := changed || !equality.Semantic.DeepEqual(*st, t.Status)
-	if !news && st.LastProbeTime != nil && last.at.Sub(st.LastProbeTime.Time) < r.ProbeFloor {
+	if !news && st.LastProbeTime != nil && last.at.Sub(st.LastProbeTime.Time) < r.tuning().ProbeFloor {
 		return nil
 	}
 	at := metav1.NewTime(last.at)
