@@ -24,7 +24,7 @@ func PolicyOf(s *v1alpha1.VMSchedule) (Policy, error) {
 func PointOf(b *v1alpha1.VMBackup, inUse []string) Point {
 	p := Point{
 		Name: b.Name, Time: b.CreationTimestamp.Time, State: Unfinished, Pinned: b.Spec.Pinned, InUse: inUse,
-		Deleting: !b.DeletionTimestamp.IsZero(), Foreign: b.Labels[v1alpha1.LabelSchedule] == "",
+		Deleting: !b.DeletionTimestamp.IsZero(), Foreign: b.Labels[v1alpha1.LabelSchedule] == "" || b.Spec.Found != nil,
 	}
 	if nominal, err := time.Parse(v1alpha1.NominalTimeLayout, b.Annotations[v1alpha1.AnnotationNominalTime]); err == nil {
 		p.Time = nominal
@@ -34,6 +34,8 @@ func PointOf(b *v1alpha1.VMBackup, inUse []string) Point {
 		p.State = Good
 	case v1alpha1.BackupFailed, v1alpha1.BackupDataLost:
 		p.State = Failed
+	case v1alpha1.BackupMissing:
+		p.State = Missing
 	case v1alpha1.BackupDeleting:
 		p.Deleting = true
 	}

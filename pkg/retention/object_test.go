@@ -37,11 +37,15 @@ func TestPointOf(t *testing.T) {
 	}
 	for phase, want := range map[v1alpha1.BackupPhase]State{
 		"": Unfinished, v1alpha1.BackupPending: Unfinished, v1alpha1.BackupCutting: Unfinished, v1alpha1.BackupUploading: Unfinished,
-		v1alpha1.BackupVerifying: Unfinished, v1alpha1.BackupReady: Good, v1alpha1.BackupFailed: Failed, v1alpha1.BackupDataLost: Failed,
+		v1alpha1.BackupVerifying: Unfinished, v1alpha1.BackupReady: Good, v1alpha1.BackupFailed: Failed, v1alpha1.BackupDataLost: Failed, v1alpha1.BackupMissing: Missing,
 	} {
 		require.Equal(t, Point{Name: "p", Time: nominal, State: want}, PointOf(b(phase), nil), "%q", phase)
 	}
 	require.True(t, PointOf(b(v1alpha1.BackupDeleting), nil).Deleting)
+
+	found := b(v1alpha1.BackupReady)
+	found.Spec.Found = &v1alpha1.FoundPoint{}
+	require.True(t, PointOf(found, nil).Foreign)
 
 	other := b(v1alpha1.BackupReady)
 	other.Labels, other.Annotations, other.Spec.Pinned = nil, nil, true

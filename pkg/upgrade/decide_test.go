@@ -33,7 +33,7 @@ func TestOfBackup(t *testing.T) {
 	said := []metav1.Condition{{Type: v1alpha1.ConditionProgressing, Status: metav1.ConditionTrue, Message: "1 disk is moving"}}
 	for phase, state := range map[v1alpha1.BackupPhase]string{
 		"": "Pending", v1alpha1.BackupPending: "Pending", v1alpha1.BackupCutting: "Cutting", v1alpha1.BackupUploading: "Uploading", v1alpha1.BackupVerifying: "Verifying",
-		v1alpha1.BackupReady: "", v1alpha1.BackupFailed: "", v1alpha1.BackupDataLost: "", v1alpha1.BackupDeleting: "",
+		v1alpha1.BackupReady: "", v1alpha1.BackupFailed: "", v1alpha1.BackupDataLost: "", v1alpha1.BackupMissing: "", v1alpha1.BackupDeleting: "",
 	} {
 		t.Run(string(phase), func(t *testing.T) {
 			p := v1alpha1.VMBackup{Status: v1alpha1.VMBackupStatus{Phase: phase, Conditions: said}}
