@@ -76,6 +76,7 @@ func parse(args []string) (flags, error) {
 	fs.StringVar(&f.targetioKubeconfig, "targetio-kubeconfig", "", "path of the target worker's own kubeconfig; empty inside a cluster")
 	fs.StringVar(&f.webhook.listen, "webhook-listen", "", "address that serves the admission webhook over HTTPS; empty: not served")
 	fs.StringVar(&f.webhook.names, "webhook-names", "", "comma-separated DNS names and addresses that the API server calls the webhook by (default hayloft-webhook.NAMESPACE.svc)")
+	fs.StringVar(&f.webhook.certDir, "webhook-cert-dir", "", "folder with the webhook's tls.crt and tls.key, which somebody else renews, and who tells the API server whom to trust; empty: the coordinators make their own")
 	fs.TextVar(&f.level, "log-level", slog.LevelInfo, "debug, info, warn or error")
 	fs.StringVar(&f.election.Identity, "identity", fmt.Sprintf("%s-%d", host, os.Getpid()), "name of this process among the coordinators")
 	fs.DurationVar(&f.election.Duration, "leader-lease-duration", 15*time.Second, "silence after which another coordinator leads")

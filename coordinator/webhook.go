@@ -7,17 +7,12 @@ import (
 	"fmt"
 	"net"
 	"strconv"
-	"strings"
 	"sync/atomic"
 
-	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
 
 	"hayloft.dev/coordinator/admission"
-	"hayloft.dev/coordinator/certs"
 	"hayloft.dev/coordinator/control"
 )
 
@@ -30,6 +25,8 @@ const (
 type webhookFlags struct {
 	listen string // host:port
 	names  string
+	// certDir holds a certificate that is mounted; "" has one made.
+	certDir string
 }
 
 func (f webhookFlags) server(certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)) (webhook.Server, error) {
@@ -52,24 +49,11 @@ func (f webhookFlags) add(ctx context.Context, mgr ctrl.Manager, facts admission
 	if f.listen == "" {
 		return func() error { return nil }, nil
 	}
-	names := []string{"hayloft-webhook." + o.Namespace + ".svc"}
-	if f.names != "" {
-		names = strings.Split(f.names, ",")
-	}
-	live, err := client.New(mgr.GetConfig(), client.Options{Scheme: mgr.GetScheme()})
-	if err != nil {
-		return nil, fmt.Errorf("making a client for the webhook's certificate: %w", err)
-	}
-	secret := types.NamespacedName{Namespace: o.Namespace, Name: webhookSecret}
-	watched, changed, err := certs.Watch(ctx, mgr.GetConfig(), mgr.GetScheme(), secret, webhookConfiguration)
+	cert, err := f.certificate(ctx, mgr, o)
 	if err != nil {
 		return nil, err
 	}
-	keeper := certs.NewKeeper(certs.Options{
-		Client: live, Secret: secret, Configuration: webhookConfiguration, Names: names,
-		Lifetimes: certs.DefaultLifetimes(), Changed: changed, Log: o.Log,
-	})
-	server, err := f.server(keeper.GetCertificate)
+	server, err := f.server(cert.get)
 	if err != nil {
 		return nil, err
 	}
@@ -77,14 +61,13 @@ func (f webhookFlags) add(ctx context.Context, mgr ctrl.Manager, facts admission
 		Scheme: mgr.GetScheme(), Facts: facts, Prober: o.Targets, Live: mgr.GetAPIReader(), Log: o.Log, Observer: counts,
 	})
 	late := &lateServer{server: server, filled: mgr.GetCache().WaitForCacheSync}
-	for what, r := range map[string]manager.Runnable{
-		"the certificate's cache": everywhere(watched.Start), "the certificate's keeper": keeper, "the webhook": everywhere(late.start),
-	} {
+	cert.keepers["the webhook"] = everywhere(late.start)
+	for what, r := range cert.keepers {
 		if err := mgr.Add(r); err != nil {
 			return nil, fmt.Errorf("adding %s: %w", what, err)
 		}
 	}
-	return func() error { return errors.Join(late.ready(), keeper.Ready()) }, nil
+	return func() error { return errors.Join(late.ready(), cert.ready()) }, nil
 }
 
 // everywhere runs in every coordinator, leading or not.
