@@ -71,10 +71,8 @@ func (g *graves) note(b *v1alpha1.VMBackup) {
 		of = map[types.UID]deletedPoint{}
 		g.deleted[b.Spec.Target] = of
 	}
-	for uid, d := range of {
-		if time.Since(d.at) > deletedLimit {
-			delete(of, uid)
-		}
+	if len(of)%256 == 255 {
+		maps.DeleteFunc(of, func(_ types.UID, d deletedPoint) bool { return time.Since(d.at) > deletedLimit })
 	}
 	of[b.Spec.Found.UID] = deletedPoint{b.Namespace, b.Name, time.Now()}
 	g.c.wake.targets.wake(types.NamespacedName{Name: b.Spec.Target})

@@ -20,6 +20,9 @@ func Backup(out io.Writer, b *v1alpha1.VMBackup, a Around) error {
 	p.line("Of VM", b.Spec.VM)
 	p.line("Type", backupType(b))
 	p.line("To target", b.Spec.Target)
+	if f := b.Spec.Found; f != nil {
+		p.line("Found there", fmt.Sprintf("taken by cluster %s; deleting it here leaves its data", f.ClusterUID))
+	}
 	p.line("Phase", backupPhase(b))
 	p.why(s, b.DeletionTimestamp)
 	if b.DeletionTimestamp != nil {
