@@ -41,10 +41,10 @@ func Nominal(b *v1alpha1.VMBackup) (time.Time, bool) {
 // to wait for.
 func Ended(b *v1alpha1.VMBackup) bool {
 	switch b.Status.Phase {
-	case v1alpha1.BackupReady, v1alpha1.BackupFailed, v1alpha1.BackupDataLost:
-		return true
+	case "", v1alpha1.BackupPending, v1alpha1.BackupCutting, v1alpha1.BackupUploading, v1alpha1.BackupVerifying:
+		return !b.DeletionTimestamp.IsZero()
 	}
-	return !b.DeletionTimestamp.IsZero()
+	return true
 }
 
 func (p *planner) index() {
