@@ -134,8 +134,8 @@ func TestSentences(t *testing.T) {
 // TestUseOfOneTarget: the right can be given for one target, in one namespace.
 func TestUseOfOneTarget(t *testing.T) {
 	w := newWorld(t)
-	w.grant("shop", "editor-without-use", rule("hayloft.dev", "backuptargets", []string{"s3"}, "use"))
-	c := w.as(user("editor-without-use"))
+	w.grant("shop", "editor-of-one-target", rule("hayloft.dev", "backuptargets", []string{"s3"}, "use"))
+	c := w.as(user("editor-of-one-target"))
 	require.Eventually(t, func() bool { return w.backup("web", "s3")(c) == nil }, patience, 20*time.Millisecond)
 	require.ErrorContains(t, w.backup("web", "other")(c), "you may not use BackupTarget other")
 }
@@ -144,9 +144,10 @@ func TestUseOfOneTarget(t *testing.T) {
 // many are named: for each would cost more than a policy may.
 func TestDeletionOfSnapshots(t *testing.T) {
 	w := newWorld(t)
-	w.grant("shop", "editor-of-disks", rule("kubevirt.io", "virtualmachines", nil, "update"),
-		rule("", "persistentvolumeclaims", nil, "delete"), rule("", "secrets", nil, "create"), rule("", "configmaps", nil, "create"))
-	disks := w.as(user("editor-of-disks"))
+	w.grant("shop", "replacer",
+		rule("hayloft.dev", "vmbackups", nil, "get", "restore"), rule("hayloft.dev", "vmrestores", nil, "create"), rule("kubevirt.io", "virtualmachines", nil, "update"),
+		rule("", "persistentvolumeclaims", nil, "create", "delete"), rule("", "secrets", nil, "create"), rule("", "configmaps", nil, "create"))
+	disks := w.as(user("replacer"))
 	require.Eventually(t, func() bool { return w.restore("shop", replace("Delete"))(disks) == nil }, patience, 20*time.Millisecond)
 	for _, n := range []int{1, 3, 1024} {
 		named := func(s *v1alpha1.VMRestoreSpec) {

@@ -156,11 +156,11 @@ func (w *world) roles() {
 	ours := rbacv1.PolicyRule{APIGroups: []string{"hayloft.dev"}, Resources: []string{"vmbackups", "vmrestores", "vmschedules"}, Verbs: []string{"get", "list", "create", "update", "patch", "delete"}}
 
 	for name, namespace := range map[string]string{
-		"editor": "shop", "editor-without-use": "shop", "editor-without-vms": "shop", "editor-without-secrets": "shop", "stranger": "lab", "guest": "lab",
+		"editor": "shop", "editor-without-use": "shop", "editor-of-one-target": "shop", "editor-without-vms": "shop", "editor-without-secrets": "shop", "stranger": "lab", "guest": "lab",
 	} {
 		w.bind(namespace, name, "ClusterRole", "hayloft-view")
 		w.bind(namespace, name, "ClusterRole", "hayloft-edit")
-		if name != "editor-without-use" {
+		if name != "editor-without-use" && name != "editor-of-one-target" {
 			w.bind(namespace, name, "ClusterRole", "hayloft-use-targets")
 		}
 		rights := []rbacv1.PolicyRule{claims, maps}
