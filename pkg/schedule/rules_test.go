@@ -138,14 +138,15 @@ func TestSpacingAgainstMinutes(t *testing.T) {
 			ta, tb := parsed(t, a, "UTC"), parsed(t, b, "UTC")
 			want := false
 			if ta.Interval() == tb.Interval() {
-				last := map[bool]int{true: -100, false: -100}
+				firedA, firedB, lastA, lastB := runs[a], runs[b], -100, -100
 				for m := range minutes {
-					for which, fired := range map[bool][]bool{true: runs[a], false: runs[b]} {
-						if fired[m] {
-							last[which] = m
-							want = want || m-last[!which] < 10
-						}
+					if firedA[m] {
+						lastA = m
 					}
+					if firedB[m] {
+						lastB = m
+					}
+					want = want || min(lastA, lastB) >= 0 && max(lastA-lastB, lastB-lastA) < 10
 				}
 			}
 			got := Spacing(Entry{Timetable: ta}, []Entry{{Name: "b", Timetable: tb}})
