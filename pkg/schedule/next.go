@@ -29,6 +29,14 @@ func (t Timetable) stretch(at time.Time) stretch {
 	return s
 }
 
+// following is the stretch after s, which has an end. Its start is that end, also
+// where Go, beyond its table, tells another one.
+func (t Timetable) following(s stretch) stretch {
+	next := t.stretch(s.end)
+	next.start, next.before = s.end, s.offset
+	return next
+}
+
 func offset(local time.Time) time.Duration {
 	_, seconds := local.Zone()
 	return time.Duration(seconds) * time.Second
@@ -101,7 +109,7 @@ func (t Timetable) Next(after time.Time) time.Time {
 		if next := s.instant(w); s.end.IsZero() || next.Before(s.end) {
 			return next
 		}
-		s = t.stretch(s.end)
+		s = t.following(s)
 		if t.missed(s) {
 			return s.start.UTC()
 		}
@@ -172,7 +180,7 @@ func (t Timetable) Count(after, until time.Time) int64 {
 		if !ends {
 			return n
 		}
-		if s = t.stretch(s.end); t.missed(s) && !t.fits(s) {
+		if s = t.following(s); t.missed(s) && !t.fits(s) {
 			n++
 		}
 	}
