@@ -127,6 +127,7 @@ func NewRefreshes(r prometheus.Registerer) *Refreshes {
 		interval: harvesterInterval.gauge(), misconfigured: harvesterMisconfigured.gauge(),
 	}
 	r.MustRegister(f.duration, f.failures, f.cpu, f.requests, f.skipped, f.clamped, f.loops, f.heal, f.interval, f.misconfigured)
+	f.heal.WithLabelValues()
 	return f
 }
 
