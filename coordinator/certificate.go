@@ -40,12 +40,13 @@ func (f webhookFlags) certificate(ctx context.Context, mgr ctrl.Manager, o contr
 		return certificate{}, fmt.Errorf("making a client for the webhook's certificate: %w", err)
 	}
 	secret := types.NamespacedName{Namespace: o.Namespace, Name: webhookSecret}
-	watched, changed, err := certs.Watch(ctx, mgr.GetConfig(), mgr.GetScheme(), secret, webhookConfiguration)
+	trust := certs.Trust{Configuration: webhookConfiguration}
+	watched, changed, err := certs.Watch(ctx, mgr.GetConfig(), mgr.GetScheme(), secret, trust)
 	if err != nil {
 		return certificate{}, err
 	}
 	keeper := certs.NewKeeper(certs.Options{
-		Client: live, Secret: secret, Configuration: webhookConfiguration, Names: names,
+		Client: live, Secret: secret, Trust: trust, Names: names,
 		Lifetimes: certs.DefaultLifetimes(), Changed: changed, Log: o.Log,
 	})
 	return certificate{keeper.GetCertificate, keeper.Ready, map[string]manager.Runnable{

@@ -1,6 +1,7 @@
-// Package certs keeps the certificate that the admission webhook is served with:
-// it makes it, renews it before it expires, and tells the API server whom to
-// trust. Nothing else is needed for that, no cert-manager and no human.
+// Package certs keeps the certificates that the admission webhook and the HTTP API
+// are served with: it makes them, renews them before they expire, and tells whom
+// to trust, the API server in the webhook's configuration, callers of the HTTP API
+// in a ConfigMap. Nothing else is needed for that, no cert-manager and no human.
 //
 // Everything is in one Secret, written by compare-and-swap, so any number of
 // coordinators may do this at once and need no leader for it. A certificate is
@@ -34,6 +35,14 @@ type Lifetimes struct {
 // month loses nothing.
 func DefaultLifetimes() Lifetimes {
 	return Lifetimes{Authority: 2 * 365 * 24 * time.Hour, Serving: 90 * 24 * time.Hour, Settle: 5 * time.Minute}
+}
+
+// APILifetimes are for the HTTP API: its callers have copies of the authorities,
+// and a month to fetch a new one.
+func APILifetimes() Lifetimes {
+	l := DefaultLifetimes()
+	l.Settle = 30 * 24 * time.Hour
+	return l
 }
 
 // backdate lets a certificate be good on a machine whose clock is behind.

@@ -1,10 +1,8 @@
 package certs
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -13,7 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
@@ -26,13 +23,12 @@ type Options struct {
 	Client client.Client
 	// Secret holds the certificates; it is made when it does not exist.
 	Secret types.NamespacedName
-	// Configuration is the ValidatingWebhookConfiguration whose webhooks are to
-	// trust them; while there is none, none is told.
-	Configuration string
-	// Names that the API server calls the webhook by: DNS names and addresses.
+	// Trust is where callers find whom to trust.
+	Trust Trust
+	// Names that callers know the service by: DNS names and addresses.
 	Names     []string
 	Lifetimes Lifetimes
-	// Changed receives when the Secret or the configuration may have changed.
+	// Changed receives when the Secret or the object of Trust may have changed.
 	Changed <-chan struct{}
 	Log     *slog.Logger
 }
@@ -42,7 +38,7 @@ type Options struct {
 type Keeper struct {
 	o      Options
 	served atomic.Pointer[tls.Certificate]
-	told   atomic.Bool // the configuration trusts it
+	told   atomic.Bool // callers can know whom to trust
 }
 
 // NewKeeper returns a Keeper that does nothing until it is started.
@@ -66,16 +62,16 @@ func (k *Keeper) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) 
 	if c := k.served.Load(); c != nil {
 		return c, nil
 	}
-	return nil, errors.New("the webhook's certificate was not made yet")
+	return nil, fmt.Errorf("the certificate in Secret %s was not made yet", k.o.Secret.Name)
 }
 
-// Ready returns why the API server cannot call this process yet.
+// Ready returns why this process cannot be called yet.
 func (k *Keeper) Ready() error {
 	switch {
 	case k.served.Load() == nil:
-		return errors.New("the webhook's certificate was not made yet")
+		return fmt.Errorf("the certificate in Secret %s was not made yet", k.o.Secret.Name)
 	case !k.told.Load():
-		return errors.New("the webhook's configuration does not trust its certificate yet")
+		return fmt.Errorf("nobody was told yet to trust the certificate in Secret %s", k.o.Secret.Name)
 	}
 	return nil
 }
@@ -97,7 +93,7 @@ func (k *Keeper) Start(ctx context.Context) error {
 		if err == nil {
 			pause = firstPause
 		} else if ctx.Err() == nil {
-			k.o.Log.Warn("the webhook's certificate could not be looked after; trying again", "error", err)
+			k.o.Log.Warn("a certificate could not be looked after; trying again", "secret", k.o.Secret.Name, "error", err)
 			wait, pause = pause, min(2*pause, mostPause)
 		}
 		timer := time.NewTimer(wait)
@@ -134,13 +130,12 @@ func (k *Keeper) try(ctx context.Context) (next time.Time, err error) {
 	if err := k.o.Client.Get(ctx, k.o.Secret, secret); client.IgnoreNotFound(err) != nil {
 		return next, fmt.Errorf("reading Secret %s: %w", k.o.Secret.Name, err)
 	}
-	config := &admissionregistrationv1.ValidatingWebhookConfiguration{}
-	err = k.o.Client.Get(ctx, client.ObjectKey{Name: k.o.Configuration}, config)
-	if client.IgnoreNotFound(err) != nil {
-		return next, fmt.Errorf("reading ValidatingWebhookConfiguration %s: %w", k.o.Configuration, err)
+	told, err := k.o.Trust.read(ctx, k.o.Client)
+	if err != nil {
+		return next, err
 	}
 	v := view{names: k.o.Names, held: parse(secret.Data), lifetimes: k.o.Lifetimes}
-	v.published = apierrors.IsNotFound(err) || trusts(config, v.held.bundle())
+	v.published = told.trusts(v.held.bundle())
 	changed := false
 	for {
 		v.now = time.Now()
@@ -159,7 +154,7 @@ func (k *Keeper) try(ctx context.Context) (next time.Time, err error) {
 			return next, err
 		}
 	}
-	if err := k.tell(ctx, config, v.held.bundle()); err != nil {
+	if err := told.tell(ctx, k.o.Client, v.held.bundle()); err != nil {
 		return next, err
 	}
 	k.served.Store(&v.held.serving.pair)
@@ -188,29 +183,6 @@ func (k *Keeper) write(ctx context.Context, secret *corev1.Secret, held keyring)
 	if err != nil {
 		return fmt.Errorf("writing Secret %s: %w", k.o.Secret.Name, err)
 	}
-	k.o.Log.Info("the webhook's certificate was renewed", "until", held.serving.end, "authorities", len(held.authorities))
+	k.o.Log.Info("a certificate was renewed", "secret", k.o.Secret.Name, "until", held.serving.end, "authorities", len(held.authorities))
 	return nil
-}
-
-// tell has the configuration's webhooks trust a bundle.
-func (k *Keeper) tell(ctx context.Context, config *admissionregistrationv1.ValidatingWebhookConfiguration, bundle []byte) error {
-	if config.ResourceVersion == "" || trusts(config, bundle) {
-		return nil
-	}
-	for i := range config.Webhooks {
-		config.Webhooks[i].ClientConfig.CABundle = bundle
-	}
-	if err := k.o.Client.Update(ctx, config); err != nil {
-		return fmt.Errorf("writing the bundle into ValidatingWebhookConfiguration %s: %w", config.Name, err)
-	}
-	return nil
-}
-
-func trusts(config *admissionregistrationv1.ValidatingWebhookConfiguration, bundle []byte) bool {
-	for _, w := range config.Webhooks {
-		if !bytes.Equal(w.ClientConfig.CABundle, bundle) {
-			return false
-		}
-	}
-	return true
 }

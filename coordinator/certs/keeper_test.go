@@ -61,10 +61,10 @@ func newCluster(t *testing.T, l Lifetimes, held map[string][]byte) *cluster {
 	}
 	for range 2 {
 		secret := types.NamespacedName{Namespace: cl.ns, Name: "certificate"}
-		watched, changed, err := Watch(ctx, config, clientgoscheme.Scheme, secret, cl.ns)
+		watched, changed, err := Watch(ctx, config, clientgoscheme.Scheme, secret, Trust{Configuration: cl.ns})
 		require.NoError(t, err)
 		k := NewKeeper(Options{
-			Client: c, Secret: secret, Configuration: cl.ns, Names: []string{"127.0.0.1"},
+			Client: c, Secret: secret, Trust: Trust{Configuration: cl.ns}, Names: []string{"127.0.0.1"},
 			Lifetimes: l, Changed: changed, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		})
 		cl.keepers = append(cl.keepers, k)
@@ -162,7 +162,7 @@ func TestBegins(t *testing.T) {
 	c.Webhooks[0].ClientConfig.CABundle = nil
 	require.NoError(t, cl.c.Update(t.Context(), &c))
 	cl.eventually("the webhook to be trusted again", func() bool {
-		return cl.c.Get(t.Context(), client.ObjectKey{Name: cl.ns}, &c) == nil && trusts(&c, first.bundle()) && cl.ask() == nil
+		return cl.c.Get(t.Context(), client.ObjectKey{Name: cl.ns}, &c) == nil && place{Object: &c}.trusts(first.bundle()) && cl.ask() == nil
 	})
 
 	require.NoError(t, cl.c.Delete(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: cl.ns, Name: "certificate"}}))

@@ -68,7 +68,7 @@ func parse(data map[string][]byte) keyring {
 	return k
 }
 
-// bundle are the trusted authorities as a webhook's configuration has them.
+// bundle are the trusted authorities, in PEM.
 func (k keyring) bundle() []byte {
 	var out bytes.Buffer
 	for _, a := range k.authorities {
@@ -121,7 +121,7 @@ func (k keyring) addAuthority(now time.Time, life time.Duration) (keyring, error
 	}
 	// The name holds the serial number: of two authorities of one name a client
 	// might try the wrong one only.
-	template.Subject = pkix.Name{CommonName: "hayloft-webhook-ca-" + template.SerialNumber.Text(36)}
+	template.Subject = pkix.Name{CommonName: "hayloft-ca-" + template.SerialNumber.Text(36)}
 	template.IsCA, template.BasicConstraintsValid, template.MaxPathLenZero = true, true, true
 	template.KeyUsage = x509.KeyUsageCertSign
 	cert, err := create(template, template, key.Public(), key)
@@ -144,7 +144,7 @@ func (k keyring) sign(now time.Time, names []string, life time.Duration) (keyrin
 	if err != nil {
 		return k, err
 	}
-	template.Subject = pkix.Name{CommonName: "hayloft-webhook"}
+	template.Subject = pkix.Name{CommonName: "hayloft"}
 	template.KeyUsage, template.ExtKeyUsage = x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	for _, name := range names {
 		if ip := net.ParseIP(name); ip != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -15,16 +14,21 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// Watch is a cache of one Secret and one configuration, to be run, and a channel
+// Watch is a cache of one Secret and one object of Trust, to be run, and a channel
 // that tells of their changes. Its requests name both, so that a role may, too.
-func Watch(ctx context.Context, config *rest.Config, scheme *runtime.Scheme, secret types.NamespacedName, configuration string) (cache.Cache, <-chan struct{}, error) {
+func Watch(ctx context.Context, config *rest.Config, scheme *runtime.Scheme, secret types.NamespacedName, trust Trust) (cache.Cache, <-chan struct{}, error) {
 	named := func(name string) fields.Selector { return fields.OneTermEqualSelector("metadata.name", name) }
+	told := trust.empty()
+	theirs := cache.ByObject{Field: named(told.key.Name)}
+	if told.key.Namespace != "" {
+		theirs = cache.ByObject{Namespaces: map[string]cache.Config{told.key.Namespace: {FieldSelector: named(told.key.Name)}}}
+	}
 	c, err := cache.New(config, cache.Options{Scheme: scheme, ByObject: map[client.Object]cache.ByObject{
 		&corev1.Secret{}: {Namespaces: map[string]cache.Config{secret.Namespace: {FieldSelector: named(secret.Name)}}},
-		&admissionregistrationv1.ValidatingWebhookConfiguration{}: {Field: named(configuration)},
+		told.Object:      theirs,
 	}})
 	if err != nil {
-		return nil, nil, fmt.Errorf("making a cache of the webhook's certificate: %w", err)
+		return nil, nil, fmt.Errorf("making a cache of a certificate: %w", err)
 	}
 	changed := make(chan struct{}, 1)
 	tell := func() {
@@ -33,7 +37,7 @@ func Watch(ctx context.Context, config *rest.Config, scheme *runtime.Scheme, sec
 		default: // one is on its way
 		}
 	}
-	for _, o := range []client.Object{&corev1.Secret{}, &admissionregistrationv1.ValidatingWebhookConfiguration{}} {
+	for _, o := range []client.Object{&corev1.Secret{}, told.Object} {
 		informer, err := c.GetInformer(ctx, o, cache.BlockUntilSynced(false))
 		if err == nil {
 			_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
@@ -41,7 +45,7 @@ func Watch(ctx context.Context, config *rest.Config, scheme *runtime.Scheme, sec
 			})
 		}
 		if err != nil {
-			return nil, nil, fmt.Errorf("watching the webhook's certificate: %w", err)
+			return nil, nil, fmt.Errorf("watching a certificate: %w", err)
 		}
 	}
 	return c, changed, nil
