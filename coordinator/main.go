@@ -1,5 +1,6 @@
 // Command coordinator turns VMBackups and VMRestores into jobs for the agents.
-// Two or more run; one leads. It serves /metrics, /healthz and /readyz.
+// Two or more run; one leads. It serves /metrics, /healthz and /readyz, the
+// admission webhook and the HTTP API.
 //
 // It reads and writes no backup target by itself: that is the part of the
 // program targetio, which it runs as a child for each operation.
@@ -40,6 +41,7 @@ type flags struct {
 	kubeconfig, targetio, targetioKubeconfig string
 	listen, config                           string
 	webhook                                  webhookFlags
+	api                                      apiFlags
 	level                                    slog.Level
 	election                                 control.Election
 	control                                  control.Options
@@ -77,6 +79,7 @@ func parse(args []string) (flags, error) {
 	fs.StringVar(&f.webhook.listen, "webhook-listen", "", "address that serves the admission webhook over HTTPS; empty: not served")
 	fs.StringVar(&f.webhook.names, "webhook-names", "", "comma-separated DNS names and addresses that the API server calls the webhook by (default hayloft-webhook.NAMESPACE.svc)")
 	fs.StringVar(&f.webhook.certDir, "webhook-cert-dir", "", "folder with the webhook's tls.crt and tls.key, which somebody else renews, and who tells the API server whom to trust; empty: the coordinators make their own")
+	f.api.bind(fs)
 	fs.TextVar(&f.level, "log-level", slog.LevelInfo, "debug, info, warn or error")
 	fs.StringVar(&f.election.Identity, "identity", fmt.Sprintf("%s-%d", host, os.Getpid()), "name of this process among the coordinators")
 	fs.DurationVar(&f.election.Duration, "leader-lease-duration", 15*time.Second, "silence after which another coordinator leads")
@@ -122,7 +125,7 @@ func parse(args []string) (flags, error) {
 			return f, err
 		}
 	}
-	return f, nil
+	return f, f.api.check()
 }
 
 func run(ctx context.Context, f flags) error {
@@ -161,6 +164,10 @@ func run(ctx context.Context, f flags) error {
 	if err != nil {
 		return err
 	}
+	callable, err := f.api.add(ctx, mgr, f.control)
+	if err != nil {
+		return err
+	}
 	told := &metrics.Gatherer{
 		Counted: []prometheus.Gatherer{registry, ctrlmetrics.Registry}, Leading: c.Leading, Since: c.Since,
 		Objects: metrics.Collectors(c.Objects(), metrics.Limits{JobsPerNode: c.JobsPerNode}),
@@ -168,7 +175,7 @@ func run(ctx context.Context, f flags) error {
 			log.Error("metrics are missing", "collector", collector, "error", err)
 		},
 	}
-	server := &control.Server{Address: f.listen, Metrics: told.Handler(), Ready: ready(ctx, mgr, served), Log: log}
+	server := &control.Server{Address: f.listen, Metrics: told.Handler(), Ready: ready(ctx, mgr, served, callable), Log: log}
 	if err := mgr.Add(server); err != nil {
 		return fmt.Errorf("adding the HTTP server: %w", err)
 	}
@@ -229,14 +236,19 @@ func restConfig(path string) (*rest.Config, error) {
 }
 
 // ready: the caches are filled, so that this process could lead, and the webhook
-// is served.
-func ready(ctx context.Context, mgr ctrl.Manager, served func() error) func(*http.Request) error {
+// and the HTTP API are served.
+func ready(ctx context.Context, mgr ctrl.Manager, served ...func() error) func(*http.Request) error {
 	var synced atomic.Bool
 	go func() { synced.Store(mgr.GetCache().WaitForCacheSync(ctx)) }()
 	return func(*http.Request) error {
 		if !synced.Load() {
 			return errors.New("the caches are not filled yet")
 		}
-		return served()
+		for _, why := range served {
+			if err := why(); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 }

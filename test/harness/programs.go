@@ -16,7 +16,7 @@ type ProgramOptions struct {
 // StartAgent starts an agent for a node. It is killed at the end of the test, if it still runs.
 func (s *Stack) StartAgent(t testing.TB, node string, o ProgramOptions) *Program {
 	t.Helper()
-	address := freeAddress(t)
+	address := FreeAddress(t)
 	return s.start(t, "agent", node, address, o, []string{"--node", node, "--metrics-address", address})
 }
 
@@ -33,7 +33,7 @@ func (s *Stack) StartAgents(t testing.TB, o ProgramOptions) []*Program {
 // StartCoordinator starts a coordinator. It is killed at the end of the test, if it still runs.
 func (s *Stack) StartCoordinator(t testing.TB, identity string, o ProgramOptions) *Program {
 	t.Helper()
-	address := freeAddress(t)
+	address := FreeAddress(t)
 	args := []string{
 		"--identity", identity, "--listen", address,
 		"--targetio", TestedBinary(t, "targetio"), "--targetio-kubeconfig", s.Kubeconfigs["targetio"],
@@ -95,8 +95,8 @@ func TestedBinary(t testing.TB, name string) string {
 	return path
 }
 
-// freeAddress is an address on loopback whose port was free a moment ago.
-func freeAddress(t testing.TB) string {
+// FreeAddress is an address on loopback whose port was free a moment ago.
+func FreeAddress(t testing.TB) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -46,6 +46,7 @@ type Stack struct {
 	Nodes        []Node
 	Control      string
 	Webhook      *Service // nil without one
+	API          *API     // nil without Hayloft
 	Agents       []string // URLs, with WithHayloft
 	Coordinators []string // URLs, with WithHayloft
 
@@ -58,6 +59,9 @@ type Service struct {
 	Address  string
 	Backends []string
 }
+
+// API is how the coordinators' HTTP API is called: Authority and Token are paths.
+type API struct{ URL, Authority, Token string }
 
 // S3 is a stack's S3 server.
 type S3 struct {

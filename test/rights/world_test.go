@@ -1,12 +1,6 @@
 package rights
 
 import (
-	"bufio"
-	"bytes"
-	"errors"
-	"io"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -15,13 +9,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/yaml"
 
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/test/harness"
@@ -60,8 +51,7 @@ func newWorld(t *testing.T) *world {
 	for _, name := range []string{"hayloft-system", "longhorn-system", "shop", "lab"} {
 		w.make(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
 	}
-	w.apply("rbac")
-	w.apply("policies")
+	harness.Apply(t, w.config, "rbac", "policies")
 	w.roles()
 	for _, name := range []string{"p", "q"} {
 		w.make(&v1alpha1.VMBackup{
@@ -102,29 +92,6 @@ func (w *world) as(who rest.ImpersonationConfig) client.Client {
 func (w *world) make(o client.Object) {
 	w.t.Helper()
 	require.NoError(w.t, client.IgnoreAlreadyExists(w.admin.Create(w.t.Context(), o)), "making %s", o.GetName())
-}
-
-// apply makes the objects of a folder of deploy.
-func (w *world) apply(folder string) {
-	w.t.Helper()
-	files, err := filepath.Glob(filepath.Join(harness.Root(w.t), "deploy", folder, "*.yaml"))
-	require.NoError(w.t, err)
-	require.NotEmpty(w.t, files)
-	for _, file := range files {
-		data, err := os.ReadFile(file)
-		require.NoError(w.t, err)
-		documents := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(data)))
-		for {
-			document, err := documents.Read()
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			require.NoError(w.t, err, file)
-			o := &unstructured.Unstructured{}
-			require.NoError(w.t, yaml.Unmarshal(document, &o.Object), file)
-			w.make(o)
-		}
-	}
 }
 
 func rule(group, resource string, names []string, verbs ...string) rbacv1.PolicyRule {
