@@ -94,7 +94,7 @@ $(LOCAL)/kube: deploy/local/go.mod deploy/local/go.sum $(wildcard deploy/local/k
 	cd deploy/local && go build -ldflags "$(KUBE_LDFLAGS)" -o $@ ./kube
 
 # System packages: name and the file that shows that it is there.
-DEPS := libqcow-dev:/usr/include/libqcow.h qemu-utils:/usr/bin/qemu-img e2fsprogs:/sbin/mke2fs gcc:/usr/bin/gcc libc6-dev:/usr/include/stdlib.h prometheus:/usr/bin/promtool
+DEPS := curl:/usr/bin/curl jq:/usr/bin/jq libqcow-dev:/usr/include/libqcow.h qemu-utils:/usr/bin/qemu-img e2fsprogs:/sbin/mke2fs gcc:/usr/bin/gcc libc6-dev:/usr/include/stdlib.h prometheus:/usr/bin/promtool
 
 .PHONY: deps
 deps: ## the few system packages that are needed, if they are missing

@@ -18,6 +18,7 @@ type Description struct {
 	Nodes        []Node            `json:"nodes"`
 	Control      string            `json:"control"`                // URL; GET /processes
 	Webhook      *Service          `json:"webhook,omitempty"`      // of the coordinators, unless it is left out
+	API          *API              `json:"api,omitempty"`          // of the coordinators, unless there are none
 	Agents       []string          `json:"agents,omitempty"`       // URLs of metrics, in the order of nodes
 	Coordinators []string          `json:"coordinators,omitempty"` // URLs
 }

@@ -29,7 +29,7 @@ type program struct {
 }
 
 // hayloftPrograms are one agent per node and the coordinators, each with an address of its own.
-func hayloftPrograms(bin string, nodes []Node, kubeconfigs map[string]string, webhook *Service, logLevel string) (agents, leaders []program, err error) {
+func hayloftPrograms(bin string, nodes []Node, kubeconfigs map[string]string, webhook, api *Service, logLevel string) (agents, leaders []program, err error) {
 	common := []string{"--namespace", HayloftNamespace, "--longhorn-namespace", LonghornNamespace, "--log-level", logLevel}
 	for _, node := range nodes {
 		address, err := ports.Free("127.0.0.1")
@@ -54,6 +54,9 @@ func hayloftPrograms(bin string, nodes []Node, kubeconfigs map[string]string, we
 		}
 		if webhook != nil {
 			args = append(args, "--webhook-listen", webhook.Backends[i], "--webhook-names", "127.0.0.1")
+		}
+		if api != nil {
+			args = append(args, "--api-listen", api.Backends[i], "--api-names", "127.0.0.1")
 		}
 		leaders = append(leaders, program{url: "http://" + address, spec: proc.Spec{
 			Kind: "coordinator", Name: identity, Path: filepath.Join(bin, "coordinator"),

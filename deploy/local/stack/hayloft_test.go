@@ -51,7 +51,7 @@ func TestKeepRunningStartsAgainUntilTheEnd(t *testing.T) {
 
 func TestProgramsHaveAddressesOfTheirOwn(t *testing.T) {
 	kubeconfigs := map[string]string{"agent-node-1": "/k/agent-node-1", "agent-node-2": "/k/agent-node-2", "agent-node-3": "/k/agent-node-3", "coordinator": "/k/coordinator", "targetio": "/k/targetio"}
-	agents, leaders, err := hayloftPrograms("/bin", Nodes(), kubeconfigs, &Service{Backends: []string{"127.0.0.1:1", "127.0.0.1:2"}}, "debug")
+	agents, leaders, err := hayloftPrograms("/bin", Nodes(), kubeconfigs, &Service{Backends: []string{"127.0.0.1:1", "127.0.0.1:2"}}, &Service{Backends: []string{"127.0.0.1:3", "127.0.0.1:4"}}, "debug")
 	require.NoError(t, err)
 	require.Len(t, agents, 3)
 	require.Len(t, leaders, 2)

@@ -44,6 +44,9 @@ func (l layout) s3() string          { return l.path("s3") }
 func (l layout) nodes() string       { return l.path("nodes") }
 func (l layout) guests() string      { return l.path("guests") }
 
+func (l layout) apiAuthority() string { return l.path("api-ca.crt") }
+func (l layout) apiToken() string     { return l.path("api-token") }
+
 func (l layout) accounts() string              { return l.path("kubeconfigs") }
 func (l layout) account(program string) string { return filepath.Join(l.accounts(), program) }
 
@@ -57,7 +60,7 @@ func (l layout) clear() error {
 
 // clearAllButLogs removes keys, volumes and all else that is of no use without a running stack.
 func (l layout) clearAllButLogs() error {
-	for _, path := range []string{l.description(), l.kubeconfig(), l.accounts(), l.kube(), l.s3(), l.nodes(), l.guests()} {
+	for _, path := range []string{l.description(), l.kubeconfig(), l.accounts(), l.apiAuthority(), l.apiToken(), l.kube(), l.s3(), l.nodes(), l.guests()} {
 		if err := os.RemoveAll(path); err != nil {
 			return fmt.Errorf("clearing the folder: %w", err)
 		}

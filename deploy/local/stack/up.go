@@ -151,6 +151,9 @@ func (u *up) start(ctx context.Context, group *errgroup.Group) error {
 		}
 	}
 	if !u.WithoutHayloft {
+		if err := u.startAPI(ctx, c); err != nil {
+			return err
+		}
 		if err := u.steps.do("agents and coordinators", func() error { return u.startHayloft(ctx, group) }); err != nil {
 			return err
 		}
@@ -163,8 +166,8 @@ func (u *up) start(ctx context.Context, group *errgroup.Group) error {
 	if err := u.about.write(u.layout.description()); err != nil {
 		return err
 	}
-	u.steps.say("ready\n\n  export KUBECONFIG=%s\n  logs   %s\n  S3     %s, bucket %s (keys in stack.json)\n  end    ctrl-c, or hayloft-local down --dir %s\n",
-		u.layout.kubeconfig(), u.layout.logs(), u.about.S3.Endpoint, u.about.S3.Bucket, u.layout.dir)
+	u.steps.say("ready\n\n  export KUBECONFIG=%s\n  logs   %s\n  S3     %s, bucket %s (keys in stack.json)\n%s  end    ctrl-c, or hayloft-local down --dir %s\n",
+		u.layout.kubeconfig(), u.layout.logs(), u.about.S3.Endpoint, u.about.S3.Bucket, u.about.API.howToCall(), u.layout.dir)
 	return nil
 }
 
@@ -269,7 +272,7 @@ func (u *up) startStandIn(ctx context.Context, group *errgroup.Group, s StandIn)
 }
 
 func (u *up) startHayloft(ctx context.Context, group *errgroup.Group) error {
-	agents, leaders, err := hayloftPrograms(u.Bin, Nodes(), u.about.Kubeconfigs, u.about.Webhook, u.LogLevel)
+	agents, leaders, err := hayloftPrograms(u.Bin, Nodes(), u.about.Kubeconfigs, u.about.Webhook, u.about.API.Service, u.LogLevel)
 	if err != nil {
 		return err
 	}
@@ -288,7 +291,10 @@ func (u *up) startHayloft(ctx context.Context, group *errgroup.Group) error {
 	if err := waitAnswers(ctx, agents, "/metrics"); err != nil {
 		return err
 	}
-	return waitAnswers(ctx, leaders, "/readyz")
+	if err := waitAnswers(ctx, leaders, "/readyz"); err != nil {
+		return err
+	}
+	return u.writeAPI(ctx)
 }
 
 // waitFile waits for a file that a process writes when it is ready.
