@@ -214,6 +214,21 @@ func TestNamesThatAreTaken(t *testing.T) {
 	require.Len(t, uids, 2)
 }
 
+// A VMBackup that was brought back with its status, under another UID, keeps its
+// document: it is not found once more.
+func TestAPointThatWasBroughtBackKeepsItsDocument(t *testing.T) {
+	w, dir, target := onDirectory(t)
+	d := points.Document(w.ns, "own", 1)
+	points.WriteAll(t, dir, d)
+	b := &v1alpha1.VMBackup{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "own"}, Spec: v1alpha1.VMBackupSpec{VM: "vm-0", Target: target.Name}}
+	w.create(b)
+	b.Status = v1alpha1.VMBackupStatus{Phase: v1alpha1.BackupReady, Document: points.Path(t, d)}
+	require.NoError(t, w.client.Status().Update(w.ctx, b))
+	w.start("one")
+	w.eventually("its document is known", func() bool { return w.documents(target).Points == 1 })
+	require.Len(t, w.points(), 1)
+}
+
 // What a cluster has lost without a word, such as its whole state, it finds again.
 func TestAnOwnPointThatWasLostIsFound(t *testing.T) {
 	w, dir, _ := onDirectory(t)

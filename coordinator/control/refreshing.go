@@ -127,8 +127,8 @@ func documentOf(b *v1alpha1.VMBackup) string {
 	switch {
 	case b.Spec.Type == v1alpha1.TypeSnapshot:
 		return ""
-	case b.Spec.Found != nil:
-		return b.Status.Document
+	case b.Status.Document != "" || b.Spec.Found != nil:
+		return b.Status.Document // one that was brought back from elsewhere has another UID
 	}
 	path, err := document.PointPath(b.Namespace, b.Name, b.UID)
 	if err != nil {
