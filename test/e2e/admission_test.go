@@ -76,6 +76,7 @@ func TestAdmission(t *testing.T) {
 		require.Equal(t, says, denied(s.c.Update(t.Context(), q)))
 	})
 	t.Run("targets", func(t *testing.T) { targetsAtAdmission(s.forTest(t)) })
+	t.Run("schedules", func(t *testing.T) { schedulesAtAdmission(s.forTest(t)) })
 	t.Run("without coordinators", func(t *testing.T) { failsClosed(s.forTest(t)) }) // the last: it kills them
 }
 

@@ -105,3 +105,22 @@ func FreeAddress(t testing.TB) string {
 	defer listener.Close()
 	return listener.Addr().String()
 }
+
+// StartLoneCoordinator starts a coordinator on APIServer, without a stack around it: no webhook, and an administrator's
+// account. Its namespaces are given in o.Args.
+func StartLoneCoordinator(t testing.TB, identity string, o ProgramOptions) *Program {
+	t.Helper()
+	address := freeAddress(t)
+	kubeconfig := Kubeconfig(t)
+	args := []string{
+		"--identity", identity, "--listen", address, "--kubeconfig", kubeconfig,
+		"--targetio", TestedBinary(t, "targetio"), "--targetio-kubeconfig", kubeconfig,
+	}
+	log := filepath.Join(t.TempDir(), identity+".log")
+	p, err := startProgram("coordinator", identity, "http://"+address, log, TestedBinary(t, "coordinator"), append(args, o.Args...), o.Env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.end)
+	return p
+}
