@@ -245,19 +245,25 @@ func final(err error) bool {
 }
 
 // remove deletes points as they were seen by a live listing: one that was pinned
-// or read since then has another resource version and stays.
+// or read since then has another resource version and stays. A conflict is told
+// when all others are done, so that what changed is judged again: a schedule that
+// ends must leave none behind.
 func (r *schedules) remove(ctx context.Context, s *v1alpha1.VMSchedule, points []runs.Removal) error {
+	var changed error
 	for _, gone := range points {
 		b := gone.Point
 		err := r.client.Delete(ctx, b, client.Preconditions{UID: &b.UID, ResourceVersion: &b.ResourceVersion})
 		switch {
-		case apierrors.IsNotFound(err), apierrors.IsConflict(err):
-			continue // it is looked at again when its change is seen
+		case apierrors.IsNotFound(err):
+			continue
+		case apierrors.IsConflict(err):
+			changed = err
+			continue
 		case err != nil:
 			return fmt.Errorf("removing VMBackup %s: %w", b.Name, err)
 		}
 		r.Log.Info("a point was removed", "vmschedule", s.Namespace+"/"+s.Name, "vmbackup", b.Name, "why", gone.Why)
 		r.events.Eventf(s, "Normal", "PointRemoved", "VMBackup %s was removed: %s", b.Name, shorten(gone.Why))
 	}
-	return nil
+	return changed
 }

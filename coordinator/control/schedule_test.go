@@ -193,7 +193,9 @@ func TestSchedulePointsGoWithItWhereThatIsWanted(t *testing.T) {
 	session, _ := w.session("n1")
 	w.agent(session)
 	w.vm("web")
-	s := w.schedule("seconds", w.target("s3").Name, func(s *v1alpha1.VMScheduleSpec) { s.PointsOnDelete = v1alpha1.PointsDelete })
+	s := w.schedule("seconds", w.target("s3").Name, func(s *v1alpha1.VMScheduleSpec) {
+		s.PointsOnDelete, s.Retention.KeepLast = v1alpha1.PointsDelete, 100 // retention takes none of them
+	})
 	w.eventually("there are points", func() bool { return len(w.scheduledPoints(s)) >= 2 })
 	pinned := w.scheduledPoints(s)[0]
 	require.NoError(t, w.client.Patch(w.ctx, &pinned, client.RawPatch(types.MergePatchType, []byte(`{"spec":{"pinned":true}}`))))

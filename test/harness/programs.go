@@ -110,7 +110,7 @@ func FreeAddress(t testing.TB) string {
 // account. Its namespaces are given in o.Args.
 func StartLoneCoordinator(t testing.TB, identity string, o ProgramOptions) *Program {
 	t.Helper()
-	address := freeAddress(t)
+	address := FreeAddress(t)
 	kubeconfig := Kubeconfig(t)
 	args := []string{
 		"--identity", identity, "--listen", address, "--kubeconfig", kubeconfig,
