@@ -39,6 +39,7 @@ type refreshing struct {
 	// for making what it has found.
 	allowance time.Duration
 
+	// cost: its time is that in which the target was worked on.
 	cost      refresh.Cost
 	documents *v1alpha1.RefreshedDocuments
 	faults    []v1alpha1.DocumentFault
@@ -48,8 +49,6 @@ type refreshing struct {
 // do lists the target and brings the cluster up to what it says. Nothing follows
 // from a listing that is not whole.
 func (w *refreshing) do(ctx context.Context) error {
-	began := time.Now()
-	defer func() { w.cost.Wall = time.Since(began) }()
 	if w.state.index == nil {
 		parts, err := w.shelved(ctx, w.target.UID, shelfIndex)
 		if err != nil {
