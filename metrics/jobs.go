@@ -51,6 +51,9 @@ func (c *jobCollector) Collect(ctx context.Context, s *Samples) error {
 		return err
 	}
 	states, nodes, targets := map[jobKey]int{}, map[string]int{}, map[string]int{}
+	for _, kind := range jobTypes {
+		states[jobKey{kind, "Pending"}], states[jobKey{kind, string(v1alpha1.JobRunning)}] = 0, 0
+	}
 	queued, oldest := 0, time.Duration(0)
 	now := c.now()
 	for _, j := range list {

@@ -8,7 +8,7 @@ func agents() Dashboard {
 			{"Agents", []Panel{
 				graph("Alive", "1 while an agent's session on the node is alive.", count, Query{`max by (node) (hayloft_node_agent_alive)`, "{{node}}"}),
 				graph("Jobs by node", "Assigned and not ended, against the limit.", count,
-					Query{`max by (node) (hayloft_node_jobs)`, "{{node}}"}, Query{`max(hayloft_node_jobs_limit)`, "limit"}),
+					Query{`max by (node) (hayloft_node_jobs) or max by (node) (hayloft_node_agent_alive * 0)`, "{{node}}"}, Query{`max(hayloft_node_jobs_limit)`, "limit"}),
 				graph("Jobs by type", "That agents work on.", count, Query{`sum by (type) (hayloft_agent_jobs)`, "{{type}}"}),
 				graph("Duration of jobs", "On agents, over six hours.", seconds, percentiles("hayloft_agent_job_duration_seconds", "type")...),
 				graph("Failed jobs by reason", "Per hour.", count,

@@ -14,7 +14,7 @@ func targets() Dashboard {
 				graph("Since the last probe", "A probe that goes well is made every five minutes.", seconds,
 					Query{`time() - max by (target) (hayloft_target_last_probe_timestamp_seconds` + of + `)`, "{{target}}"}),
 				graph("Transfers", "In flight, against the target's limit.", count,
-					Query{`max by (target) (hayloft_target_jobs` + of + `)`, "{{target}}"},
+					Query{`max by (target) (hayloft_target_jobs` + of + `) or max by (target) (hayloft_target_jobs_limit` + of + ` * 0)`, "{{target}}"},
 					Query{`max by (target) (hayloft_target_jobs_limit` + of + `)`, "{{target}} limit"}),
 				table("Reasons", "Of the condition Ready.", count, `max by (target, reason) (hayloft_target_status_info`+of+`)`),
 				table("What is there", "Uploaded bytes of Ready points, after compression.", inBytes, `max by (target) (hayloft_target_uploaded_bytes`+of+`)`),
