@@ -2,6 +2,7 @@ package api
 
 import (
 	"bufio"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -80,7 +81,9 @@ func (w *world) nobodyLeads() {
 	now := metav1.NowMicro()
 	lease.Spec = coordinationv1.LeaseSpec{HolderIdentity: ptr.To("nobody"), LeaseDurationSeconds: ptr.To(int32(3600)), RenewTime: &now, AcquireTime: &now}
 	w.make(lease)
-	w.t.Cleanup(func() { _ = w.admin.Delete(w.t.Context(), lease) })
+	w.t.Cleanup(func() {
+		require.NoError(w.t, w.admin.Delete(context.WithoutCancel(w.t.Context()), lease)) // the test's own context has ended
+	})
 }
 
 // TestProgress: a stream tells what becomes of a point, and ends with it.
