@@ -28,6 +28,8 @@ func (p *planner) begin() {
 	var late schedule.Lateness
 	if d := p.spec.StartingDeadlineSeconds; d != nil {
 		late.Deadline = time.Duration(*d) * time.Second
+		// A schedule of seconds loses none of its runs to a change of leader.
+		late.Each = min(late.Deadline, time.Minute)
 	}
 	due := p.table.Due(past, p.Now, late)
 	p.in.Timetable = &p.table
@@ -48,6 +50,9 @@ func (p *planner) begin() {
 	}
 	if due.Run.IsZero() {
 		return
+	}
+	if !due.Next.After(p.Now) {
+		p.again(0)
 	}
 	spread := time.Duration(p.spec.JitterSeconds) * time.Second
 	if due.CatchUp {

@@ -133,6 +133,23 @@ func TestStartingDeadline(t *testing.T) {
 	require.Equal(t, []string{"2026-11-26T13:00:00Z web"}, w.made)
 }
 
+func TestSecondsWithinTheDeadline(t *testing.T) {
+	w := newWorld(t, func(s *v1alpha1.VMScheduleSpec) {
+		s.Cron, s.StartingDeadlineSeconds = "@every 1s", ptr.To(int64(3))
+		s.SpacingOverride = &v1alpha1.SpacingOverride{Reason: "a test"}
+	}).at(t0)
+	now := t0.Add(5*time.Second + 100*time.Millisecond)
+	w.at(now) // no leader for five seconds
+	require.EqualValues(t, 2, w.s.Status.MissedRuns, "those of the first two seconds are too late")
+	require.Equal(t, t0.Add(3*time.Second), w.s.Status.LastNominalTime.UTC())
+	require.NotZero(t, w.last.After, "more are left")
+	w.end("web", v1alpha1.BackupReady).at(now).end("web", v1alpha1.BackupReady).at(now)
+	require.Zero(t, w.last.After)
+	require.Len(t, w.made, 3)
+	require.EqualValues(t, 2, w.s.Status.MissedRuns)
+	require.Zero(t, w.s.Status.SkippedRuns)
+}
+
 func TestEditsHoldAtOnce(t *testing.T) {
 	w := newWorld(t).at(t0).run(10, v1alpha1.BackupReady)
 	edit := func(change func(*v1alpha1.VMScheduleSpec)) { change(&w.s.Spec); w.s.Generation++ }

@@ -122,7 +122,8 @@ type VMScheduleSpec struct {
 	Suspend bool `json:"suspend,omitempty"`
 	// StartingDeadlineSeconds is how late a run may begin. One that is later is
 	// not made up for but counted as missed; without a deadline the latest
-	// missed run always is.
+	// missed run always is. With one, runs of less than a minute ago are all
+	// made, for schedules that run each few seconds.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=31536000
