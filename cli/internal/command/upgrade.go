@@ -90,6 +90,8 @@ marked so, and hayloft upgrade finish resumes just that.`,
 			}
 		})
 		switch {
+		case errors.Is(err, errTimeout) && last.Ready():
+			return fmt.Errorf("after %s it was not known yet what is in the way; repeat it with more time: %w", timeout, err)
 		case errors.Is(err, errTimeout):
 			return fmt.Errorf("after %s %s, see: hayloft upgrade check; suspended schedules stay so until hayloft upgrade finish: %w",
 				timeout, stillThere(last.Blockers), err)

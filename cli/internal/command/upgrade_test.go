@@ -61,10 +61,14 @@ func TestUpgrade(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(r.out), &report))
 	assert.Len(t, report.Blockers, 2)
 
-	r = w.run(t, "upgrade", "prepare", "--reason", "Hayloft goes to 1.1", "--timeout", "100ms")
+	r = w.run(t, "upgrade", "prepare", "--timeout", "1ns")
+	assert.Equal(t, 3, r.code)
+	assert.Contains(t, r.err, "Error: after 1ns it was not known yet what is in the way; repeat it with more time")
+
+	r = w.run(t, "upgrade", "prepare", "--reason", "Hayloft goes to 1.1", "--timeout", "5s")
 	assert.Equal(t, 3, r.code)
 	assert.Contains(t, r.err, "waiting for 1 backup\n")
-	assert.Contains(t, r.err, "Error: after 100ms 1 backup is still in the way, see: hayloft upgrade check; suspended schedules stay so until hayloft upgrade finish")
+	assert.Contains(t, r.err, "Error: after 5s 1 backup is still in the way, see: hayloft upgrade check; suspended schedules stay so until hayloft upgrade finish")
 
 	done := make(chan result, 1)
 	go func() { done <- w.run(t, "upgrade", "prepare", "--cancel", "--timeout", deadline.String()) }()
