@@ -47,7 +47,12 @@ func TestConfigurationFile(t *testing.T) {
 	require.NoError(t, err)
 	stderr := os.Stderr
 	os.Stderr = log
-	t.Cleanup(func() { os.Stderr = stderr })
+	t.Cleanup(func() {
+		os.Stderr = stderr
+		if said, err := os.ReadFile(log.Name()); t.Failed() && err == nil {
+			t.Logf("the program's log:\n%s", said)
+		}
+	})
 	targetio := filepath.Join(t.TempDir(), "targetio")
 	require.NoError(t, os.WriteFile(targetio, nil, 0o755)) // no target is there that it were run for
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
