@@ -220,8 +220,8 @@ func deleteInTurn(w *world) {
 	w.awaitBackup("last", v1alpha1.BackupReady)
 
 	for _, name := range []string{"moving", "last"} {
-		w.restore("r-"+name, name, "copy-"+name)
-		w.sameDisks(w.awaitRestore("r-"+name, v1alpha1.RestoreReady), map[string]string{"root": sums[name]})
+		w.restore("turn-"+name, name, "turn-of-"+name)
+		w.sameDisks(w.awaitRestore("turn-"+name, v1alpha1.RestoreReady), map[string]string{"root": sums[name]})
 	}
 	w.deletePoints("moving", "last")
 	w.awaitGone("moving", "last")
