@@ -276,7 +276,11 @@ func TestANewLeaderMakesNoRunTwice(t *testing.T) {
 		total++
 	})
 	passed := int64(s.Status.LastNominalTime.Sub(s.CreationTimestamp.Time) / time.Second)
-	require.Equal(t, passed, int64(total)+s.Status.MissedRuns+s.Status.SkippedRuns, "each run is made, missed or skipped")
+	pending := 0 // the last leader may be stopped between a run's record and its point
+	for _, r := range s.Status.Runs {
+		pending += len(r.Pending)
+	}
+	require.Equal(t, passed, int64(total+pending)+s.Status.MissedRuns+s.Status.SkippedRuns, "each run is made, missed, skipped or about to be made")
 }
 
 func (w *world) lastRun(s *v1alpha1.VMSchedule) time.Time {
