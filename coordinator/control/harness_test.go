@@ -158,10 +158,10 @@ func (nobody) Swept(string)                                         {}
 // eventually polls until ok is true.
 func (w *world) eventually(what string, ok func() bool) {
 	w.t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !ok() {
 		if time.Now().After(deadline) {
-			w.t.Fatalf("not within 20 s: %s", what)
+			w.t.Fatalf("not within a minute: %s", what)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
