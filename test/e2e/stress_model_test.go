@@ -39,9 +39,10 @@ type stressPoint struct {
 	ready    bool
 	ended    bool // ready or not
 	failed   bool
-	goes     bool // its deletion was asked for
-	cancels  bool // it was to be cancelled before it ended
-	former   bool // it is a snapshot in volumes that its VM has no more
+	goes     bool   // its deletion was asked for
+	cancels  bool   // it was to be cancelled before it ended
+	former   bool   // it is a snapshot in volumes that its VM has no more
+	said     string // what it last said of what it waits for
 
 	// agree: its disks are at most one write apart.
 	agree bool

@@ -159,6 +159,7 @@ func (s *stressRun) seePoints() {
 
 func (s *stressRun) seePoint(p *stressPoint, b *v1alpha1.VMBackup) {
 	s.t.Helper()
+	p.said = fmt.Sprintf("%s, %s", b.Status.Phase, conditionText(b.Status.Conditions, v1alpha1.ConditionProgressing))
 	switch phase := b.Status.Phase; {
 	case phase == v1alpha1.BackupReady && !p.ended:
 		p.ended, p.ready, p.agree = true, true, agree(b.Status.Consistency)
@@ -239,7 +240,7 @@ func (s *stressRun) judge(kind string, o client.Object, p *stressPoint, cancelle
 func (s *stressRun) unfinished() (list []string) {
 	for _, p := range s.model.points {
 		if !p.ended || p.goes || p.snapshot && p.vm.goes && !p.failed {
-			list = append(list, "point "+p.name)
+			list = append(list, fmt.Sprintf("point %s (%s)", p.name, p.said))
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.model.restores)) {
