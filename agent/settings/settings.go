@@ -14,14 +14,13 @@ package settings
 
 import (
 	"errors"
-	"fmt"
 	"log/slog"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/yaml"
 
 	"hayloft.dev/agent/worker"
+	"hayloft.dev/pkg/settings"
 )
 
 // Settings are what is in force.
@@ -47,29 +46,18 @@ type file struct {
 // Parse reads a file. base is what the flags say.
 func Parse(data []byte, base Settings) (Settings, error) {
 	var f file
-	if err := yaml.UnmarshalStrict(data, &f); err != nil {
-		return Settings{}, fmt.Errorf("reading the configuration: %w", err)
+	if err := settings.Read(data, &f); err != nil {
+		return Settings{}, err
 	}
 	s := base
 	if f.LogLevel != nil {
 		s.LogLevel = *f.LogLevel
 	}
 	return s, errors.Join(
-		span("limits.stall", f.Limits.Stall, &s.Limits.Stall, 10*time.Second, 24*time.Hour),
-		span("limits.start", f.Limits.Start, &s.Limits.Start, 10*time.Second, time.Hour),
-		span("limits.lost", f.Limits.Lost, &s.Limits.Lost, 5*time.Second, time.Hour),
-		span("floors.report", f.Floors.Report, &s.Limits.Report, 100*time.Millisecond, time.Minute),
-		span("floors.poll", f.Floors.Poll, &s.Limits.Poll, 100*time.Millisecond, 10*time.Second),
+		settings.Span("limits.stall", f.Limits.Stall, &s.Limits.Stall, 10*time.Second, 24*time.Hour),
+		settings.Span("limits.start", f.Limits.Start, &s.Limits.Start, 10*time.Second, time.Hour),
+		settings.Span("limits.lost", f.Limits.Lost, &s.Limits.Lost, 5*time.Second, time.Hour),
+		settings.Span("floors.report", f.Floors.Report, &s.Limits.Report, 100*time.Millisecond, time.Minute),
+		settings.Span("floors.poll", f.Floors.Poll, &s.Limits.Poll, 100*time.Millisecond, 10*time.Second),
 	)
-}
-
-func span(field string, from *metav1.Duration, to *time.Duration, low, high time.Duration) error {
-	switch {
-	case from == nil:
-	case from.Duration < low || from.Duration > high:
-		return fmt.Errorf("%s: %s is out of bounds: choose %s to %s", field, from.Duration, low, high)
-	default:
-		*to = from.Duration
-	}
-	return nil
 }

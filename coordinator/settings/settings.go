@@ -13,14 +13,13 @@ package settings
 
 import (
 	"errors"
-	"fmt"
 	"log/slog"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/yaml"
 
 	"hayloft.dev/coordinator/control"
+	"hayloft.dev/pkg/settings"
 )
 
 // Settings are what is in force.
@@ -45,41 +44,19 @@ type file struct {
 // Parse reads a file. base is what the flags say.
 func Parse(data []byte, base Settings) (Settings, error) {
 	var f file
-	if err := yaml.UnmarshalStrict(data, &f); err != nil {
-		return Settings{}, fmt.Errorf("reading the configuration: %w", err)
+	if err := settings.Read(data, &f); err != nil {
+		return Settings{}, err
 	}
 	s := base
 	if f.LogLevel != nil {
 		s.LogLevel = *f.LogLevel
 	}
 	return s, errors.Join(
-		number("limits.jobsPerNode", f.Limits.JobsPerNode, &s.Tuning.MaxJobsPerNode, 1, 1000),
-		number("limits.targetWorkers", f.Limits.TargetWorkers, &s.Tuning.TargetWorkers, 1, 100),
+		settings.Number("limits.jobsPerNode", f.Limits.JobsPerNode, &s.Tuning.MaxJobsPerNode, 1, 1000),
+		settings.Number("limits.targetWorkers", f.Limits.TargetWorkers, &s.Tuning.TargetWorkers, 1, 100),
 		// A target is asked at least this seldom, and at least so often that a dead
 		// one is known of.
-		span("floors.probe", f.Floors.Probe, &s.Tuning.ProbeFloor, time.Second, time.Hour),
-		span("floors.status", f.Floors.Status, &s.Tuning.StatusEvery, 100*time.Millisecond, time.Minute),
+		settings.Span("floors.probe", f.Floors.Probe, &s.Tuning.ProbeFloor, time.Second, time.Hour),
+		settings.Span("floors.status", f.Floors.Status, &s.Tuning.StatusEvery, 100*time.Millisecond, time.Minute),
 	)
-}
-
-func number(field string, from, to *int, low, high int) error {
-	switch {
-	case from == nil:
-	case *from < low || *from > high:
-		return fmt.Errorf("%s: %d is out of bounds: choose %d to %d", field, *from, low, high)
-	default:
-		*to = *from
-	}
-	return nil
-}
-
-func span(field string, from *metav1.Duration, to *time.Duration, low, high time.Duration) error {
-	switch {
-	case from == nil:
-	case from.Duration < low || from.Duration > high:
-		return fmt.Errorf("%s: %s is out of bounds: choose %s to %s", field, from.Duration, low, high)
-	default:
-		*to = from.Duration
-	}
-	return nil
 }
