@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -68,6 +69,11 @@ func TestConfigurationFile(t *testing.T) {
 	}
 	f, err := parse(args)
 	require.NoError(t, err)
+	broken := f
+	broken.config = filepath.Join(t.TempDir(), "broken.yaml")
+	require.NoError(t, os.WriteFile(broken.config, []byte("limits: {"), 0o644))
+	require.ErrorContains(t, broken.follow(nil, new(slog.LevelVar), nil, slog.Default()), "--config: "+broken.config)
+
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- run(ctx, f) }()
@@ -96,11 +102,6 @@ func TestConfigurationFile(t *testing.T) {
 	m.swap(t, "logLevel: debug\n") // without a number the flag's counts
 	jobsPerNode("7")
 	says(`level=DEBUG`)
-
-	broken := filepath.Join(t.TempDir(), "broken.yaml")
-	require.NoError(t, os.WriteFile(broken, []byte("limits: {"), 0o644))
-	f.config = broken
-	require.ErrorContains(t, run(t.Context(), f), "--config: "+broken)
 }
 
 // metric is the value of one without labels, "" while it is not served.
