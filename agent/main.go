@@ -195,6 +195,7 @@ func (o options) follow(mgr ctrl.Manager, level *slog.LevelVar, w *worker.Worker
 	apply := func(s settings.Settings) {
 		level.Set(s.LogLevel)
 		w.Tune(s.Limits)
+		log.Debug("settings are in force", "level", s.LogLevel, "limits", s.Limits)
 	}
 	value, err := reload.Open(reload.Options[settings.Settings]{
 		Files: []string{o.config}, Changed: apply, Log: log,

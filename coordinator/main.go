@@ -195,6 +195,7 @@ func (f flags) follow(mgr ctrl.Manager, level *slog.LevelVar, c *control.Control
 	apply := func(s settings.Settings) {
 		level.Set(s.LogLevel)
 		c.Tune(s.Tuning)
+		log.Debug("settings are in force", "level", s.LogLevel, "tuning", s.Tuning)
 	}
 	value, err := reload.Open(reload.Options[settings.Settings]{
 		Files: []string{f.config}, Changed: apply, Log: log,

@@ -101,7 +101,7 @@ func TestConfigurationFile(t *testing.T) {
 	require.Equal(t, "5", metric(address, "hayloft_node_jobs_limit"))
 	m.swap(t, "logLevel: debug\n") // without a number the flag's counts
 	jobsPerNode("7")
-	says(`level=DEBUG`)
+	says(`level=DEBUG .*settings are in force`)
 }
 
 // metric is the value of one without labels, "" while it is not served.
