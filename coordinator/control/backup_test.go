@@ -230,6 +230,49 @@ func TestSupersededSnapshotsGetAJobAfterAWhile(t *testing.T) {
 	w.eventually("its jobs are gone", func() bool { return len(w.jobs()) == 0 })
 }
 
+// What a restored disk has to be like was recorded when the point began: nothing
+// is looked up when the document is written, by when the claims may be gone.
+func TestClaimsThatGoDuringTheUpload(t *testing.T) {
+	w := newWorld(t)
+	w.start("one")
+	session, _ := w.session("n1")
+	vm := w.vm("web")
+	b := w.backup("p1", "web", w.target("s3").Name)
+	w.cut(b, session)
+	w.upload(b, "root", 1, session)
+	last := w.awaitJob("backup", b.UID, "data", 1)
+	w.claim(last, session)
+	require.NoError(t, w.client.Delete(w.ctx, vm))
+	w.disksGo(b)
+	w.upload(b, "data", 1, session)
+	w.awaitBackup(b, v1alpha1.BackupReady)
+	disks := w.fake.documentOf(b.Status.Document).Disks
+	require.Len(t, disks, 2)
+	for _, d := range disks {
+		require.True(t, d.Migratable, "%+v", d)
+		require.Equal(t, "rwx", d.VolumeAccessMode)
+		require.Equal(t, 2, d.NumberOfReplicas)
+		require.Equal(t, "longhorn-"+w.ns, d.StorageClass)
+		require.Equal(t, corev1.PersistentVolumeBlock, d.VolumeMode)
+		require.Equal(t, []corev1.PersistentVolumeAccessMode{corev1.ReadWriteMany}, d.AccessModes)
+	}
+}
+
+// disksGo plays what follows on the deletion of claims.
+func (w *world) disksGo(b *v1alpha1.VMBackup) {
+	w.t.Helper()
+	w.refresh(b)
+	for _, d := range b.Status.Disks {
+		claim := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Name: d.Claim, Namespace: w.ns}}
+		require.NoError(w.t, client.IgnoreNotFound(w.client.Delete(w.ctx, claim)))
+		claim.Finalizers = nil
+		require.NoError(w.t, client.IgnoreNotFound(w.client.Patch(w.ctx, claim, merge(`{"metadata":{"finalizers":null}}`))))
+		volume := w.volume(d.Volume, nil)
+		require.NoError(w.t, client.IgnoreNotFound(w.client.Delete(w.ctx, volume)))
+		w.eventually("disk "+d.Name+" is gone", func() bool { return !w.refresh(claim) && !w.refresh(volume) })
+	}
+}
+
 // A job goes at once to where its volume's engine runs, not first to the agent
 // with the least to do.
 func TestJobIsMadeForTheEnginesNode(t *testing.T) {

@@ -39,6 +39,13 @@ func (f *fakeTargets) given() *protocol.CaptureSource {
 	return f.sources[len(f.sources)-1]
 }
 
+// documentOf is what was finalized at a path.
+func (f *fakeTargets) documentOf(path string) *document.Document {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.docs[path]
+}
+
 // missingDraft has Finalize fail until the VM is captured.
 func (f *fakeTargets) missingDraft(missing bool) {
 	f.mu.Lock()
