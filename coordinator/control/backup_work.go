@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"hayloft.dev/coordinator/plan"
@@ -116,11 +113,7 @@ func pointOf(b *v1alpha1.VMBackup) document.Point {
 func (r *backups) finalize(ctx context.Context, at protocol.Target, b *v1alpha1.VMBackup, point document.Point) (any, error) {
 	request := protocol.FinalizeRequest{Point: point, Consistency: b.Status.Consistency}
 	for _, d := range b.Status.Disks {
-		disk, err := r.documentDisk(ctx, b.Namespace, d)
-		if err != nil {
-			return nil, err
-		}
-		request.Disks = append(request.Disks, disk)
+		request.Disks = append(request.Disks, documentDisk(d))
 	}
 	result, err := r.Targets.Finalize(ctx, at, request)
 	if err != nil {
@@ -143,11 +136,7 @@ func (r *backups) inspectAttempt(ctx context.Context, at protocol.Target, b *v1a
 		if d.Backup != ref.Backup {
 			continue
 		}
-		disk, err := r.documentDisk(ctx, b.Namespace, d)
-		if err != nil {
-			return err
-		}
-		_, err = r.Targets.InspectBackups(ctx, at, []document.Disk{disk})
+		_, err := r.Targets.InspectBackups(ctx, at, []document.Disk{documentDisk(d)})
 		var e *protocol.Error
 		if errors.As(err, &e) && e.Reason == protocol.InProgress {
 			final := *e
@@ -159,35 +148,16 @@ func (r *backups) inspectAttempt(ctx context.Context, at protocol.Target, b *v1a
 	return fmt.Errorf("backup %s is not of this point's current attempts", ref.Backup)
 }
 
-// documentDisk tells what a new volume for this disk would have to be like.
-// A claim that was deleted during the upload leaves gaps, which a restore fills
-// with its storage class's values.
-func (r *backups) documentDisk(ctx context.Context, namespace string, d v1alpha1.BackupDisk) (document.Disk, error) {
+// documentDisk is a disk as its point recorded it when it began, so that
+// nothing is missing where its claim or volume went during the upload.
+func documentDisk(d v1alpha1.BackupDisk) document.Disk {
 	out := document.Disk{
 		Name: d.Name, Claim: d.Claim, Volume: d.Volume, Snapshot: d.Snapshot, Backup: d.Backup,
 		SizeBytes: d.SizeBytes, BackingImage: d.BackingImage,
 	}
-	var vol longhorn.Volume
-	err := r.cache.Get(ctx, client.ObjectKey{Namespace: r.LonghornNamespace, Name: d.Volume}, &vol)
-	switch {
-	case err == nil:
-		out.NumberOfReplicas, out.Migratable, out.VolumeAccessMode = vol.Spec.NumberOfReplicas, vol.Spec.Migratable, string(vol.Spec.AccessMode)
-	case !apierrors.IsNotFound(err):
-		return out, fmt.Errorf("reading Longhorn volume %s: %w", d.Volume, err)
+	if s := d.Shape; s != nil {
+		out.NumberOfReplicas, out.Migratable, out.VolumeAccessMode = s.NumberOfReplicas, s.Migratable, s.VolumeAccessMode
+		out.StorageClass, out.VolumeMode, out.AccessModes = s.StorageClass, s.VolumeMode, s.AccessModes
 	}
-	var claim corev1.PersistentVolumeClaim
-	err = r.cache.Get(ctx, client.ObjectKey{Namespace: namespace, Name: d.Claim}, &claim)
-	switch {
-	case err == nil:
-		if claim.Spec.StorageClassName != nil {
-			out.StorageClass = *claim.Spec.StorageClassName
-		}
-		if claim.Spec.VolumeMode != nil {
-			out.VolumeMode = *claim.Spec.VolumeMode
-		}
-		out.AccessModes = claim.Spec.AccessModes
-	case !apierrors.IsNotFound(err):
-		return out, fmt.Errorf("reading claim %s: %w", d.Claim, err)
-	}
-	return out, nil
+	return out
 }

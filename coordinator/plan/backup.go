@@ -209,7 +209,7 @@ func (p *backupPlan) begin() {
 	for _, d := range s.Disks {
 		p.st.Disks = append(p.st.Disks, v1alpha1.BackupDisk{
 			Name: d.Name, Claim: d.Claim, Volume: d.Volume, SizeBytes: d.SizeBytes,
-			State: v1alpha1.DiskPending, BackingImage: d.BackingImage,
+			State: v1alpha1.DiskPending, BackingImage: d.BackingImage, Shape: &d.Shape,
 		})
 	}
 	p.a.AddFinalizer = true

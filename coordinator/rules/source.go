@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"slices"
 
 	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
 	corev1 "k8s.io/api/core/v1"
@@ -31,6 +32,7 @@ type SourceDisk struct {
 	Name, Claim, Volume string
 	SizeBytes           int64
 	BackingImage        *v1alpha1.BackingImage
+	Shape               v1alpha1.DiskShape
 }
 
 // Storage is what the cluster says about a VM's claims. Missing entries mean
@@ -88,7 +90,7 @@ func resolveDisk(d vmspec.Disk, s Storage) (disk SourceDisk, wait, refusal strin
 	if vol == nil {
 		return disk, "", fmt.Sprintf("disk %s: Longhorn volume %s of claim %s does not exist: remove the disk from the VM, or put it on another claim", d.Name, disk.Volume, d.Claim)
 	}
-	disk.SizeBytes = vol.Spec.Size
+	disk.SizeBytes, disk.Shape = vol.Spec.Size, shape(claim, vol)
 	if refusal = refuseVolume(d, vol); refusal != "" {
 		return disk, "", refusal
 	}
@@ -103,6 +105,21 @@ func resolveDisk(d vmspec.Disk, s Storage) (disk SourceDisk, wait, refusal strin
 		wait = fmt.Sprintf("volume %s of disk %s is being live-migrated", disk.Volume, d.Name)
 	}
 	return disk, wait, ""
+}
+
+// shape is what a new volume and claim for a disk would have to be like.
+func shape(claim *corev1.PersistentVolumeClaim, vol *longhorn.Volume) v1alpha1.DiskShape {
+	out := v1alpha1.DiskShape{
+		NumberOfReplicas: vol.Spec.NumberOfReplicas, Migratable: vol.Spec.Migratable,
+		VolumeAccessMode: string(vol.Spec.AccessMode), AccessModes: slices.Clone(claim.Spec.AccessModes),
+	}
+	if claim.Spec.StorageClassName != nil {
+		out.StorageClass = *claim.Spec.StorageClassName
+	}
+	if claim.Spec.VolumeMode != nil {
+		out.VolumeMode = *claim.Spec.VolumeMode
+	}
+	return out
 }
 
 func refuseVolume(d vmspec.Disk, vol *longhorn.Volume) string {

@@ -16,6 +16,7 @@ import (
 func gone() *metav1.Time { t := metav1.NewTime(time.Unix(1, 0)); return &t }
 
 func TestResolve(t *testing.T) {
+	class, block := "fast", corev1.PersistentVolumeBlock
 	for name, c := range map[string]struct {
 		change        func(*Storage)
 		refused, wait string
@@ -56,18 +57,25 @@ func TestResolve(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := Storage{
-				Claims: map[string]*corev1.PersistentVolumeClaim{"c": {Spec: corev1.PersistentVolumeClaimSpec{VolumeName: "pv"}}},
+				Claims: map[string]*corev1.PersistentVolumeClaim{"c": {Spec: corev1.PersistentVolumeClaimSpec{
+					VolumeName: "pv", StorageClassName: &class, VolumeMode: &block, AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteMany},
+				}}},
 				Volumes: map[string]*corev1.PersistentVolume{"pv": {Spec: corev1.PersistentVolumeSpec{PersistentVolumeSource: corev1.PersistentVolumeSource{
 					CSI: &corev1.CSIPersistentVolumeSource{Driver: Driver, VolumeHandle: "v"},
 				}}}},
-				Longhorn: map[string]*longhorn.Volume{"v": {ObjectMeta: metav1.ObjectMeta{Name: "v"}, Spec: longhorn.VolumeSpec{Size: 5}}},
-				Images:   map[string]*longhorn.BackingImage{"img": {Status: longhorn.BackingImageStatus{Checksum: "sha"}}},
+				Longhorn: map[string]*longhorn.Volume{"v": {ObjectMeta: metav1.ObjectMeta{Name: "v"}, Spec: longhorn.VolumeSpec{
+					Size: 5, NumberOfReplicas: 2, Migratable: true, AccessMode: longhorn.AccessModeReadWriteMany,
+				}}},
+				Images: map[string]*longhorn.BackingImage{"img": {Status: longhorn.BackingImageStatus{Checksum: "sha"}}},
 			}
 			c.change(&s)
 			got := Resolve("uid", vmspec.Contents{Disks: []vmspec.Disk{{Name: "root", Claim: "c"}}}, nil, s)
 			if c.refused == "" {
 				require.Empty(t, got.Refusals)
-				require.Equal(t, []SourceDisk{{Name: "root", Claim: "c", Volume: "v", SizeBytes: 5, BackingImage: c.image}}, got.Disks)
+				require.Equal(t, []SourceDisk{{Name: "root", Claim: "c", Volume: "v", SizeBytes: 5, BackingImage: c.image, Shape: v1alpha1.DiskShape{
+					NumberOfReplicas: 2, VolumeAccessMode: "rwx", Migratable: true,
+					StorageClass: class, VolumeMode: block, AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteMany},
+				}}}, got.Disks)
 			} else {
 				require.Len(t, got.Refusals, 1)
 				require.Contains(t, got.Refusals[0], c.refused)

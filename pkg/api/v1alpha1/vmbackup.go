@@ -1,6 +1,7 @@
 package v1alpha1
 
 import (
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -308,8 +309,33 @@ type BackupDisk struct {
 	Progress *Progress `json:"progress,omitempty"`
 	// +optional
 	BackingImage *BackingImage `json:"backingImage,omitempty"`
+	// Shape is what a restored disk has to be like.
+	// +optional
+	Shape *DiskShape `json:"shape,omitempty"`
 	// +optional
 	Message string `json:"message,omitempty"`
+}
+
+// DiskShape is what a disk's volume and claim were like when its point was
+// begun. It is recorded then, since both may be gone before the document is
+// written.
+type DiskShape struct {
+	// NumberOfReplicas, VolumeAccessMode ("rwo", "rwx") and Migratable are those of
+	// the Longhorn volume.
+	// +optional
+	NumberOfReplicas int `json:"numberOfReplicas,omitempty"`
+	// +optional
+	VolumeAccessMode string `json:"volumeAccessMode,omitempty"`
+	// +optional
+	Migratable bool `json:"migratable,omitempty"`
+	// StorageClass, VolumeMode and AccessModes are those of the claim.
+	// +optional
+	StorageClass string `json:"storageClass,omitempty"`
+	// +optional
+	VolumeMode corev1.PersistentVolumeMode `json:"volumeMode,omitempty"`
+	// +optional
+	// +kubebuilder:validation:MaxItems=8
+	AccessModes []corev1.PersistentVolumeAccessMode `json:"accessModes,omitempty"`
 }
 
 // VMBackupList is a list of VMBackups.
