@@ -61,7 +61,7 @@ func (f *apiFlags) check() error {
 
 // add has the HTTP API served by the manager, if that is wanted. The function
 // returned says why it is not yet.
-func (f *apiFlags) add(ctx context.Context, mgr ctrl.Manager, o control.Options) (served func() error, err error) {
+func (f *apiFlags) add(ctx context.Context, mgr ctrl.Manager, o control.Options, counts api.Recorder) (served func() error, err error) {
 	if f.listen == "" {
 		return func() error { return nil }, nil
 	}
@@ -82,7 +82,7 @@ func (f *apiFlags) add(ctx context.Context, mgr ctrl.Manager, o control.Options)
 	keeper := certs.NewKeeper(certs.Options{
 		Client: live, Secret: secret, Trust: trust, Names: names, Lifetimes: certs.APILifetimes(), Changed: changed, Log: o.Log,
 	})
-	handler, err := f.handler(mgr, o)
+	handler, err := f.handler(mgr, o, counts)
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +97,7 @@ func (f *apiFlags) add(ctx context.Context, mgr ctrl.Manager, o control.Options)
 	return func() error { return errors.Join(server.Ready(), keeper.Ready()) }, nil
 }
 
-func (f *apiFlags) handler(mgr ctrl.Manager, o control.Options) (http.Handler, error) {
+func (f *apiFlags) handler(mgr ctrl.Manager, o control.Options, counts api.Recorder) (http.Handler, error) {
 	acting, err := identity.NewClient(mgr.GetConfig(), mgr.GetScheme(), api.Mapper())
 	if err != nil {
 		return nil, err
@@ -107,7 +107,7 @@ func (f *apiFlags) handler(mgr ctrl.Manager, o control.Options) (http.Handler, e
 		return nil, fmt.Errorf("making a client that reviews tokens: %w", err)
 	}
 	return api.New(api.Options{
-		Client: acting, Namespace: o.Namespace, Prober: o.Targets, Limits: f.limits, Log: o.Log,
+		Client: acting, Namespace: o.Namespace, Prober: o.Targets, Limits: f.limits, Recorder: counts, Log: o.Log,
 		Authenticator: &identity.Authenticator{Tokens: identity.NewTokens(own.AuthenticationV1().TokenReviews(), f.audience)},
 	})
 }

@@ -164,7 +164,7 @@ func run(ctx context.Context, f flags) error {
 	if err != nil {
 		return err
 	}
-	callable, err := f.api.add(ctx, mgr, f.control)
+	callable, err := f.api.add(ctx, mgr, f.control, metrics.NewAPI(registry))
 	if err != nil {
 		return err
 	}

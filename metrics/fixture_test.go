@@ -184,6 +184,15 @@ func someWork(r prometheus.Registerer) {
 	w.Answered("VMBackup", "create", nil, 4*time.Millisecond)
 	w.Answered("VMBackup", "create", []string{"TargetNotFound", "QuotaExceeded"}, 8*time.Millisecond)
 
+	a := NewAPI(r)
+	a.Began()
+	a.Answered("/api/v1/namespaces/{namespace}/backups", "POST", 201, 12*time.Millisecond)
+	a.Answered("none", "other", 404, time.Millisecond)
+	a.Answered("/api/v1/namespaces/{namespace}/points/{name}/progress", "GET", 200, 0)
+	a.Limited("caller")
+	a.Streaming()
+	a.Streaming()()
+
 	f := NewRefreshes(r)
 	f.RefreshDone("s3", "", 300*time.Millisecond, 200*time.Millisecond, 13)
 	f.RefreshDone("nas", "Timeout", 2*time.Minute, time.Second, 4)

@@ -3,10 +3,13 @@ package metrics
 // bounds says of each label what bounds the number of its values. A label that
 // is not in it does not exist: nothing here grows with the number of points.
 var bounds = map[string]string{
+	"code":        "status codes that the HTTP API answers with, about fifteen, and 0 for a caller that went away",
 	"collector":   "the collectors that read objects, a handful",
 	"consistency": "how a point's disks were brought to rest, five words",
 	"goversion":   "one",
 	"kind":        "a few words each",
+	"limit":       "limits of the HTTP API, five",
+	"method":      "GET, HEAD, POST, DELETE, other",
 	"namespace":   "namespaces that have VMs, points or quotas",
 	"node":        "nodes that have an agent or an attached volume",
 	"op":          "operations of the target worker, about ten",
@@ -15,6 +18,7 @@ var bounds = map[string]string{
 	"phase":       "phases of the object, eight or fewer",
 	"quota":       "SnapshotQuotas",
 	"reason":      "reasons in code, about forty",
+	"route":       "paths of the HTTP API's operations, about thirty, and none",
 	"schedule":    "VMSchedules",
 	"state":       "states of the object, five or fewer",
 	"target":      "BackupTargets",

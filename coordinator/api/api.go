@@ -53,7 +53,9 @@ type Options struct {
 	// Prober tries targets out.
 	Prober Prober
 	Limits Limits
-	Log    *slog.Logger
+	// Recorder is told how the API is used; nil: nobody is.
+	Recorder Recorder
+	Log      *slog.Logger
 }
 
 type service struct {
@@ -75,11 +77,14 @@ func build(o Options) (http.Handler, huma.API, error) {
 	if o.Client == nil || o.Authenticator == nil || o.Prober == nil || o.Log == nil {
 		return nil, nil, errors.New("the HTTP API needs a client, an authenticator, a prober and a logger")
 	}
+	if o.Recorder == nil {
+		o.Recorder = unobserved{}
+	}
 	s := &service{
 		Options: o, callers: newLimiter(o.Limits.Rate, o.Limits.Burst), sources: newLimiter(sourceRate, sourceBurst),
 		running: make(slots, atOnce), tests: make(slots, testsAtOnce), streams: newStreams(o.Limits.Streams, o.Limits.StreamsEach),
 	}
-	keepCauses()
+	adaptErrors()
 	mux := http.NewServeMux()
 	api := humago.New(mux, config())
 	api.UseMiddleware(noteOperation)

@@ -29,14 +29,24 @@ func (noProbes) Probe(context.Context, protocol.Target) error { return nil }
 // handler is the API before a cluster that is away.
 func handler(t *testing.T, log *strings.Builder) http.Handler {
 	t.Helper()
-	c, err := identity.NewClient(&rest.Config{Host: "http://127.0.0.1:1"}, runtime.NewScheme(), Mapper())
-	require.NoError(t, err)
-	h, err := New(Options{
-		Client: c, Authenticator: &identity.Authenticator{}, Namespace: "hayloft-system", Prober: noProbes{},
-		Limits: Limits{Rate: 10, Burst: 10, Streams: 1, StreamsEach: 1}, Log: slog.New(slog.NewTextHandler(log, nil)),
-	})
+	h, err := New(options(t, log, nil))
 	require.NoError(t, err)
 	return h
+}
+
+func options(t *testing.T, log *strings.Builder, recorder Recorder) Options {
+	t.Helper()
+	c, err := identity.NewClient(&rest.Config{Host: "http://127.0.0.1:1"}, runtime.NewScheme(), Mapper())
+	require.NoError(t, err)
+	return Options{
+		Client: c, Authenticator: &identity.Authenticator{}, Namespace: "hayloft-system", Prober: noProbes{},
+		Limits: Limits{Rate: 10, Burst: 10, Streams: 1, StreamsEach: 1}, Recorder: recorder, Log: slog.New(slog.NewTextHandler(log, nil)),
+	}
+}
+
+// certified is a connection of somebody with a client certificate.
+func certified(name string) *tls.ConnectionState {
+	return &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{{Subject: pkix.Name{CommonName: name}}}}}
 }
 
 // TestDocument: the API says of itself, to anybody, what it takes.
@@ -104,7 +114,7 @@ POST   /upgrade/prepare prepare-upgrade
 func TestUnexpected(t *testing.T) {
 	var log strings.Builder
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, Prefix+"/targets", nil)
-	r.TLS = &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{{Subject: pkix.Name{CommonName: "bob"}}}}}
+	r.TLS = certified("bob")
 	w := httptest.NewRecorder()
 	handler(t, &log).ServeHTTP(w, r)
 	require.Equal(t, http.StatusInternalServerError, w.Code)

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -20,24 +19,22 @@ import (
 
 // guard is what every request passes: it is bounded, its caller known, its end
 // written down when it was to change something.
-func (s *service) guard(next http.Handler) http.Handler {
+func (s *service) guard(next *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a := &act{began: time.Now(), operation: r.Method + " " + r.URL.Path}
 		out := &recorder{ResponseWriter: w}
 		r = r.WithContext(context.WithValue(r.Context(), actKey{}, a))
+		route, method := routeOf(next, r)
+		stream := strings.HasSuffix(route, "/progress")
+		over := s.Recorder.Began()
 		defer func() {
-			if p := recover(); p != nil && p != http.ErrAbortHandler { //nolint:errorlint // a panic's value
-				s.Log.Error("a request to the HTTP API failed in an unexpected way", "operation", a.operation, "panic", p, "stack", string(debug.Stack()))
-				if out.status == 0 {
-					problem.Write(out, errors.New("panic"))
-				}
+			over()
+			s.end(out, r, a, recover())
+			took := time.Since(a.began)
+			if stream && out.status == http.StatusOK {
+				took = 0
 			}
-			if a.cause != nil {
-				s.Log.Error("a request to the HTTP API failed", "operation", a.operation, "error", a.cause)
-			}
-			if r.Method != http.MethodGet && r.Method != http.MethodHead {
-				s.audit(r, a, out.status)
-			}
+			s.Recorder.Answered(route, method, out.status, took)
 		}()
 		// Beyond the longest work on a request, and replaced by each event of a stream.
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(requestTimeout + 10*time.Second))
@@ -52,11 +49,12 @@ func (s *service) guard(next http.Handler) http.Handler {
 		}
 		a.caller = caller
 		r = r.WithContext(identity.With(r.Context(), caller))
-		if strings.HasSuffix(r.URL.Path, "/progress") {
+		if stream {
 			next.ServeHTTP(out, r) // bounded by its own limits
 			return
 		}
 		if !s.running.take() {
+			s.Recorder.Limited(LimitRequests)
 			problem.Write(out, problem.Later(http.StatusServiceUnavailable, problem.Unavailable, fmt.Sprintf("%d requests are being worked on already: try again", atOnce), time.Second))
 			return
 		}
@@ -67,12 +65,29 @@ func (s *service) guard(next http.Handler) http.Handler {
 	})
 }
 
+// end writes down how a request ended; panicked is what recover returned.
+func (s *service) end(out *recorder, r *http.Request, a *act, panicked any) {
+	if panicked != nil && panicked != http.ErrAbortHandler { //nolint:errorlint // a panic's value
+		s.Log.Error("a request to the HTTP API failed in an unexpected way", "operation", a.operation, "panic", panicked, "stack", string(debug.Stack()))
+		if out.status == 0 {
+			problem.Write(out, errors.New("panic"))
+		}
+	}
+	if a.cause != nil {
+		s.Log.Error("a request to the HTTP API failed", "operation", a.operation, "error", a.cause)
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		s.audit(r, a, out.status)
+	}
+}
+
 // admit says who calls, if there is room for a request of that caller.
 func (s *service) admit(r *http.Request) (identity.Caller, error) {
 	// Each unknown token costs a question to the cluster, so those who show many
 	// are slowed down by where they are.
 	if !s.Authenticator.Known(r) {
 		if wait := s.sources.take(source(r)); wait > 0 {
+			s.Recorder.Limited(LimitAddress)
 			return identity.Caller{}, problem.Later(http.StatusTooManyRequests, problem.TooMany, "too many requests with new credentials come from your address: try again later", wait)
 		}
 	}
@@ -86,6 +101,7 @@ func (s *service) admit(r *http.Request) (identity.Caller, error) {
 		return caller, problem.Later(http.StatusServiceUnavailable, problem.Unavailable, "the cluster could not say whose credentials these are: try again", 2*time.Second)
 	}
 	if wait := s.callers.take(caller.Name); wait > 0 {
+		s.Recorder.Limited(LimitCaller)
 		return caller, problem.Later(http.StatusTooManyRequests, problem.TooMany, fmt.Sprintf("%s sends more than %g requests a second: slow down", caller.Name, s.Limits.Rate), wait)
 	}
 	return caller, nil
@@ -117,21 +133,6 @@ func noteOperation(ctx huma.Context, next func(huma.Context)) {
 	a.operation, a.namespace, a.name = ctx.Operation().OperationID, ctx.Param("namespace"), ctx.Param("name")
 	next(ctx)
 }
-
-// keepCauses has huma put failures that nobody thought of into the log instead of
-// the answer: what is in them is not for callers. It sets what huma keeps for the
-// whole process.
-var keepCauses = sync.OnceFunc(func() {
-	usual := huma.NewErrorWithContext
-	huma.NewErrorWithContext = func(c huma.Context, status int, message string, errs ...error) huma.StatusError {
-		if c == nil || status != http.StatusInternalServerError {
-			return usual(c, status, message, errs...)
-		}
-		err := errors.Join(errs...)
-		actOf(c.Context()).cause = err
-		return problem.Of(nil)
-	}
-})
 
 // audit writes down who changed what, from where, and what came of it. A
 // request's body is not in it, nor anything of its credentials.

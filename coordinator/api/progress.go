@@ -73,6 +73,7 @@ func (s *service) progress(ctx context.Context, key client.ObjectKey, k followed
 	caller, _ := identity.From(ctx)
 	done, ok := s.streams.open(caller.Name)
 	if !ok {
+		s.Recorder.Limited(LimitStreams)
 		return nil, problem.Later(http.StatusTooManyRequests, problem.TooMany, "too many progress streams are open: end one, or ask for the object now and then", 10*time.Second)
 	}
 	first, err := s.look(ctx, key, k)
@@ -82,6 +83,7 @@ func (s *service) progress(ctx context.Context, key client.ObjectKey, k followed
 	}
 	return &huma.StreamResponse{Body: func(c huma.Context) {
 		defer done()
+		defer s.Recorder.Streaming()()
 		s.follow(c, key, first, k)
 	}}, nil
 }

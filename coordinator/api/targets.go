@@ -110,6 +110,7 @@ func (s *service) testTarget(ctx context.Context, name string) (*Test, error) {
 		return nil, problem.FromCluster(err)
 	}
 	if !s.tests.take() {
+		s.Recorder.Limited(LimitTests)
 		return nil, problem.Later(http.StatusServiceUnavailable, problem.Unavailable, fmt.Sprintf("%d targets are being tested already: try again", testsAtOnce), 5*time.Second)
 	}
 	defer s.tests.give()

@@ -46,6 +46,14 @@ func agents() Dashboard {
 				table("Versions", "Of coordinators and agents.", count, `count by (version, goversion) (hayloft_build_info)`),
 				table("Collectors", "1 while it can read its objects.", count, `min by (collector) (hayloft_scrape_collector_success)`),
 			}},
+			{"HTTP API", []Panel{
+				graph("Requests by status code", "401 and 403 are callers without credentials or rights, 429 and 503 those that a limit turned away.", perSecond,
+					Query{`sum by (code) (rate(hayloft_api_requests_total[$__rate_interval]))`, "{{code}}"}),
+				graph("Duration of requests", "Over six hours, streams left out.", seconds, percentiles("hayloft_api_request_duration_seconds", "route")...),
+				graph("Turned away", "Per hour, by the limit.", count, Query{`sum by (limit) (increase(hayloft_api_limited_requests_total[1h]))`, "{{limit}}"}),
+				graph("Being worked on", "", count,
+					Query{`sum(hayloft_api_requests_in_flight)`, "requests"}, Query{`sum(hayloft_api_streams)`, "streams"}),
+			}},
 		},
 	}
 }

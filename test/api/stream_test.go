@@ -90,13 +90,16 @@ func (w *world) nobodyLeads() {
 func TestProgress(t *testing.T) {
 	w := newWorld(t)
 	w.nobodyLeads()
-	c := w.as(w.start(1, "--api-streams-each", "1")[0], "viewer")
+	r := w.start(1, "--api-streams-each", "1")[0]
+	c := w.as(r, "viewer")
 	b := w.point(shop, "followed")
 	next := c.stream("/namespaces/shop/points/followed/progress")
 	e, ok := next()
 	require.True(t, ok)
 	require.Equal(t, "progress", e.kind)
 	require.Equal(t, "Pending", e.data["phase"])
+
+	require.Contains(t, r.metrics(t), "hayloft_api_streams 1\n")
 
 	got := c.do("GET", "/namespaces/shop/points/followed/progress", "")
 	require.Equal(t, 429, got.status, got)

@@ -136,7 +136,8 @@ func TestBadInput(t *testing.T) {
 		status             int
 		at, says           string
 	}{
-		"missing field":       {"POST", "/namespaces/shop/backups", `{"target":"dir"}`, 422, "body", "vm"},
+		"missing field":       {"POST", "/namespaces/shop/backups", `{"target":"dir"}`, 422, "body.vm", "vm"},
+		"missing below":       {"POST", "/namespaces/shop/restores", `{"backup":"input","diskClaim":{"disk":"root"}}`, 422, "body.diskClaim.claim", "claim"},
 		"unknown field":       {"POST", "/namespaces/shop/backups", `{"vm":"web","target":"dir","tarjet":"x"}`, 422, "body.tarjet", ""},
 		"wrong type":          {"POST", "/namespaces/shop/backups", `{"vm":7,"target":"dir"}`, 422, "body.vm", ""},
 		"wrong word":          {"POST", "/namespaces/shop/backups", `{"vm":"web","target":"dir","deletionPolicy":"Keep"}`, 422, "body.deletionPolicy", ""},
@@ -208,4 +209,14 @@ func TestLimits(t *testing.T) {
 	require.Equal(t, 429, got.status, got)
 	require.NotEmpty(t, got.header.Get("Retry-After"))
 	require.Equal(t, 200, w.as(r, "viewer").do("GET", "/namespaces/shop/points", "").status)
+
+	const route = `method="GET",route="/api/v1/namespaces/{namespace}/points"`
+	for _, line := range []string{
+		`hayloft_api_requests_total{code="200",` + route + `} 4`, `hayloft_api_requests_total{code="429",` + route + `} 1`,
+		`hayloft_api_request_duration_seconds_count{` + route + `} 5`, `hayloft_api_limited_requests_total{limit="caller"} 1`,
+		`hayloft_api_requests_in_flight 0`, `hayloft_api_streams 0`,
+	} {
+		// A request is counted after its answer has gone out.
+		require.Eventually(t, func() bool { return strings.Contains(r.metrics(t), line+"\n") }, patience, 20*time.Millisecond, line)
+	}
 }

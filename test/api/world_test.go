@@ -147,6 +147,17 @@ func (w *world) start(n int, args ...string) []replica {
 	return all
 }
 
+// metrics are what it tells Prometheus.
+func (r replica) metrics(t *testing.T) string {
+	t.Helper()
+	response, err := http.Get(r.URL + "/metrics")
+	require.NoError(t, err)
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	return string(text)
+}
+
 // caller asks as somebody.
 type caller struct {
 	w     *world

@@ -2,7 +2,9 @@ package e2e
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -10,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -35,11 +38,15 @@ func TestDashboards(t *testing.T) {
 	s := harness.NewStack(t, harness.StackOptions{WithWebhook: true})
 	w := bare(t, s)
 	var programs []*harness.Program
+	var apis []string // addresses
 	for _, n := range s.Nodes {
 		programs = append(programs, w.startAgent(n.Name, harness.ProgramOptions{}))
 	}
 	for _, name := range []string{"coordinator-1", "coordinator-2"} {
-		programs = append(programs, w.startCoordinator(name, harness.ProgramOptions{}))
+		apis = append(apis, harness.FreeAddress(t))
+		programs = append(programs, w.startCoordinator(name, harness.ProgramOptions{Args: []string{
+			"--api-listen", apis[len(apis)-1], "--api-names", "127.0.0.1",
+		}}))
 	}
 	w.awaitServed(w.coordinators...)
 	p := harness.StartPrometheus(t, alertRules(t), programs...)
@@ -62,7 +69,21 @@ func TestDashboards(t *testing.T) {
 			}
 		}
 	}
-	w.awaitAllData(p, panels)
+	w.awaitAllData(p, panels, func() { askAPIs(t, apis) })
+}
+
+// askAPIs has the coordinators tell anybody what their HTTP API is.
+func askAPIs(t *testing.T, addresses []string) {
+	t.Helper()
+	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // nothing is told to it
+	defer transport.CloseIdleConnections()
+	anybody := &http.Client{Transport: transport, Timeout: time.Minute}
+	for _, address := range addresses {
+		response, err := anybody.Get("https://" + address + "/api/v1/openapi.json")
+		require.NoError(t, err)
+		require.NoError(t, response.Body.Close())
+		require.Equal(t, http.StatusOK, response.StatusCode)
+	}
 }
 
 // busy has something happen of everything that dashboards show.
@@ -144,10 +165,12 @@ func (w *world) awaitData(p *harness.Prometheus, expr string) {
 	})
 }
 
-// awaitAllData does so for many, and tells of all that have none.
-func (w *world) awaitAllData(p *harness.Prometheus, exprs []string) {
+// awaitAllData does so for many, and tells of all that have none. again is done
+// before each look, for what shows only while it goes on.
+func (w *world) awaitAllData(p *harness.Prometheus, exprs []string, again func()) {
 	w.t.Helper()
 	w.eventually("data for every panel", func() (bool, string) {
+		again()
 		var none []string
 		for _, expr := range exprs {
 			if err := w.hasData(p, expr); err != nil {
