@@ -131,11 +131,27 @@ func suspendedBy(by string) string {
 }
 
 // dropPending: nothing is begun while a schedule is suspended, also not what a
-// jitter has put off.
+// jitter has put off. A point that was made and not recorded, since the
+// suspension came between, or its leader's end, is none that was skipped.
 func (p *planner) dropPending() {
 	for i := range p.st.Runs {
-		p.st.SkippedRuns += int64(len(p.st.Runs[i].Pending))
-		p.st.Runs[i].Pending = nil
+		r := &p.st.Runs[i]
+		if len(r.Pending) > 0 && !p.Live {
+			p.in.Need.Live = true
+			return
+		}
+		made := map[string]bool{}
+		for _, b := range p.pointsOf(r) {
+			made[b.Spec.VM] = true
+		}
+		for _, vm := range r.Pending {
+			if made[vm] {
+				r.Points++
+			} else {
+				p.st.SkippedRuns++
+			}
+		}
+		r.Pending = nil
 	}
 }
 

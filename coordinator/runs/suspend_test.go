@@ -70,6 +70,24 @@ func TestSuspendedByOthers(t *testing.T) {
 	}
 }
 
+// A point that was made, and of which the record was lost to the suspension, or to
+// the end of its leader, was not skipped.
+func TestSuspendedBeforeTheRecordOfItsPoint(t *testing.T) {
+	w := newWorld(t).at(t0).at(hour(10))
+	require.Len(t, w.made, 1)
+	w.s.Status.Runs[0].Pending, w.s.Status.Runs[0].Points = []string{"web"}, 0
+	w.hidden[w.points[0].Name] = true
+	w.suspend(true).at(hour(10).Add(time.Second))
+	require.True(t, w.asked.Live, "the cache may not show it yet")
+	require.Zero(t, w.s.Status.SkippedRuns)
+	require.Empty(t, w.s.Status.Runs[0].Pending)
+	require.EqualValues(t, 1, w.s.Status.Runs[0].Points)
+	w.end("web", v1alpha1.BackupReady).at(hour(10).Add(time.Minute))
+	require.Empty(t, w.s.Status.Runs)
+	require.EqualValues(t, 1, w.s.Status.LastRun.Ready)
+	require.Len(t, w.made, 1)
+}
+
 // What a jitter has put off is not begun by a suspended schedule.
 func TestSuspendedBeforeItsPoint(t *testing.T) {
 	w := newWorld(t, func(s *v1alpha1.VMScheduleSpec) { s.JitterSeconds = 3600 }).at(t0).at(hour(10))
