@@ -35,6 +35,7 @@ func (w *targets) ValidateCreate(ctx context.Context, obj runtime.Object) (admis
 		return nil, answer(refusals)
 	}
 	warnings, refusals := w.try(ctx, t)
+	warnings = append(warnings, rules.TargetWarnings(t)...)
 	return warnings, w.create(ctx, t, refusals)
 }
 
@@ -48,10 +49,18 @@ func (w *targets) ValidateUpdate(ctx context.Context, before, now runtime.Object
 	}
 	same := equality.Semantic.DeepEqual(was.Spec.S3, t.Spec.S3) && equality.Semantic.DeepEqual(was.Spec.Directory, t.Spec.Directory) &&
 		was.Spec.CredentialSecret == t.Spec.CredentialSecret
-	if same || !t.DeletionTimestamp.IsZero() {
+	if !t.DeletionTimestamp.IsZero() {
 		return nil, nil
 	}
+	var bared admission.Warnings
+	if len(rules.TargetWarnings(was)) == 0 {
+		bared = rules.TargetWarnings(t)
+	}
+	if same {
+		return bared, nil
+	}
 	warnings, refusals := w.try(ctx, t)
+	warnings = append(warnings, bared...)
 	return warnings, answer(refusals)
 }
 

@@ -48,6 +48,7 @@ type RestoreRequest struct {
 	DiskClaim        *DiskClaim        `json:"diskClaim,omitempty" doc:"One disk to make a claim of"`
 	KeepMACAddresses bool              `json:"keepMACAddresses,omitempty" doc:"Give the new VM the source's MAC addresses"`
 	HaltAfterRestore bool              `json:"haltAfterRestore,omitempty" doc:"Leave the VM stopped"`
+	WithoutSecrets   bool              `json:"withoutSecrets,omitempty" doc:"Restore without the Secrets, when those of the point are encrypted and their identity is lost"`
 	StorageClasses   map[string]string `json:"storageClasses,omitempty" maxProperties:"64" doc:"StorageClass of the point -> the one to use here"`
 	Networks         map[string]string `json:"networks,omitempty" maxProperties:"64" doc:"Network of the point, NAMESPACE/NAME -> the one to use here"`
 }
@@ -125,6 +126,7 @@ func restoreSpec(r RestoreRequest) v1alpha1.VMRestoreSpec {
 	spec := v1alpha1.VMRestoreSpec{
 		Backup: r.Backup, BackupNamespace: r.BackupNamespace, NewVM: r.NewVM, KeepMACAddresses: r.KeepMACAddresses,
 		HaltAfterRestore: r.HaltAfterRestore, StorageClasses: r.StorageClasses, Networks: r.Networks,
+		WithoutSecrets: r.WithoutSecrets,
 	}
 	if r.Replace != nil {
 		spec.Replace = &v1alpha1.Replace{VM: r.Replace.VM, Volumes: v1alpha1.VolumePolicy(r.Replace.Volumes), DeleteSnapshots: r.Replace.DeleteSnapshots}

@@ -119,7 +119,7 @@ func (r *backups) finalize(ctx context.Context, at protocol.Target, b *v1alpha1.
 	if err != nil {
 		return nil, err
 	}
-	out := plan.Finalized{Path: result.Path, Digest: result.Digest, Secrets: result.Secrets, Disks: map[string]plan.FinalizedDisk{}}
+	out := plan.Finalized{Path: result.Path, Digest: result.Digest, Secrets: result.Secrets, Sealed: result.Sealed, Disks: map[string]plan.FinalizedDisk{}}
 	if b.Spec.Type == v1alpha1.TypeSnapshot {
 		out.Path = names.PointSecret(b.UID)
 	}

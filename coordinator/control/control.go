@@ -37,7 +37,7 @@ type TargetWork interface {
 	Probe(ctx context.Context, at protocol.Target) error
 	Capture(ctx context.Context, at protocol.Target, r protocol.CaptureRequest) error
 	Finalize(ctx context.Context, at protocol.Target, r protocol.FinalizeRequest) (protocol.FinalizeResult, error)
-	ReadDocument(ctx context.Context, at protocol.Target, path, digest string) (*document.Document, error)
+	ReadDocument(ctx context.Context, at protocol.Target, r protocol.ReadDocumentRequest) (*document.Document, error)
 	InspectBackups(ctx context.Context, at protocol.Target, disks []document.Disk) ([]protocol.Inspection, error)
 	MakeSecrets(ctx context.Context, at protocol.Target, r protocol.MakeSecretsRequest) error
 	DropAttempt(ctx context.Context, at protocol.Target, volume, backup string) error

@@ -119,7 +119,8 @@ func (f *fakeTargets) Finalize(_ context.Context, _ protocol.Target, r protocol.
 	return out, nil
 }
 
-func (f *fakeTargets) ReadDocument(_ context.Context, _ protocol.Target, path, _ string) (*document.Document, error) {
+func (f *fakeTargets) ReadDocument(_ context.Context, _ protocol.Target, r protocol.ReadDocumentRequest) (*document.Document, error) {
+	path := r.Path
 	if err := f.do("readDocument", path); err != nil {
 		return nil, err
 	}

@@ -113,6 +113,9 @@ func foundDisk(d document.Disk) v1alpha1.BackupDisk {
 
 func foundMessage(d protocol.FoundDocument) string {
 	text := fmt.Sprintf("found on the target: taken in cluster %s as %s/%s; deleting this object leaves its data", d.Origin.ClusterUID, d.Point.Namespace, d.Point.Name)
+	if d.Sealed > 0 {
+		text += fmt.Sprintf("; it holds %s, encrypted", words.Count(d.Sealed, "Secret"))
+	}
 	if d.Secrets > 0 {
 		text += fmt.Sprintf("; it holds %s, not encrypted", words.Count(d.Secrets, "Secret"))
 	}

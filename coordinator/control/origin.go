@@ -28,6 +28,9 @@ func (r *restores) origin(ctx context.Context, s *v1alpha1.VMRestore, b *v1alpha
 		return &plan.Origin{Refusals: refused(refusal)}, nil, nil
 	}
 	source, err := sourceOf(doc)
+	if s.Spec.WithoutSecrets {
+		source.Secrets = nil
+	}
 	if err != nil {
 		return &plan.Origin{Refusals: refused(err.Error())}, nil, nil
 	}

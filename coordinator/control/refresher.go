@@ -51,6 +51,10 @@ type refreshed struct {
 	status  v1alpha1.TargetRefreshStatus
 	// before is the status without the refresh that was to begin.
 	before v1alpha1.TargetRefreshStatus
+	// identity is why this cluster could not restore the Secrets that it encrypts,
+	// as it was at generation identityAt.
+	identity   string
+	identityAt int64
 	// index is nil until a refresh has read it; only the refresh that runs
 	// touches it.
 	index *catalog.Index
@@ -259,6 +263,7 @@ func (r *refresher) ended(t *v1alpha1.BackupTarget, e *refreshed, w *refreshing,
 	} else {
 		s.SucceededTime = s.LastTime
 		s.Documents, s.Faults, s.Waiting = w.documents, w.faults, w.waiting
+		e.identity, e.identityAt = w.identity, t.Generation
 	}
 	next := e.pace.Next(now)
 	if next.Why == refresh.AtFloor || next.Why == refresh.ByCost {

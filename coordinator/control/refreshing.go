@@ -44,6 +44,7 @@ type refreshing struct {
 	documents *v1alpha1.RefreshedDocuments
 	faults    []v1alpha1.DocumentFault
 	waiting   []v1alpha1.WaitingNamespace
+	identity  string
 }
 
 // do lists the target and brings the cluster up to what it says. Nothing follows
@@ -74,6 +75,7 @@ func (w *refreshing) do(ctx context.Context) error {
 		return err
 	}
 	w.probes.good(w.target)
+	w.identity = result.Identity
 	if len(result.Read) > 0 && facts.Namespaces == nil {
 		if facts.Namespaces, err = w.namespaces(ctx); err != nil {
 			return err

@@ -32,7 +32,8 @@ func (r *restores) start(_ context.Context, s *v1alpha1.VMRestore, v plan.Restor
 	deadline := shortDeadline
 	switch o.Op {
 	case plan.OpReadDocument:
-		do = func(ctx context.Context) (any, error) { return r.Targets.ReadDocument(ctx, target, path, digest) }
+		request := protocol.ReadDocumentRequest{Path: path, Digest: digest, Open: opens(s)}
+		do = func(ctx context.Context) (any, error) { return r.Targets.ReadDocument(ctx, target, request) }
 	case plan.OpInspectBackups:
 		deadline = inspectDeadline
 		do = func(ctx context.Context) (any, error) { return r.inspect(ctx, target, s) }
@@ -44,6 +45,9 @@ func (r *restores) start(_ context.Context, s *v1alpha1.VMRestore, v plan.Restor
 			Path: path, Digest: digest, Namespace: s.Namespace,
 			Secrets: v.Origin.Rebuilt.Secrets, ConfigMaps: v.Origin.Rebuilt.ConfigMaps,
 			Labels: map[string]string{v1alpha1.LabelRestore: string(s.UID)},
+		}
+		if !opens(s) {
+			request.Secrets = nil
 		}
 		do = func(ctx context.Context) (any, error) { return nil, r.Targets.MakeSecrets(ctx, target, request) }
 	default:
@@ -75,6 +79,9 @@ func (r *restores) inspect(ctx context.Context, at protocol.Target, s *v1alpha1.
 	}
 	return sizes, nil
 }
+
+// opens tells whether a restore needs the values of the point's Secrets.
+func opens(s *v1alpha1.VMRestore) bool { return s.Spec.DiskClaim == nil && !s.Spec.WithoutSecrets }
 
 // wanted are the disks of a point that a restore asks for.
 func wanted(s *v1alpha1.VMRestore, disks []document.Disk) []document.Disk {

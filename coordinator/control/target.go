@@ -126,6 +126,7 @@ func (r *targets) record(ctx context.Context, t *v1alpha1.BackupTarget, last pro
 		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, last.err.Reason, last.err.Message
 	}
 	changed := meta.SetStatusCondition(&st.Conditions, ready)
+	encrypted := r.tellEncryption(t, &st.Conditions)
 	st.ObservedGeneration = t.Generation
 	url, err := target.URL(t.Spec)
 	if err != nil {
@@ -148,6 +149,9 @@ func (r *targets) record(ctx context.Context, t *v1alpha1.BackupTarget, last pro
 			kind, reason = "Warning", last.err.Reason
 		}
 		r.events.Event(t, kind, reason, shorten(ready.Message))
+	}
+	if encrypted != nil {
+		r.encryptionEvent(t, encrypted)
 	}
 	return nil
 }

@@ -77,7 +77,8 @@ type Probe struct {
 type Finalized struct {
 	Path, Digest string
 	Disks        map[string]FinalizedDisk // disk -> result
-	Secrets      int
+	Secrets      int                      // readable
+	Sealed       int                      // encrypted
 }
 
 // FinalizedDisk is one disk as it is on the target.

@@ -231,7 +231,7 @@ func (p *backupPlan) finish(f *Finalized) {
 	p.st.ProgressText = "100%"
 	p.st.Phase, p.st.CompletedAt = v1alpha1.BackupReady, &now
 	p.st.Document, p.st.DocumentDigest = f.Path, f.Digest
-	message := p.whole(f.Secrets)
+	message := p.whole(f)
 	set(&p.st.Conditions, p.v.Now, p.v.Backup.Generation, v1alpha1.ConditionReady, metav1.ConditionTrue, ReasonComplete, message)
 	p.progressing(metav1.ConditionFalse, ReasonComplete, "done")
 	p.a.Cosmetic = false

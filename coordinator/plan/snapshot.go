@@ -39,7 +39,8 @@ func (p *backupPlan) place() string {
 }
 
 // whole says what a Ready point is.
-func (p *backupPlan) whole(secrets int) string {
+func (p *backupPlan) whole(f *Finalized) string {
+	secrets := f.Secrets
 	switch {
 	case p.inCluster() && secrets > 0:
 		return fmt.Sprintf("all disks are cut and stay in the VM's volumes; %s holds the VM's definition with copies of %s", p.place(), words.Count(secrets, "Secret"))
@@ -48,6 +49,8 @@ func (p *backupPlan) whole(secrets int) string {
 	case secrets > 0:
 		return fmt.Sprintf("all disks and the VM's definition are on the target; it holds %s, which %s not encrypted: whoever can read the target can read %s",
 			words.Count(secrets, "Secret"), words.Verb(secrets, "is", "are"), words.Verb(secrets, "it", "them"))
+	case f.Sealed > 0:
+		return fmt.Sprintf("all disks and the VM's definition are on the target; it holds %s, encrypted", words.Count(f.Sealed, "Secret"))
 	}
 	return "all disks and the VM's definition are on the target"
 }

@@ -54,6 +54,9 @@ func (w *worker) capture(ctx context.Context, r protocol.CaptureRequest) error {
 	if err := w.collect(ctx, d, contents); err != nil {
 		return err
 	}
+	if err := w.seal(d); err != nil {
+		return err
+	}
 	data, _, err := document.EncodeDraft(d)
 	if err != nil {
 		return refuse("%v", err)

@@ -87,6 +87,10 @@ func (w *worker) finalize(ctx context.Context, r protocol.FinalizeRequest) (*pro
 		if d, err = w.readDraft(ctx, draftPath, r.Point); err != nil {
 			return nil, err
 		}
+		// It may have been captured before the target had recipients.
+		if err := w.seal(d); err != nil {
+			return nil, err
+		}
 	}
 	d.Point, d.Consistency, d.Disks = r.Point, r.Consistency, r.Disks
 	data, digest, err := document.Encode(d)
@@ -100,7 +104,8 @@ func (w *worker) finalize(ctx context.Context, r protocol.FinalizeRequest) (*pro
 	} else if old.Digest != digest {
 		return nil, &protocol.Error{Reason: protocol.Mismatch, Message: path + " is there already, for other disks: it is not replaced"}
 	}
-	result.Digest, result.Secrets, result.Notes = digest, len(d.Secrets), d.Notes
+	result.Digest, result.Secrets, result.Notes = digest, d.Readable(), d.Notes
+	result.Sealed = len(d.Secrets) - result.Secrets
 	return result, w.documents.Remove(ctx, draftPath)
 }
 

@@ -45,12 +45,16 @@ func (w *worker) refresh(ctx context.Context, r protocol.RefreshRequest) (*proto
 	if err := w.store.Walk(ctx, pointsDir, l.see); err != nil {
 		return nil, err
 	}
+	var err error
 	w.readNew(ctx, l)
 	for path := range l.known {
 		l.result.Gone = append(l.result.Gone, path) // what was listed is not in it any more
 	}
 	slices.Sort(l.result.Gone)
 	w.confirm(ctx, l)
+	if l.result.Identity, err = w.checkIdentity(ctx); err != nil {
+		return nil, err
+	}
 	return l.result, nil
 }
 
@@ -175,7 +179,8 @@ func (w *worker) readFresh(ctx context.Context, f fresh) (*protocol.FoundDocumen
 	}
 	return &protocol.FoundDocument{
 		Path: f.path, Version: f.version, Changed: f.changed, Digest: d.Digest,
-		Origin: d.Origin, Point: d.Point, Consistency: d.Consistency, Disks: d.Disks, Secrets: len(d.Secrets),
+		Origin: d.Origin, Point: d.Point, Consistency: d.Consistency, Disks: d.Disks,
+		Secrets: d.Readable(), Sealed: len(d.Secrets) - d.Readable(),
 	}, nil
 }
 

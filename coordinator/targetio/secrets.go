@@ -14,6 +14,7 @@ import (
 
 	"hayloft.dev/coordinator/targetio/cluster"
 	"hayloft.dev/coordinator/targetio/protocol"
+	"hayloft.dev/pkg/document"
 )
 
 // powerful are types of Secrets to which Kubernetes gives a meaning of its own:
@@ -32,7 +33,13 @@ func (w *worker) makeSecrets(ctx context.Context, r protocol.MakeSecretsRequest)
 	meta := func(name string) metav1.ObjectMeta {
 		return metav1.ObjectMeta{Namespace: r.Namespace, Name: name, Labels: r.Labels}
 	}
-	for _, s := range d.Secrets {
+	var secrets []document.Secret
+	if len(r.Secrets) > 0 {
+		if secrets, err = w.secretsOf(ctx, d); err != nil {
+			return err
+		}
+	}
+	for _, s := range secrets {
 		name, wanted := r.Secrets[s.Name]
 		if !wanted {
 			continue

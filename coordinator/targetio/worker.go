@@ -10,6 +10,7 @@ import (
 	"hayloft.dev/coordinator/targetio/incluster"
 	"hayloft.dev/coordinator/targetio/protocol"
 	"hayloft.dev/coordinator/targetio/store"
+	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/target"
 )
 
@@ -25,7 +26,9 @@ type documents interface {
 type worker struct {
 	cluster   *cluster.Client
 	namespace string
-	documents documents
+	// encryption is the target's; nil without any.
+	encryption *v1alpha1.TargetEncryption
+	documents  documents
 	// store is the target; nil for a point that is kept in the cluster.
 	store *store.Store
 	// secrets are values that no message may show.
@@ -49,6 +52,9 @@ func (w *worker) do(ctx context.Context, r *protocol.Request, answer *protocol.A
 		return err
 	case r.Operation == protocol.OpReadDocument && r.ReadDocument != nil:
 		d, err := w.readPoint(ctx, r.ReadDocument.Path, r.ReadDocument.Digest)
+		if err == nil && r.ReadDocument.Open {
+			_, err = w.secretsOf(ctx, d)
+		}
 		if err == nil {
 			answer.ReadDocument = d.Public()
 		}
@@ -84,6 +90,7 @@ func (w *worker) open(ctx context.Context, t protocol.Target) error {
 		w.documents, err = incluster.Open(w.cluster, *t.InCluster)
 		return err
 	}
+	w.encryption = t.Spec.Encryption
 	var data map[string][]byte
 	if name := t.Spec.CredentialSecret; name != "" {
 		secret, err := w.cluster.Secret(ctx, w.namespace, name)

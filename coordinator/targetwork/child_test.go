@@ -45,7 +45,7 @@ func TestAnswerOfChild(t *testing.T) {
 	require.True(t, targetwork.IsTransient(err))
 	caller.Path = script(t, `echo '{}'`)
 	require.NoError(t, caller.Probe(within(t, limit), directory("/")))
-	_, err = caller.ReadDocument(within(t, limit), directory("/"), "p", "")
+	_, err = caller.ReadDocument(within(t, limit), directory("/"), readPoint("p", ""))
 	failed(t, err, protocol.Internal, "lacks its result")
 }
 

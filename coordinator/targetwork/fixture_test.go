@@ -173,3 +173,8 @@ func onTarget(t *testing.T, target *enginetest.Target, volume string, path ...st
 	require.NoError(t, err)
 	return found
 }
+
+// readPoint asks for a document.
+func readPoint(path, digest string) targetwork.ReadDocumentRequest {
+	return targetwork.ReadDocumentRequest{Path: path, Digest: digest}
+}

@@ -56,7 +56,7 @@ func TestPointInTheCluster(t *testing.T) {
 	require.Equal(t, string(v.point.UID), draft.Labels[v1alpha1.LabelPoint])
 	require.Equal(t, []metav1.OwnerReference{{APIVersion: "hayloft.dev/v1alpha1", Kind: "VMBackup", Name: v.point.Name, UID: v.point.UID}}, draft.OwnerReferences)
 	require.Contains(t, draft.Data, "draft.json.gz")
-	_, err = w.ReadDocument(within(t, limit), at, path, "")
+	_, err = w.ReadDocument(within(t, limit), at, readPoint(path, ""))
 	failed(t, err, protocol.NotFound, "is not in the cluster")
 
 	result, err := w.Finalize(within(t, limit), at, v.finalize())
@@ -70,12 +70,12 @@ func TestPointInTheCluster(t *testing.T) {
 	require.NoError(t, w.Capture(within(t, limit), at, v.capture()), "a leader that was late")
 	require.Equal(t, whole.ResourceVersion, w.pointSecret(t, v).ResourceVersion, "is not needed any more")
 
-	d, err := w.ReadDocument(within(t, limit), at, path, result.Digest)
+	d, err := w.ReadDocument(within(t, limit), at, readPoint(path, result.Digest))
 	require.NoError(t, err)
 	require.Equal(t, v.disks, d.Disks)
 	require.Equal(t, v1alpha1.TypeSnapshot, d.Type())
 	require.Empty(t, d.Secrets[0].Data["userdata"], "a secret value came to the coordinator")
-	_, err = w.ReadDocument(within(t, limit), at, path, "sha256:00")
+	_, err = w.ReadDocument(within(t, limit), at, readPoint(path, "sha256:00"))
 	failed(t, err, protocol.Mismatch, "it was exchanged")
 	other := slices.Clone(v.disks)
 	other[0].Snapshot = "another"

@@ -92,7 +92,7 @@ func TestPoint(t *testing.T) {
 		failed(t, err, protocol.Mismatch, "it is not replaced")
 	})
 	t.Run("read", func(t *testing.T) {
-		d, err := w.ReadDocument(within(t, limit), target, result.Path, result.Digest)
+		d, err := w.ReadDocument(within(t, limit), target, readPoint(result.Path, result.Digest))
 		require.NoError(t, err)
 		require.Equal(t, v.disks, d.Disks)
 		require.Equal(t, v.uid, d.Origin.VMUID)
@@ -100,16 +100,16 @@ func TestPoint(t *testing.T) {
 		require.Contains(t, d.Secrets[0].Data, "userdata")
 		require.Empty(t, d.Secrets[0].Data["userdata"], "a secret value came to the coordinator")
 		require.NotContains(t, string(d.VM), "managedFields")
-		_, err = w.ReadDocument(within(t, limit), target, result.Path, "sha256:00")
+		_, err = w.ReadDocument(within(t, limit), target, readPoint(result.Path, "sha256:00"))
 		failed(t, err, protocol.Mismatch, "it was exchanged")
-		_, err = w.ReadDocument(within(t, limit), target, "hayloft/points/x/y-"+string(v.point.UID)+".json", "")
+		_, err = w.ReadDocument(within(t, limit), target, readPoint("hayloft/points/x/y-"+string(v.point.UID)+".json", ""))
 		failed(t, err, protocol.NotFound, "is not on the target")
-		_, err = w.ReadDocument(within(t, limit), target, "backupstore/volumes/x", "")
+		_, err = w.ReadDocument(within(t, limit), target, readPoint("backupstore/volumes/x", ""))
 		failed(t, err, protocol.Invalid, "not the path of a point's document")
 	})
 	t.Run("damaged document", func(t *testing.T) {
 		defer replaceFile(t, file, bytes.Replace(content, []byte(`"web-init"`), []byte(`"web-exit"`), 1))()
-		_, err := w.ReadDocument(within(t, limit), target, result.Path, "")
+		_, err := w.ReadDocument(within(t, limit), target, readPoint(result.Path, ""))
 		failed(t, err, protocol.Damaged, "damaged or changed")
 		failed(t, w.MakeSecrets(within(t, limit), target, v.secrets(result.Path, w.vms)), protocol.Damaged, "damaged or changed")
 	})
@@ -119,7 +119,7 @@ func TestPoint(t *testing.T) {
 		defer func() { require.NoError(t, os.Remove(path)) }()
 		rel, err := filepath.Rel(s3.Dir, path)
 		require.NoError(t, err)
-		_, err = w.ReadDocument(within(t, limit), target, rel, "")
+		_, err = w.ReadDocument(within(t, limit), target, readPoint(rel, ""))
 		failed(t, err, protocol.Mismatch, "another point")
 	})
 	t.Run("inspect", func(t *testing.T) {
@@ -170,7 +170,7 @@ func (w *world) interrupted(t *testing.T, s3 *enginetest.S3, target targetwork.T
 	removal, err := document.ParseRemoval(mark)
 	require.NoError(t, err)
 	require.Len(t, removal.Backups, len(deletion.Backups))
-	_, err = w.ReadDocument(within(t, limit), target, deletion.DocumentPath, "")
+	_, err = w.ReadDocument(within(t, limit), target, readPoint(deletion.DocumentPath, ""))
 	failed(t, err, protocol.Removing, "is being removed")
 
 	// One that cannot be read must not stay for that.

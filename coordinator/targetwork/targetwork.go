@@ -18,20 +18,21 @@ import (
 
 // What is asked and answered; see package protocol.
 type (
-	Error              = protocol.Error
-	Target             = protocol.Target
-	Reason             = protocol.Reason
-	Backup             = protocol.Backup
-	CaptureRequest     = protocol.CaptureRequest
-	CaptureSource      = protocol.CaptureSource
-	FinalizeRequest    = protocol.FinalizeRequest
-	FinalizeResult     = protocol.FinalizeResult
-	Inspection         = protocol.Inspection
-	MakeSecretsRequest = protocol.MakeSecretsRequest
-	DeleteRequest      = protocol.DeleteRequest
-	RefreshRequest     = protocol.RefreshRequest
-	RefreshResult      = protocol.RefreshResult
-	Cost               = protocol.Cost
+	Error               = protocol.Error
+	Target              = protocol.Target
+	Reason              = protocol.Reason
+	Backup              = protocol.Backup
+	CaptureRequest      = protocol.CaptureRequest
+	CaptureSource       = protocol.CaptureSource
+	FinalizeRequest     = protocol.FinalizeRequest
+	FinalizeResult      = protocol.FinalizeResult
+	Inspection          = protocol.Inspection
+	ReadDocumentRequest = protocol.ReadDocumentRequest
+	MakeSecretsRequest  = protocol.MakeSecretsRequest
+	DeleteRequest       = protocol.DeleteRequest
+	RefreshRequest      = protocol.RefreshRequest
+	RefreshResult       = protocol.RefreshResult
+	Cost                = protocol.Cost
 )
 
 // DefaultTimeout bounds an operation whose context has no deadline.
@@ -96,11 +97,9 @@ func (c *Caller) Finalize(ctx context.Context, at Target, r FinalizeRequest) (Fi
 }
 
 // ReadDocument reads and checks a point's document; it comes without secret
-// values. digest is what the document must have, empty for any.
-func (c *Caller) ReadDocument(ctx context.Context, at Target, path, digest string) (*document.Document, error) {
-	a, err := c.call(ctx, at, protocol.Request{
-		Operation: protocol.OpReadDocument, ReadDocument: &protocol.ReadDocumentRequest{Path: path, Digest: digest},
-	})
+// values.
+func (c *Caller) ReadDocument(ctx context.Context, at Target, r ReadDocumentRequest) (*document.Document, error) {
+	a, err := c.call(ctx, at, protocol.Request{Operation: protocol.OpReadDocument, ReadDocument: &r})
 	if err == nil && a.ReadDocument == nil {
 		err = incomplete(protocol.OpReadDocument)
 	}

@@ -63,7 +63,7 @@ func parse(data []byte, draft bool) (*Document, error) {
 	dec := json.NewDecoder(bytes.NewReader(given))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(d); err != nil {
-		return nil, fmt.Errorf("document: it does not follow format %d: %w", FormatVersion, err)
+		return nil, fmt.Errorf("document: it does not follow its format: %w", err)
 	}
 	// encoding/json takes keys in any case and null for anything; writing
 	// the document again shows whether that was needed.
@@ -72,7 +72,7 @@ func parse(data []byte, draft bool) (*Document, error) {
 		return nil, fmt.Errorf("document: %w", err)
 	}
 	if written, err := canonical(again); err != nil || !bytes.Equal(written, given) {
-		return nil, fmt.Errorf("document: it does not follow format %d: it is not written as Hayloft writes it", FormatVersion)
+		return nil, errors.New("document: it does not follow its format: it is not written as Hayloft writes it")
 	}
 	if err := d.validate(draft); err != nil {
 		return nil, fmt.Errorf("document: %w", err)
@@ -89,9 +89,9 @@ func checked(data []byte) (m map[string]any, given []byte, err error) {
 	if m, err = tree(data); err != nil {
 		return nil, nil, err
 	}
-	if v, ok := m["formatVersion"].(json.Number); !ok || v.String() != fmt.Sprint(FormatVersion) {
-		return nil, nil, fmt.Errorf("%w %s: this Hayloft reads version %d; use one that knows it",
-			ErrVersion, shown(m["formatVersion"]), FormatVersion)
+	if v, ok := m["formatVersion"].(json.Number); !ok || v.String() != fmt.Sprint(FormatVersion) && v.String() != fmt.Sprint(FormatSealed) {
+		return nil, nil, fmt.Errorf("%w %s: this Hayloft reads versions %d and %d; use one that knows it",
+			ErrVersion, shown(m["formatVersion"]), FormatVersion, FormatSealed)
 	}
 	want, err := digest(m)
 	if err != nil {

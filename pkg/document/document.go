@@ -8,8 +8,9 @@
 // document's own digest. The digest finds damage; it proves no authorship,
 // which is why a point's status records it too.
 //
-// The package reads and writes no target and no cluster, and does not encrypt:
-// the Secrets in a document are as readable as the target is.
+// The package reads and writes no target and no cluster, and does not encrypt
+// (package seal does): in format 1 the Secrets in a document are as readable as
+// the target is.
 package document
 
 import (
@@ -22,8 +23,16 @@ import (
 	"hayloft.dev/pkg/api/v1alpha1"
 )
 
-// FormatVersion is the only format that this package writes and reads.
-const FormatVersion = 1
+// The formats that this package writes and reads.
+const (
+	// FormatVersion is that of a document whose Secrets are not encrypted, or that
+	// has none.
+	FormatVersion = 1
+	// FormatSealed is that of a document whose Secrets' values are in Sealed. It
+	// has a number of its own, so that a program which knows nothing of that says
+	// so, instead of restoring empty Secrets.
+	FormatSealed = 2
+)
 
 // Document is one point as it lies on a target or in the cluster. A draft is the same without
 // disks: what was read from the cluster when the point was taken.
@@ -35,15 +44,20 @@ type Document struct {
 	Origin      Origin               `json:"origin"`
 	Point       Point                `json:"point"`
 	Consistency v1alpha1.Consistency `json:"consistency,omitempty"`
-	// SecretsEncrypted is false in format 1.
+	// SecretsEncrypted is false in format 1 and true in format 2.
 	SecretsEncrypted bool `json:"secretsEncrypted"`
 	// VM is the VirtualMachine as the API server gave it, without status and
 	// managedFields.
-	VM         json.RawMessage `json:"vm"`
-	Claims     []Claim         `json:"claims,omitempty"`
-	Secrets    []Secret        `json:"secrets,omitempty"`
-	ConfigMaps []ConfigMap     `json:"configMaps,omitempty"`
-	Disks      []Disk          `json:"disks,omitempty"`
+	VM     json.RawMessage `json:"vm"`
+	Claims []Claim         `json:"claims,omitempty"`
+	// Secrets have no data in format 2: see Sealed.
+	Secrets    []Secret    `json:"secrets,omitempty"`
+	ConfigMaps []ConfigMap `json:"configMaps,omitempty"`
+	// Sealed is an age file: what Plain has made, encrypted to Recipients, which
+	// are age public keys.
+	Sealed     []byte   `json:"sealed,omitempty"`
+	Recipients []string `json:"recipients,omitempty"`
+	Disks      []Disk   `json:"disks,omitempty"`
 	// Notes are sentences about what the point does not hold.
 	Notes []string `json:"notes,omitempty"`
 }

@@ -96,7 +96,7 @@ func TestParseRefuses(t *testing.T) {
 		change func(m map[string]any)
 		says   string
 	}{
-		{"newer format", func(m map[string]any) { m["formatVersion"] = 2 }, "unknown format version"},
+		{"newer format", func(m map[string]any) { m["formatVersion"] = 3 }, "unknown format version"},
 		{"format as text", func(m map[string]any) { m["formatVersion"] = "1" }, "unknown format version"},
 		{"no format", func(m map[string]any) { delete(m, "formatVersion") }, "unknown format version"},
 		{"unknown field", func(m map[string]any) { m["extra"] = 1 }, "extra"},

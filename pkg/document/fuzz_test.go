@@ -16,6 +16,7 @@ func FuzzParse(f *testing.F) {
 	data := encoded(f, whole(2))
 	f.Add(data)
 	f.Add(encoded(f, inCluster(2)))
+	f.Add(encoded(f, sealed(f, whole(1))))
 	f.Add(bytes.ReplaceAll(data, []byte("web-disk-0"), []byte("../../evil")))
 	f.Add(bytes.ReplaceAll(data, []byte("prod"), []byte("..")))
 	f.Add([]byte(`{"formatVersion":1,"digest":"sha256:00"}`))
@@ -55,6 +56,9 @@ func FuzzParse(f *testing.F) {
 				}
 			}
 			for _, s := range d.Secrets {
+				if d.SecretsEncrypted && len(s.Data) > 0 {
+					t.Fatalf("accepted readable values beside encrypted ones in Secret %q", s.Name)
+				}
 				if strings.ContainsAny(s.Name, "/\\\x00") || s.Name == "" {
 					t.Fatalf("accepted the Secret %q", s.Name)
 				}

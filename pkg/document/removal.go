@@ -72,6 +72,9 @@ func ParseRemoval(data []byte) (*Removal, error) {
 	if err := dec.Decode(r); err != nil {
 		return nil, fmt.Errorf("removal: it does not follow format %d: %w", FormatVersion, err)
 	}
+	if r.FormatVersion != FormatVersion {
+		return nil, fmt.Errorf("removal: %w %d", ErrVersion, r.FormatVersion)
+	}
 	if err := r.validate(); err != nil {
 		return nil, fmt.Errorf("removal: %w", err)
 	}

@@ -19,11 +19,11 @@ const (
 )
 
 func (d *Document) validate(draft bool) error {
-	if d.FormatVersion != FormatVersion {
-		return fmt.Errorf("%w %d: this Hayloft writes version %d", ErrVersion, d.FormatVersion, FormatVersion)
+	if d.FormatVersion != FormatVersion && d.FormatVersion != FormatSealed {
+		return fmt.Errorf("%w %d: this Hayloft writes versions %d and %d", ErrVersion, d.FormatVersion, FormatVersion, FormatSealed)
 	}
-	if d.SecretsEncrypted {
-		return fmt.Errorf("format %d has no encrypted secrets", FormatVersion)
+	if err := d.checkSealed(); err != nil {
+		return err
 	}
 	if err := d.checkOrigin(); err != nil {
 		return err

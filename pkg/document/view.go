@@ -8,10 +8,11 @@ import (
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 )
 
-// Public is the document without the values of its Secrets; their names and
-// keys stay. Its Digest is still that of the whole document.
+// Public is the document without the values of its Secrets, encrypted or not;
+// their names and keys stay. Its Digest is still that of the whole document.
 func (d *Document) Public() *Document {
 	c := *d
+	c.Sealed = nil
 	c.Secrets = make([]Secret, 0, len(d.Secrets))
 	for _, s := range d.Secrets {
 		keys := make(map[string][]byte, len(s.Data))

@@ -25,6 +25,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
 	kubevirt "kubevirt.io/api/core/v1"
@@ -32,6 +33,7 @@ import (
 
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/document"
+	"hayloft.dev/pkg/seal"
 	"hayloft.dev/test/harness"
 )
 
@@ -42,12 +44,15 @@ const argumentsEvery = 10 * time.Millisecond
 // TestSecretsStaySecret: through a backup, two backups that fail over their
 // keys, a restore and the deletion of it all, at log level debug, no key and
 // no Secret of a VM shows up in a log, an object, a process's arguments or a
-// metric. On the target the VM's Secrets are readable, and the point says so.
+// metric. On the target the VM's Secrets are readable, and point and target say
+// so, until the target has recipients.
 func TestSecretsStaySecret(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, newStack(t))
 	ofVM := map[string]string{"user data": rand.Text(), "password": rand.Text()}
-	canaries := map[string]string{"S3 key": w.S3.SecretKey, "wrong key": rand.Text(), "key that became wrong": rand.Text()}
+	identity, recipient, err := seal.Generate()
+	require.NoError(t, err)
+	canaries := map[string]string{"identity": identity, "S3 key": w.S3.SecretKey, "wrong key": rand.Text(), "key that became wrong": rand.Text()}
 	maps.Copy(canaries, ofVM)
 	search := newSearch(canaries)
 	arguments := watchArguments(t, search)
@@ -70,7 +75,11 @@ func TestSecretsStaySecret(t *testing.T) {
 	w.awaitRestore("r", v1alpha1.RestoreReady)
 	w.awaitRunning("copy")
 
+	w.sealed("shop", recipient, identity, search)
+
 	mine := []string{
+		"Secret " + harness.HayloftNamespace + "/identity",
+		"Secret " + w.ns + "/unsealed-shop-init", "Secret " + w.ns + "/unsealed-shop-login",
 		"Secret " + harness.HayloftNamespace + "/s3-credentials",
 		"Secret " + harness.HayloftNamespace + "/" + refused.Spec.CredentialSecret,
 		"Secret " + harness.HayloftNamespace + "/" + turned.Spec.CredentialSecret,
@@ -80,12 +89,12 @@ func TestSecretsStaySecret(t *testing.T) {
 	require.ElementsMatch(t, mine, w.objectsWith(search), "objects that hold a canary")
 	w.notInMetrics(search)
 
-	for _, name := range []string{"shop", "copy"} {
+	for _, name := range []string{"shop", "copy", "unsealed"} {
 		vm := &kubevirt.VirtualMachine{}
 		vm.Namespace, vm.Name = w.ns, name
 		w.mustRemove(vm)
 	}
-	for _, name := range []string{"point", "refused", "turned"} {
+	for _, name := range []string{"point", "refused", "turned", "sealed"} {
 		b := &v1alpha1.VMBackup{}
 		b.Namespace, b.Name = w.ns, name
 		w.mustRemove(b)
@@ -154,11 +163,53 @@ func (w *world) setKey(t *v1alpha1.BackupTarget, key string) {
 	require.NoError(w.t, w.c.Update(w.ctx, s))
 }
 
+// sealed backs the VM up once more when its target has a recipient, and restores it
+// as "unsealed".
+func (w *world) sealed(vm, recipient, identity string, s *search) {
+	w.t.Helper()
+	key := client.ObjectKey{Name: w.Target}
+	encrypted := func(status metav1.ConditionStatus, reason string) {
+		w.t.Helper()
+		w.eventually("the target to say whether Secrets are encrypted", func() (bool, string) {
+			var t v1alpha1.BackupTarget
+			require.NoError(w.t, w.c.Get(w.ctx, key, &t))
+			c := meta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionSecretsEncrypted)
+			return c != nil && c.Status == status && c.Reason == reason, words(t.Status.Conditions)
+		})
+	}
+	encrypted(metav1.ConditionFalse, v1alpha1.SecretsNotEncrypted)
+	w.mustMake(&corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: harness.HayloftNamespace, Name: "identity"},
+		StringData: map[string]string{v1alpha1.SecretKeyIdentity: identity + "\n"},
+	})
+	patch := fmt.Sprintf(`{"spec":{"encryption":{"recipients":[%q],"identitySecret":"identity"}}}`, recipient)
+	t := &v1alpha1.BackupTarget{}
+	t.Name = w.Target
+	require.NoError(w.t, w.c.Patch(w.ctx, t, client.RawPatch(types.MergePatchType, []byte(patch))))
+	encrypted(metav1.ConditionTrue, v1alpha1.SecretsEncrypted)
+
+	w.backup("sealed", vm)
+	b := w.awaitBackup("sealed", v1alpha1.BackupReady)
+	require.Contains(w.t, meta.FindStatusCondition(b.Status.Conditions, v1alpha1.ConditionReady).Message, "2 Secrets, encrypted")
+	w.secretsInDocument(b, s, nil)
+	r := &v1alpha1.VMRestore{}
+	r.Namespace, r.Name, r.Spec.Backup, r.Spec.NewVM = w.ns, "r-sealed", "sealed", "unsealed"
+	w.mustMake(r)
+	w.awaitRestore("r-sealed", v1alpha1.RestoreReady)
+	w.awaitRunning("unsealed")
+	for _, name := range []string{"init", "login"} {
+		var was, is corev1.Secret
+		require.NoError(w.t, w.c.Get(w.ctx, client.ObjectKey{Namespace: w.ns, Name: vm + "-" + name}, &was))
+		require.NoError(w.t, w.c.Get(w.ctx, client.ObjectKey{Namespace: w.ns, Name: "unsealed-" + vm + "-" + name}, &is))
+		require.Equal(w.t, was.Data, is.Data)
+	}
+}
+
 func (w *world) secretsInDocument(b *v1alpha1.VMBackup, s *search, values map[string]string) {
 	w.t.Helper()
 	raw, err := os.ReadFile(filepath.Join(w.bucket(), b.Status.Document))
 	require.NoError(w.t, err)
-	require.Contains(w.t, strings.ReplaceAll(string(raw), " ", ""), `"secretsEncrypted":false`)
+	require.Contains(w.t, strings.ReplaceAll(string(raw), " ", ""), fmt.Sprintf(`"secretsEncrypted":%t`, len(values) == 0))
 	require.ElementsMatch(w.t, slices.Collect(maps.Keys(values)), s.in(raw), "what the document holds")
 }
 

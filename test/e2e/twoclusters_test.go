@@ -1,15 +1,19 @@
 package e2e
 
 import (
+	"crypto/rand"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kubevirt "kubevirt.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/seal"
 	"hayloft.dev/pkg/target"
 	"hayloft.dev/test/harness"
 )
@@ -33,6 +37,50 @@ func (w *world) share(other *world, name string) {
 	require.NoError(w.t, w.c.Create(w.ctx, t))
 }
 
+// encrypted has the Secrets of a world encrypted to this cluster's identity and to a
+// recovery key, which it returns.
+func (w *world) encrypted() (recovery string) {
+	w.t.Helper()
+	identity, recipient, err := seal.Generate()
+	require.NoError(w.t, err)
+	recovery, offline, err := seal.Generate()
+	require.NoError(w.t, err)
+	w.encryption(w.Target, identity, recipient, offline)
+	return recovery
+}
+
+// recover gives a cluster a recovery key.
+func (w *world) recover(target, identity string) { w.t.Helper(); w.encryption(target, identity) }
+
+func (w *world) encryption(target, identity string, recipients ...string) {
+	w.t.Helper()
+	w.mustMake(&corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: harness.HayloftNamespace, Name: "identity"},
+		StringData: map[string]string{v1alpha1.SecretKeyIdentity: identity},
+	})
+	var t v1alpha1.BackupTarget
+	require.NoError(w.t, w.c.Get(w.ctx, client.ObjectKey{Name: target}, &t))
+	before := t.DeepCopy()
+	t.Spec.Encryption = &v1alpha1.TargetEncryption{Recipients: recipients, IdentitySecret: "identity"}
+	require.NoError(w.t, w.c.Patch(w.ctx, &t, client.MergeFrom(before)))
+}
+
+// shopWithSecret makes and starts the VM shop, whose password is in a Secret.
+func (w *world) shopWithSecret(password string) {
+	w.t.Helper()
+	s := &corev1.Secret{StringData: map[string]string{"root": password}}
+	s.Namespace, s.Name = w.ns, "shop-login"
+	w.mustMake(s)
+	w.filled("shop-root", 64*mib, 1)
+	w.mustMake(w.vmSpec("shop", []string{"shop-root"}, func(vm *kubevirt.VirtualMachine) {
+		vm.Spec.Template.Spec.AccessCredentials = []kubevirt.AccessCredential{{UserPassword: &kubevirt.UserPasswordAccessCredential{
+			Source:            kubevirt.UserPasswordAccessCredentialSource{Secret: &kubevirt.AccessCredentialSecretSource{SecretName: "shop-login"}},
+			PropagationMethod: kubevirt.UserPasswordAccessCredentialPropagationMethod{QemuGuestAgent: &kubevirt.QemuGuestAgentUserPasswordAccessCredentialPropagation{}},
+		}}}
+	}))
+	w.awaitRunning("shop")
+}
+
 // found waits until a point is there and Ready that this cluster has not taken.
 func (w *world) found(name string) *v1alpha1.VMBackup {
 	w.t.Helper()
@@ -45,7 +93,8 @@ func (w *world) found(name string) *v1alpha1.VMBackup {
 
 // TestTwoClustersOnOneTarget: backups that are made in one cluster appear in another
 // one that has the target, and restore there to equal bytes when the first is gone.
-// Neither's deletions touch the other's points.
+// Neither's deletions touch the other's points. The VM's Secret comes with them by a
+// recovery key that was kept offline.
 func TestTwoClustersOnOneTarget(t *testing.T) {
 	t.Parallel()
 	first := bare(t, newStack(t))
@@ -61,8 +110,10 @@ func TestTwoClustersOnOneTarget(t *testing.T) {
 	require.NoError(t, second.c.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: first.ns}}))
 	second.ns = first.ns
 	second.share(first, "shared")
+	recovery := first.encrypted()
+	password := rand.Text()
 
-	first.runningVM("shop", 64*mib)
+	first.shopWithSecret(password)
 	sums := first.quietHashes("shop", "root")
 	for _, name := range []string{"nightly", "weekly", "kept"} {
 		first.backup(name, "shop")
@@ -110,8 +161,19 @@ func TestTwoClustersOnOneTarget(t *testing.T) {
 	for _, p := range first.agents {
 		p.Kill(t)
 	}
+	// Nor are its Secrets: what they held is on the target, encrypted.
+	b := second.found("nightly")
+	require.Contains(t, meta.FindStatusCondition(b.Status.Conditions, v1alpha1.ConditionReady).Message, "1 Secret, encrypted")
+	second.restore("r0", "nightly", "shop-too-soon")
+	failed := second.awaitRestore("r0", v1alpha1.RestoreFailed)
+	require.Contains(t, words(failed.Status.Conditions), "NoIdentity")
+	require.Contains(t, words(failed.Status.Conditions), "spec.encryption.identitySecret")
+	second.recover("shared", recovery)
 	second.restore("r1", "nightly", "shop-nightly")
 	second.restore("r2", "kept", "shop-kept")
 	second.sameDisks(second.awaitRestore("r1", v1alpha1.RestoreReady), sums)
 	second.sameDisks(second.awaitRestore("r2", v1alpha1.RestoreReady), sums)
+	var s corev1.Secret
+	require.NoError(t, second.c.Get(t.Context(), client.ObjectKey{Namespace: second.ns, Name: "shop-nightly-shop-login"}, &s))
+	require.Equal(t, password, string(s.Data["root"]))
 }

@@ -79,6 +79,7 @@ func (f *restoreFlags) bind(c *cobra.Command) {
 	flags.StringToStringVar(&f.spec.Networks, "network", nil, "use another network: NAMESPACE/NAME-OF-THE-BACKUP=NAMESPACE/NAME-HERE; may be repeated")
 	flags.BoolVar(&f.spec.KeepMACAddresses, "keep-mac", false, "give the new VM the source's MAC addresses; refused while the source exists")
 	flags.BoolVar(&f.spec.HaltAfterRestore, "halt", false, "leave the VM stopped")
+	flags.BoolVar(&f.spec.WithoutSecrets, "without-secrets", false, "restore without the Secrets, for when their identity is lost: you make them before the VM can start")
 }
 
 // restore makes the spec of the flags; base is what the restore is named after.
@@ -111,8 +112,8 @@ func (f *restoreFlags) restore(c *cobra.Command, backup string) (spec v1alpha1.V
 		}
 		return spec, f.replace, nil
 	case "disk":
-		if changed("halt") || changed("network") {
-			return spec, "", usage(c, "--halt and --network do not go with --disk, which makes no VM")
+		if changed("halt") || changed("network") || changed("without-secrets") {
+			return spec, "", usage(c, "--halt, --network and --without-secrets do not go with --disk, which makes no VM")
 		}
 		if f.claim == "" {
 			return spec, "", usage(c, "--claim is missing: name the claim to make of disk %s", f.disk)

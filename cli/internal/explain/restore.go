@@ -34,6 +34,9 @@ func Restore(out io.Writer, r *v1alpha1.VMRestore, a Around) error {
 		p.line("Former volumes", choose(x.Volumes == v1alpha1.VolumesDelete, "deleted once the restored VM is ready", "retained"))
 		p.line("Cancelling", cancelling(r))
 	}
+	if r.Spec.WithoutSecrets {
+		p.line("Secrets", "not restored (spec.withoutSecrets)")
+	}
 	p.line("Classes", pairs(r.Spec.StorageClasses))
 	p.line("Networks", pairs(r.Spec.Networks))
 	p.times(r.CreationTimestamp, r.Status.StartedAt, r.Status.CompletedAt)

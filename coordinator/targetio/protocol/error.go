@@ -16,6 +16,7 @@ const (
 	Removing           Reason = "Removing"           // a point whose deletion has begun
 	Damaged            Reason = "Damaged"            // there, but not readable as what it should be
 	Mismatch           Reason = "Mismatch"           // readable, but not what was asked for
+	NoIdentity         Reason = "NoIdentity"         // Secrets that are encrypted to others, or whose identity is missing
 	NoSpace            Reason = "NoSpace"            // full or over quota
 	Invalid            Reason = "Invalid"            // the request or the target's spec makes no sense
 	Internal           Reason = "Internal"           // the worker or the cluster failed, not the target

@@ -139,8 +139,10 @@ type FinalizeResult struct {
 	Path   string       `json:"path"`
 	Digest string       `json:"digest"`
 	Disks  []Inspection `json:"disks"`
-	// Secrets is how many Secrets lie readable in the document.
+	// Secrets is how many Secrets lie readable in the document, Sealed how many are
+	// encrypted in it.
 	Secrets int `json:"secrets"`
+	Sealed  int `json:"sealed,omitempty"`
 	// Notes say what the point does not hold.
 	Notes []string `json:"notes,omitempty"`
 }
@@ -165,6 +167,9 @@ type ReadDocumentRequest struct {
 	Path string `json:"path"`
 	// Digest that the document must have; empty: any.
 	Digest string `json:"digest,omitempty"`
+	// Open refuses a document whose Secrets are encrypted and could not be restored
+	// here.
+	Open bool `json:"open,omitempty"`
 }
 
 // InspectBackupsRequest asks whether the backups of disks are there and whole.

@@ -72,6 +72,9 @@ type RefreshResult struct {
 	Gone []string `json:"gone,omitempty"`
 	// Absent are the paths to confirm that the target says it does not have.
 	Absent []string `json:"absent,omitempty"`
+	// Identity is why this cluster could not restore the Secrets that it encrypts;
+	// empty: it can, or encrypts none.
+	Identity string `json:"identity,omitempty"`
 }
 
 // Cost of one operation, as the worker's caller measured it.
@@ -97,8 +100,10 @@ type FoundDocument struct {
 	Point       document.Point       `json:"point"`
 	Consistency v1alpha1.Consistency `json:"consistency"`
 	Disks       []document.Disk      `json:"disks"`
-	// Secrets is how many Secrets lie readable in the document.
+	// Secrets is how many Secrets lie readable in the document, Sealed how many are
+	// encrypted in it.
 	Secrets int `json:"secrets,omitempty"`
+	Sealed  int `json:"sealed,omitempty"`
 }
 
 // FaultyDocument is a file among the documents that is none, and why.

@@ -65,6 +65,11 @@ type BackupTargetSpec struct {
 	// that may cost.
 	// +optional
 	Refresh *TargetRefresh `json:"refresh,omitempty"`
+
+	// Encryption says to whom the Secrets in documents are encrypted. Without
+	// recipients they are as readable as the target is.
+	// +optional
+	Encryption *TargetEncryption `json:"encryption,omitempty"`
 }
 
 // TargetRefresh says how often a target is looked through for points that other
