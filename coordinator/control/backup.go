@@ -143,7 +143,7 @@ func (r *backups) view(ctx context.Context, b *v1alpha1.VMBackup, jobs []v1alpha
 		}
 	}
 	if kept(b) {
-		if v.Losses, v.VMGone, err = r.look(ctx, b); err != nil {
+		if v.Kept, err = r.look(ctx, b); err != nil {
 			return v, err
 		}
 	}

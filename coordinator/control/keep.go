@@ -21,29 +21,33 @@ func kept(b *v1alpha1.VMBackup) bool {
 
 // look finds out what a kept point lacks, and since when. As long as the caches
 // show everything, it asks the API server for nothing.
-func (r *backups) look(ctx context.Context, b *v1alpha1.VMBackup) (losses []plan.Loss, vmGone time.Time, err error) {
+func (r *backups) look(ctx context.Context, b *v1alpha1.VMBackup) (k plan.Kept, err error) {
 	gone, err := r.vmGone(ctx, b)
 	if err != nil {
-		return nil, vmGone, err
+		return k, err
 	}
 	if gone {
-		return nil, r.missing.since(b.UID, "", true), nil
+		k.VMGone = r.missing.since(b.UID, "", true)
+		return k, nil
 	}
 	r.missing.since(b.UID, "", false)
 	young := b.Status.CompletedAt != nil && time.Since(b.Status.CompletedAt.Time) < r.Plan.LossGrace
 	if b.Status.Phase == v1alpha1.BackupDataLost || young {
-		return nil, vmGone, nil
+		return k, nil
 	}
 	for _, d := range b.Status.Disks {
-		what, err := r.lost(ctx, d, true)
+		f, err := r.lost(ctx, d, true)
 		if err != nil {
-			return nil, vmGone, fmt.Errorf("looking for disk %s: %w", d.Name, err)
+			return k, fmt.Errorf("looking for disk %s: %w", d.Name, err)
 		}
-		if since := r.missing.since(b.UID, d.Name, what != ""); what != "" {
-			losses = append(losses, plan.Loss{Disk: d.Name, What: what, Since: since})
+		if since := r.missing.since(b.UID, d.Name, f.lost != ""); f.lost != "" {
+			k.Losses = append(k.Losses, plan.Loss{Disk: d.Name, What: f.lost, Since: since, Doubtful: f.doubtful})
+		}
+		if f.listed {
+			k.Listed = append(k.Listed, d.Name)
 		}
 	}
-	return losses, vmGone, nil
+	return k, nil
 }
 
 // vmGone: the VM that the point was taken of does not exist any more. One that
@@ -63,43 +67,59 @@ func (r *backups) vmGone(ctx context.Context, b *v1alpha1.VMBackup) (bool, error
 	return true, nil
 }
 
-// lost says what of a disk is missing, "" for nothing. Longhorn keeps a Snapshot
-// object for each snapshot of an engine that it has asked, so one that is there
-// and stays is proof enough. What Longhorn shows of an engine is some seconds
-// old, and for a while after it was attached even older, so its list counts
-// (listed) only for whoever looks again after a grace time.
-func (c *Controller) lost(ctx context.Context, d v1alpha1.BackupDisk, listed bool) (string, error) {
+// finding is what was found of a disk of a kept point.
+type finding struct {
+	// lost says what is missing, "" for nothing; doubtful as in plan.Loss.
+	lost     string
+	doubtful bool
+	// listed: Longhorn shows the disk's engine snapshot.
+	listed bool
+}
+
+// lost finds out what of a disk is missing. Longhorn keeps a Snapshot object for
+// each snapshot of an engine that it has asked, so one that is there and stays is
+// proof enough. What Longhorn shows of an engine is some seconds old, and for a
+// while after it was attached even older, so its list counts (listed) only for
+// whoever looks again after a grace time. How old it is does not stand in it: it is
+// surely younger than the cut only if it has shown the snapshot before.
+func (c *Controller) lost(ctx context.Context, d v1alpha1.BackupDisk, listed bool) (f finding, err error) {
 	var volume longhorn.Volume
 	exists, err := c.get(ctx, c.LonghornNamespace, d.Volume, &volume)
 	switch {
 	case err != nil:
-		return "", err
+		return f, err
 	case !exists:
-		return fmt.Sprintf("Longhorn volume %s was deleted, and its engine snapshot %s with it", d.Volume, d.Snapshot), nil
+		f.lost = fmt.Sprintf("Longhorn volume %s was deleted, and its engine snapshot %s with it", d.Volume, d.Snapshot)
+		return f, nil
 	}
 	there, staying, err := c.snapshot(ctx, c.cache, d)
 	if err != nil || staying {
-		return "", err
+		f.listed = staying
+		return f, err
 	}
 	// A volume that was detached right after the cut gets its Snapshot object
 	// only when it is attached again.
 	saw := c.missing.sawDeleted(d.Volume, d.Snapshot)
 	if !there && !saw && (!listed || volume.Status.State != longhorn.VolumeStateAttached) {
-		return "", nil
+		return f, nil
 	}
 	removed := fmt.Sprintf("engine snapshot %s was removed from volume %s, and not by Hayloft", d.Snapshot, d.Volume)
 	there, staying, err = c.snapshot(ctx, c.live, d)
 	switch {
 	case err != nil || staying:
-		return "", err
-	case there:
-		return removed, nil // what Longhorn has begun to remove never comes back
+		f.listed = staying
+		return f, err
+	case there: // what Longhorn has begun to remove never comes back
+		f.lost = removed
+		return f, nil
 	}
 	shown, known, err := c.engineShows(ctx, d)
 	if err != nil || shown || !known && !saw {
-		return "", err
+		f.listed = shown
+		return f, err
 	}
-	return removed, nil
+	f.lost, f.doubtful = removed, !saw && !d.Listed
+	return f, nil
 }
 
 // snapshot tells whether Longhorn's object of a disk's engine snapshot exists,
@@ -139,12 +159,12 @@ func (c *Controller) engineShows(ctx context.Context, d v1alpha1.BackupDisk) (sh
 func (c *Controller) sources(ctx context.Context, b *v1alpha1.VMBackup) (sizes map[string]int64, refusals []string, err error) {
 	sizes = map[string]int64{}
 	for _, d := range b.Status.Disks {
-		what, err := c.lost(ctx, d, false)
+		f, err := c.lost(ctx, d, false)
 		if err != nil {
 			return nil, nil, err
 		}
-		if what != "" {
-			refusals = append(refusals, fmt.Sprintf("disk %s: %s", d.Name, what))
+		if f.lost != "" {
+			refusals = append(refusals, fmt.Sprintf("disk %s: %s", d.Name, f.lost))
 			continue
 		}
 		var v longhorn.Volume

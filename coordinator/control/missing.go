@@ -91,15 +91,16 @@ func (m *missing) noteDeleted(o client.Object, deleted bool) {
 	m.gone[key] = time.Now()
 }
 
-// removals passes Snapshot objects of ours that go or are about to.
-func (m *missing) removals() predicate.Predicate {
+// changes passes Snapshot objects of ours that come, go or are about to.
+func (m *missing) changes() predicate.Predicate {
 	ours := func(o client.Object) bool { _, is := names.SnapshotPoint(o.GetName()); return is }
 	return predicate.Funcs{
 		CreateFunc: func(e event.CreateEvent) bool {
-			if ours(e.Object) {
-				m.noteDeleted(e.Object, false)
+			if !ours(e.Object) {
+				return false
 			}
-			return false
+			m.noteDeleted(e.Object, false)
+			return true
 		},
 		UpdateFunc: func(e event.UpdateEvent) bool {
 			s, ok := e.ObjectNew.(*longhorn.Snapshot)

@@ -216,6 +216,28 @@ func TestSnapshotsThatLoseSomething(t *testing.T) {
 	}
 }
 
+// A list of the engine's snapshots that has never shown one may be older than the
+// cut, however long ago that was: Longhorn's manager may be busy, or away. Once it
+// has shown it, it counts, for other leaders too.
+func TestListThatMayBeOlderThanTheCut(t *testing.T) {
+	w := snapshotWorld(t)
+	w.opts.Plan.LookEvery = time.Hour
+	_, stop := w.start("one")
+	session, _ := w.session("n1")
+	w.vm("web")
+	b := w.keptPoint("s1", session)
+	root := b.Status.Disks[0]
+	w.attached(root.Volume, "others")
+	w.holds("it is Ready", 4*lossGrace, func() bool { return w.refresh(b) && b.Status.Phase == v1alpha1.BackupReady })
+
+	shown := w.shown(root)
+	w.eventually("it is known to be listed", func() bool { w.refresh(b); return b.Status.Disks[0].Listed })
+	stop()
+	require.NoError(t, w.client.Delete(w.ctx, shown))
+	w.start("two")
+	w.awaitBackup(b, v1alpha1.BackupDataLost)
+}
+
 // attachedUnasked is an engine that runs and whose snapshots nobody has read.
 func (w *world) attachedUnasked(volume string) {
 	w.t.Helper()
@@ -265,6 +287,10 @@ func TestLooksAtSnapshotsCostNothing(t *testing.T) {
 		w.shown(d)
 	}
 	w.eventually("its jobs are gone", func() bool { return len(w.jobs()) == 0 })
+	w.eventually("it is known to be listed", func() bool {
+		w.refresh(shown)
+		return shown.Status.Disks[0].Listed && shown.Status.Disks[1].Listed
+	})
 	count.take()
 	w.holds("both are Ready", 4*lossGrace, func() bool {
 		return w.refresh(shown) && w.refresh(detached) && shown.Status.Phase == v1alpha1.BackupReady && detached.Status.Phase == v1alpha1.BackupReady

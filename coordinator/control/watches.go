@@ -39,7 +39,7 @@ func (c *Controller) addBackups(mgr ctrl.Manager) error {
 		Watches(&v1alpha1.VMRestore{}, handler.EnqueueRequestsFromMapFunc(readPoint)).
 		Watches(&v1alpha1.VMBackup{}, handler.EnqueueRequestsFromMapFunc(c.supersededBy), builder.WithPredicates(becameReady)).
 		Watches(&v1alpha1.BackupTarget{}, handler.EnqueueRequestsFromMapFunc(c.waitingFor), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		Watches(&longhorn.Snapshot{}, handler.EnqueueRequestsFromMapFunc(c.keptIn), builder.WithPredicates(c.missing.removals())).
+		Watches(&longhorn.Snapshot{}, handler.EnqueueRequestsFromMapFunc(c.keptIn), builder.WithPredicates(c.missing.changes())).
 		Watches(&longhorn.Volume{}, handler.EnqueueRequestsFromMapFunc(c.keptIn), builder.WithPredicates(onlyDeletions)).
 		WatchesMetadata(virtualMachines(), handler.EnqueueRequestsFromMapFunc(c.keptOf), builder.WithPredicates(onlyDeletions)).
 		WatchesRawSource(c.wake.backups.source()).

@@ -49,11 +49,8 @@ type BackupView struct {
 	Earlier []v1alpha1.VMBackup
 	// Gone are the Longhorn volumes of this point that do not exist any more.
 	Gone map[string]bool
-	// Losses are what is missing of a Ready point of type Snapshot.
-	Losses []Loss
-	// VMGone is since when the VM of such a point is seen to be gone; zero: it
-	// exists.
-	VMGone time.Time
+	// Kept is what a look at a point of type Snapshot that was Ready once has found.
+	Kept   Kept
 	Config Config
 }
 

@@ -17,6 +17,16 @@ import (
 // proves its disks is the cut job, which ends well only when every replica in use
 // showed every snapshot after the last one was cut.
 
+// Kept is what was found of a point of type Snapshot.
+type Kept struct {
+	// Losses are what is missing.
+	Losses []Loss
+	// VMGone is since when its VM is seen to be gone; zero: it exists.
+	VMGone time.Time
+	// Listed are the disks whose engine snapshots Longhorn shows.
+	Listed []string
+}
+
 // Loss is something that a point of type Snapshot needs and that is missing.
 type Loss struct {
 	Disk string
@@ -25,6 +35,9 @@ type Loss struct {
 	// Since is when this leader first saw it missing, without a look since at
 	// which it was there.
 	Since time.Time
+	// Doubtful: that it is missing says only Longhorn's list of what the engine has,
+	// which has never shown it and may be older than the cut.
+	Doubtful bool
 }
 
 // inCluster: the point is kept in the cluster.
@@ -70,8 +83,8 @@ func (p *backupPlan) defining() {
 func (p *backupPlan) keep() {
 	c := p.v.Config
 	p.a.DropJobs = len(p.v.Jobs) > 0
-	if !p.v.VMGone.IsZero() {
-		if wait := remaining(p.v.Now, p.v.VMGone, c.LossGrace); wait > 0 {
+	if gone := p.v.Kept.VMGone; !gone.IsZero() {
+		if wait := remaining(p.v.Now, gone, c.LossGrace); wait > 0 {
 			p.a.again(wait)
 			return
 		}
@@ -89,9 +102,18 @@ func (p *backupPlan) keep() {
 	if p.st.Phase == v1alpha1.BackupDataLost {
 		return
 	}
+	for _, name := range p.v.Kept.Listed {
+		if d := p.disk(name); d != nil && !d.Listed {
+			d.Listed, p.a.Cosmetic = true, true
+		}
+	}
 	var lost []string
-	for _, l := range p.v.Losses {
-		if wait := remaining(p.v.Now, l.Since, c.LossGrace); wait > 0 {
+	for _, l := range p.v.Kept.Losses {
+		grace := c.LossGrace
+		if l.Doubtful { // Longhorn's manager may be busy, or away
+			grace = max(grace, c.LookEvery)
+		}
+		if wait := remaining(p.v.Now, l.Since, grace); wait > 0 {
 			p.a.again(wait)
 			continue
 		}
@@ -104,7 +126,7 @@ func (p *backupPlan) keep() {
 		return
 	}
 	message := strings.Join(lost, "; ") + "; this point cannot be restored any more: delete it"
-	p.st.Phase = v1alpha1.BackupDataLost
+	p.st.Phase, p.a.Cosmetic = v1alpha1.BackupDataLost, false
 	set(&p.st.Conditions, p.v.Now, p.v.Backup.Generation, v1alpha1.ConditionReady, metav1.ConditionFalse, ReasonDataLost, message)
 	p.a.warn(ReasonDataLost, message)
 }

@@ -46,19 +46,21 @@ func snapReady(v *BackupView) {
 
 func loses(disk string, since time.Duration) func(*BackupView) {
 	return func(v *BackupView) {
-		v.Losses = append(v.Losses, Loss{Disk: disk, What: "its snapshot was removed", Since: now.Add(-since)})
+		v.Kept.Losses = append(v.Kept.Losses, Loss{Disk: disk, What: "its snapshot was removed", Since: now.Add(-since)})
 	}
 }
+
+func doubtful(v *BackupView) { v.Kept.Losses[0].Doubtful = true }
 
 func snapLost(v *BackupView) {
 	snapReady(v)
 	loses("data", time.Minute)(v)
 	v.Backup.Status = Backup(*v).Status
-	v.Losses = nil
+	v.Kept.Losses = nil
 }
 
 func vmGone(since time.Duration) func(*BackupView) {
-	return func(v *BackupView) { v.VMGone = now.Add(-since) }
+	return func(v *BackupView) { v.Kept.VMGone = now.Add(-since) }
 }
 
 func TestSnapshot(t *testing.T) {
@@ -114,6 +116,14 @@ func TestSnapshot(t *testing.T) {
 		"missing for long": {
 			view: look(snapReady, loses("root", time.Minute)), phase: "DataLost", ready: "False DataLost",
 			says: "disk root: its snapshot was removed; this point cannot be restored any more", after: 10 * time.Minute,
+		},
+		"missing from a list that may be old": {
+			view:  look(snapReady, loses("root", time.Minute), doubtful),
+			phase: "Ready", ready: "True Complete", after: 9 * time.Minute,
+		},
+		"missing from such a list for very long": {
+			view: look(snapReady, loses("root", time.Hour), doubtful), phase: "DataLost", ready: "False DataLost",
+			says: "disk root: its snapshot was removed", after: 10 * time.Minute,
 		},
 		"lost for good":          {view: look(snapLost), phase: "DataLost", ready: "False DataLost", after: 10 * time.Minute},
 		"VM gone, seen once":     {view: look(snapReady, vmGone(0)), phase: "Ready", ready: "True Complete", after: 30 * time.Second},

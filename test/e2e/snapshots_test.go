@@ -215,6 +215,10 @@ func snapshotLost(w *world) {
 	w.snapshot("stays", "vm")
 	b := w.awaitBackup("lost", v1alpha1.BackupReady)
 	w.awaitBackup("stays", v1alpha1.BackupReady)
+	w.eventually("Longhorn to show what was cut", func() (bool, string) {
+		err := w.c.Get(w.ctx, client.ObjectKey{Namespace: harness.LonghornNamespace, Name: b.Status.Disks[1].Snapshot}, &longhorn.Snapshot{})
+		return err == nil, fmt.Sprint(err)
+	})
 	e := w.engineOf("vm-data1")
 	require.NoError(w.t, e.RemoveSnapshot(w.ctx, b.Status.Disks[1].Snapshot))
 	require.NoError(w.t, e.Purge(w.ctx))

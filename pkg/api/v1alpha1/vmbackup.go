@@ -288,6 +288,10 @@ type BackupDisk struct {
 	// Snapshot is the engine snapshot that was cut for this point.
 	// +optional
 	Snapshot string `json:"snapshot,omitempty"`
+	// Listed: Longhorn has shown the engine snapshot of a point of type Snapshot, so
+	// if it does not show it any more, it was removed.
+	// +optional
+	Listed bool `json:"listed,omitempty"`
 	// Superseded are engine snapshots of earlier points that were removed from
 	// the volume when this disk was backed up.
 	// +optional
