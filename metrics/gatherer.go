@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -34,6 +35,9 @@ type Gatherer struct {
 	Objects map[string]Collector
 	// Failed is told of a collector that failed.
 	Failed func(collector string, err error)
+
+	// room is what the last scrape needed.
+	room atomic.Pointer[map[*Metric]int]
 }
 
 // scrapeDeadline bounds all collectors together. They read caches, which takes
@@ -88,7 +92,11 @@ func (g *Gatherer) counted() ([]*dto.MetricFamily, error) {
 
 // read asks every collector, if this process leads, and notes how that went.
 func (g *Gatherer) read() *Samples {
-	s := newSamples()
+	var room map[*Metric]int
+	if last := g.room.Load(); last != nil {
+		room = *last
+	}
+	s := newSamples(room)
 	leading := g.Leading()
 	s.flag(leader, leading, nil)
 	if !leading {
@@ -101,7 +109,7 @@ func (g *Gatherer) read() *Samples {
 	defer cancel()
 	for _, name := range sortedKeys(g.Objects) {
 		began := time.Now()
-		own := newSamples()
+		own := newSamples(room)
 		err := g.Objects[name].Collect(ctx, own)
 		if err == nil {
 			s.take(own)
@@ -112,6 +120,8 @@ func (g *Gatherer) read() *Samples {
 		s.set(collectorDuration, time.Since(began).Seconds(), l)
 		s.flag(collectorSuccess, err == nil, l)
 	}
+	next := s.lengths()
+	g.room.Store(&next)
 	return s
 }
 

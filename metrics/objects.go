@@ -42,7 +42,7 @@ type Limits struct {
 // Collectors returns the collectors of all objects, by name.
 func Collectors(o Objects, l Limits) map[string]Collector {
 	return map[string]Collector{
-		"points":   &pointCollector{objects: o, longest: intervals{now: time.Now, known: map[timetable]time.Duration{}}},
+		"points":   &pointCollector{objects: o, plans: schedules{now: time.Now}},
 		"restores": &restoreCollector{objects: o},
 		"targets":  &targetCollector{objects: o},
 		"quotas":   &quotaCollector{objects: o},

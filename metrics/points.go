@@ -1,7 +1,10 @@
 package metrics
 
 import (
+	"cmp"
 	"context"
+	"slices"
+	"strings"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -41,15 +44,37 @@ var (
 type pointCollector struct {
 	objects Objects
 
-	mu      sync.Mutex // of longest: two may scrape at once
-	longest intervals
+	mu    sync.Mutex // of what follows: two may scrape at once
+	vms   vms
+	plans schedules
 }
 
-// typePhase and the like are what points are counted by.
-type (
-	typePhase  struct{ kind, phase string }
-	typeReason struct{ kind, reason string }
-)
+// counted is how many points of a type have a phase, a reason or the like.
+type counted struct {
+	kind, word string
+	n          float64
+}
+
+// tally counts points. There are a few of each word and many points, so looking at
+// each word is faster than a map.
+type tally []counted
+
+func (t *tally) add(kind, word string) {
+	for i := range *t {
+		if c := &(*t)[i]; c.word == word && c.kind == kind {
+			c.n++
+			return
+		}
+	}
+	*t = append(*t, counted{kind, word, 1})
+}
+
+func (t tally) sorted() tally {
+	slices.SortFunc(t, func(a, b counted) int {
+		return cmp.Or(strings.Compare(a.kind, b.kind), strings.Compare(a.word, b.word))
+	})
+	return t
+}
 
 func (c *pointCollector) Collect(ctx context.Context, s *Samples) error {
 	list, err := c.objects.Points(ctx)
@@ -64,22 +89,26 @@ func (c *pointCollector) Collect(ctx context.Context, s *Samples) error {
 	if err != nil {
 		return err
 	}
-	vms, plans := newVMs(machines), newSchedules(scheduled)
-	phases, reached, failed := map[typePhase]int{}, map[typeReason]int{}, map[typeReason]int{}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	vms, plans := &c.vms, &c.plans
+	vms.begin(machines)
+	plans.begin(scheduled)
+	var phases, reached, failed tally
 	gone := map[vmKey]int{} // namespace and type
 	targets := map[string]*targetSum{}
 	for _, b := range list {
 		kind := string(b.Spec.Type)
-		phases[typePhase{kind, phaseOf(string(b.Status.Phase))}]++
+		phases.add(kind, phaseOf(string(b.Status.Phase)))
 		switch b.Status.Phase {
 		case v1alpha1.BackupFailed:
-			failed[typeReason{kind, readyReason(b)}]++
+			failed.add(kind, readyReason(b))
 			vms.failed(b)
 		case v1alpha1.BackupReady:
 			if !b.DeletionTimestamp.IsZero() {
 				continue
 			}
-			reached[typeReason{kind, string(b.Status.Consistency)}]++
+			reached.add(kind, string(b.Status.Consistency))
 			wrote := uploaded(b)
 			if vms.good(b, wrote) {
 				plans.good(b)
@@ -93,14 +122,14 @@ func (c *pointCollector) Collect(ctx context.Context, s *Samples) error {
 			}
 		}
 	}
-	for _, k := range sortedBy(phases, func(k typePhase) string { return k.kind + "/" + k.phase }) {
-		s.set(points, float64(phases[k]), by("phase", k.phase, "type", k.kind))
+	for _, k := range phases.sorted() {
+		s.set(points, k.n, by("phase", k.word, "type", k.kind))
 	}
-	for _, k := range sortedBy(reached, typeReason.String) {
-		s.set(pointsReady, float64(reached[k]), by("consistency", k.reason, "type", k.kind))
+	for _, k := range reached.sorted() {
+		s.set(pointsReady, k.n, by("consistency", k.word, "type", k.kind))
 	}
-	for _, k := range sortedBy(failed, typeReason.String) {
-		s.set(pointsFailed, float64(failed[k]), by("reason", k.reason, "type", k.kind))
+	for _, k := range failed.sorted() {
+		s.set(pointsFailed, k.n, by("reason", k.word, "type", k.kind))
 	}
 	for _, k := range sortedBy(gone, vmKey.String) {
 		s.set(pointsOfGoneVMs, float64(gone[k]), by("namespace", k.namespace, "type", k.name))
@@ -112,13 +141,9 @@ func (c *pointCollector) Collect(ctx context.Context, s *Samples) error {
 	}
 	plans.covers(vms)
 	vms.collect(s)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	plans.collect(s, &c.longest)
+	plans.collect(s)
 	return nil
 }
-
-func (k typeReason) String() string { return k.kind + "/" + k.reason }
 
 type targetSum struct {
 	points   int

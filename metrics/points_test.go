@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -82,5 +83,58 @@ func TestPointsOfAVM(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestScrapesRemember: what is kept from scrape to scrape shows in none of them.
+func TestScrapesRemember(t *testing.T) {
+	w := someWorld()
+	used := coordinator(w, true)
+	same := func(what string) {
+		t.Helper()
+		want := timed.ReplaceAllString(string(exposition(t, coordinator(w, true))), "$1$2 1")
+		got := timed.ReplaceAllString(string(exposition(t, used)), "$1$2 1")
+		require.Equal(t, want, got, what)
+	}
+	same("first")
+	same("again")
+	nightly := w.plans[0].DeepCopy()
+	w.plans[0] = nightly
+	for _, step := range []struct {
+		what   string
+		change func()
+	}{
+		{"points go", func() {
+			w.points = slices.DeleteFunc(slices.Clone(w.points), func(b *v1alpha1.VMBackup) bool { return b.Spec.VM == "db" })
+		}},
+		{"another failure", func() {
+			w.point("web", v1alpha1.TypeBackup, v1alpha1.BackupFailed, 9*time.Hour).Status.Conditions[0].Reason = "QuotaExceeded"
+		}},
+		{"a VM goes", func() { w.vms = slices.Clone(w.vms[1:]) }},
+		{"a VM comes", func() { w.vm("aaa", nil); w.point("aaa", v1alpha1.TypeSnapshot, v1alpha1.BackupReady, 0) }},
+		{"a VM gets another's name", func() {
+			w.vms[len(w.vms)-1] = &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "newcomer"}}
+		}},
+		{"a schedule is suspended", func() { nightly.Spec.Suspend = true }},
+		{"a timetable changes", func() { nightly.Spec.Cron = "@hourly" }},
+		{"a type changes", func() { nightly.Spec.Type = v1alpha1.TypeSnapshot }},
+		{"a timetable is wrong", func() { nightly.Spec.Cron = "now and then" }},
+		{"many VMs of a schedule", func() {
+			for _, name := range []string{"m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "m9", "m10"} {
+				w.vm(name, nil)
+				of(nightly, w.point(name, v1alpha1.TypeBackup, v1alpha1.BackupReady, 0))
+			}
+		}},
+		{"a schedule comes", func() { w.schedule("aaa", "web", "@daily") }},
+		{"a schedule goes", func() { w.plans = slices.Clone(w.plans[:len(w.plans)-1]) }},
+		{"a schedule is made anew", func() {
+			anew := w.plans[1].DeepCopy()
+			anew.UID = "anew"
+			w.plans[1] = anew
+		}},
+		{"all go", func() { w.vms, w.plans, w.points = nil, nil, nil }},
+	} {
+		step.change()
+		same(step.what)
 	}
 }

@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"cmp"
+	"io"
 	"maps"
 	"slices"
 	"strconv"
@@ -19,6 +20,8 @@ import (
 // does. That the result is what the library would write is tested.
 type Samples struct {
 	of map[*Metric][]sample
+	// room maps a metric -> how many samples the last scrape had of it.
+	room map[*Metric]int
 }
 
 type sample struct {
@@ -26,7 +29,18 @@ type sample struct {
 	value  float64
 }
 
-func newSamples() *Samples { return &Samples{of: map[*Metric][]sample{}} }
+func newSamples(room map[*Metric]int) *Samples {
+	return &Samples{of: map[*Metric][]sample{}, room: room}
+}
+
+// lengths are the room that another scrape will need.
+func (s *Samples) lengths() map[*Metric]int {
+	out := make(map[*Metric]int, len(s.of))
+	for m, list := range s.of {
+		out[m] = len(list)
+	}
+	return out
+}
 
 // labels that several samples share; nil: none.
 type labels struct {
@@ -65,7 +79,11 @@ func appendEscaped(b []byte, value string) []byte {
 
 // set adds one sample.
 func (s *Samples) set(m *Metric, value float64, l *labels) {
-	s.of[m] = append(s.of[m], sample{l, value})
+	list := s.of[m]
+	if list == nil {
+		list = make([]sample, 0, s.room[m]+1)
+	}
+	s.of[m] = append(list, sample{l, value})
 }
 
 // flag adds 1 for true and 0 for false.
@@ -85,8 +103,12 @@ func (s *Samples) metrics() []*Metric {
 	return slices.SortedFunc(maps.Keys(s.of), func(a, b *Metric) int { return strings.Compare(a.Name, b.Name) })
 }
 
-// appendText appends the samples of one metric in Prometheus' text format.
-func (s *Samples) appendText(b []byte, m *Metric) []byte {
+// chunk is how much text is written at once.
+const chunk = 64 << 10
+
+// writeText appends the samples of one metric to b in Prometheus' text format, and
+// writes b whenever it is a chunk. What is left is returned.
+func (s *Samples) writeText(w io.Writer, b []byte, m *Metric) ([]byte, error) {
 	b = append(append(append(append(b, "# HELP "...), m.Name...), ' '), m.Help...)
 	b = append(append(append(b, "\n# TYPE "...), m.Name...), " gauge\n"...)
 	for _, one := range s.of[m] {
@@ -95,11 +117,24 @@ func (s *Samples) appendText(b []byte, m *Metric) []byte {
 			b = append(b, one.labels.text...)
 		}
 		b = append(b, ' ')
-		b = strconv.AppendFloat(b, one.value, 'g', -1, 64)
+		if v := int64(one.value); float64(v) == one.value && -wholeMax < v && v < wholeMax {
+			b = strconv.AppendInt(b, v, 10) // the same digits, many times faster
+		} else {
+			b = strconv.AppendFloat(b, one.value, 'g', -1, 64)
+		}
 		b = append(b, '\n')
+		if len(b) >= chunk {
+			if _, err := w.Write(b); err != nil {
+				return nil, err
+			}
+			b = b[:0]
+		}
 	}
-	return b
+	return b, nil
 }
+
+// wholeMax is from where whole numbers are written with an exponent.
+const wholeMax = 1_000_000
 
 // families are the samples as messages, by name.
 func (s *Samples) families() []*dto.MetricFamily {

@@ -61,10 +61,17 @@ func scheduleState(s *v1alpha1.VMSchedule) string {
 	return stateSuspended + v1alpha1.SuspendedUser
 }
 
-// schedules are the VMSchedules, and what their points say.
+// schedules are the VMSchedules, and what their points say. It lives from scrape to
+// scrape, as vms does.
 type schedules struct {
-	list []*planned
-	of   map[types.UID]*planned
+	now func() time.Time
+	// all are sorted by namespace and name.
+	all   []*planned
+	of    map[types.UID]*planned
+	round int
+	// longest remembers the longest pauses of timetables: of ten thousand schedules
+	// there are a few.
+	longest map[timetable]time.Duration
 }
 
 // planned is one VMSchedule with its newest Ready point of each VM.
@@ -73,20 +80,51 @@ type planned struct {
 	newest []*v1alpha1.VMBackup
 	// place maps a VM -> its place in newest, where these are more than a few.
 	place map[string]int
+	round int
+
+	timetable timetable
+	pause     time.Duration // of the timetable; 0: it cannot be read
+	labels    *labels
+	status    stated
+	// byVM maps a VM -> the labels of the schedule's points of it, of type kind.
+	byVM map[string]*labels
+	kind string
 }
 
 // fewVMs are found faster by looking at each.
 const fewVMs = 8
 
-func newSchedules(list []*v1alpha1.VMSchedule) *schedules {
-	out := &schedules{list: make([]*planned, 0, len(list)), of: make(map[types.UID]*planned, len(list))}
-	held := make([]planned, len(list))
-	for i, s := range sortedObjects(list) {
-		held[i].VMSchedule = s
-		out.list = append(out.list, &held[i])
-		out.of[s.UID] = &held[i]
+// begin a scrape with the schedules that exist now.
+func (s *schedules) begin(list []*v1alpha1.VMSchedule) {
+	if s.of == nil {
+		s.of, s.longest = make(map[types.UID]*planned, len(list)), map[timetable]time.Duration{}
 	}
-	return out
+	s.round++
+	changed := false
+	for _, o := range list {
+		p := s.of[o.UID]
+		if p == nil || p.Namespace != o.Namespace || p.Name != o.Name {
+			p, changed = &planned{labels: by("namespace", o.Namespace, "schedule", o.Name)}, true
+			s.of[o.UID] = p
+			s.all = append(s.all, p)
+		}
+		clear(p.newest) // it must not keep what is gone
+		p.VMSchedule, p.newest, p.place, p.round = o, p.newest[:0], nil, s.round
+		if key := (timetable{o.Spec.Cron, o.Spec.TimeZone}); p.timetable != key {
+			p.timetable, p.pause = key, s.pause(key)
+		}
+	}
+	if !changed && len(s.all) == len(list) {
+		return
+	}
+	s.all = slices.DeleteFunc(s.all, func(p *planned) bool {
+		gone := p.round != s.round
+		if gone && s.of[p.UID] == p {
+			delete(s.of, p.UID)
+		}
+		return gone
+	})
+	s.all = sortedObjects(s.all)
 }
 
 // good takes note of a Ready point of a VM that exists.
@@ -131,7 +169,7 @@ func (p *planned) add(b *v1alpha1.VMBackup) {
 // that it names, and those that it has taken points of. Which ones a selector
 // picks next, only the next run knows.
 func (s *schedules) covers(v *vms) {
-	for _, p := range s.list {
+	for _, p := range s.all {
 		if p.Spec.Suspend {
 			continue
 		}
@@ -146,15 +184,17 @@ func (s *schedules) covers(v *vms) {
 	}
 }
 
-func (s *schedules) collect(out *Samples, longest *intervals) {
-	longest.used = map[timetable]time.Duration{}
-	defer func() { longest.known = longest.used }()
-	for _, p := range s.list {
-		l := by("namespace", p.Namespace, "schedule", p.Name)
-		kind := string(p.Spec.Type)
-		out.set(scheduleStatus, 1, by("namespace", p.Namespace, "schedule", p.Name, "state", scheduleState(p.VMSchedule), "type", kind))
-		if d, ok := longest.of(p.VMSchedule); ok {
-			out.set(scheduleInterval, d.Seconds(), l)
+func (s *schedules) collect(out *Samples) {
+	for _, p := range s.all {
+		l, kind, state := p.labels, string(p.Spec.Type), scheduleState(p.VMSchedule)
+		if p.kind != kind {
+			p.kind, p.byVM, p.status = kind, nil, stated{}
+		}
+		out.set(scheduleStatus, 1, p.status.of(state, func() *labels {
+			return by("namespace", p.Namespace, "schedule", p.Name, "state", state, "type", kind)
+		}))
+		if p.pause > 0 {
+			out.set(scheduleInterval, p.pause.Seconds(), l)
 		}
 		if n := p.Status.ConsecutiveFailures; n > 0 {
 			out.set(scheduleFailures, float64(n), l)
@@ -173,31 +213,39 @@ func (s *schedules) collect(out *Samples, longest *intervals) {
 			out.set(scheduleSince, seconds(since), l)
 		}
 		for _, b := range p.newest {
-			of := by("namespace", p.Namespace, "schedule", p.Name, "type", kind, "vm", b.Spec.VM)
-			out.set(scheduleLastGood, seconds(b.Status.CutAt.Time), of)
+			out.set(scheduleLastGood, seconds(b.Status.CutAt.Time), p.labelsOf(b.Spec.VM))
 		}
 	}
 }
 
-// intervals remembers the longest pauses of timetables: of ten thousand schedules
-// there are a few.
-type intervals struct {
-	now         func() time.Time
-	known, used map[timetable]time.Duration
+// labelsOf the schedule's points of a VM. Those of VMs that it has no points of any
+// more are forgotten once they are more than the others.
+func (p *planned) labelsOf(vm string) *labels {
+	l := p.byVM[vm]
+	if l == nil {
+		if p.byVM == nil || len(p.byVM) > 2*len(p.newest) {
+			p.byVM = make(map[string]*labels, len(p.newest))
+		}
+		l = by("namespace", p.Namespace, "schedule", p.Name, "type", p.kind, "vm", vm)
+		p.byVM[vm] = l
+	}
+	return l
 }
 
 type timetable struct{ cron, zone string }
 
-// of is false for an expression that cannot be read: its schedule says so.
-func (i *intervals) of(s *v1alpha1.VMSchedule) (time.Duration, bool) {
-	key := timetable{s.Spec.Cron, s.Spec.TimeZone}
-	d, ok := i.known[key]
+// pause is the longest of a timetable; 0 for an expression that cannot be read: its
+// schedule says so.
+func (s *schedules) pause(key timetable) time.Duration {
+	d, ok := s.longest[key]
 	if !ok {
-		d = longestPause(key, i.now())
-		i.known[key] = d
+		if len(s.longest) > 2*len(s.all)+fewVMs {
+			clear(s.longest) // of schedules that have changed since
+		}
+		d = longestPause(key, s.now())
+		s.longest[key] = d
 	}
-	i.used[key] = d
-	return d, d > 0
+	return d
 }
 
 // pausesSeen bounds how many pauses are looked at: those of a whole year for

@@ -128,14 +128,16 @@ func TestSchedules(t *testing.T) {
 	}
 }
 
-func TestPausesAreRememberedOnlyWhileTheyAreUsed(t *testing.T) {
-	i := intervals{now: func() time.Time { return epoch }, known: map[timetable]time.Duration{}}
+// TestPausesAreForgotten: timetables that come and go do not pile up.
+func TestPausesAreForgotten(t *testing.T) {
+	s := schedules{now: func() time.Time { return epoch }}
 	w := &world{}
-	w.schedule("a", "web", "0 2 * * *")
-	w.schedule("b", "web", "0 2 * * *")
-	w.schedule("c", "web", "0 3 * * *")
-	newSchedules(w.plans).collect(newSamples(), &i)
-	require.Len(t, i.known, 2)
-	newSchedules(w.plans[:1]).collect(newSamples(), &i)
-	require.Equal(t, map[timetable]time.Duration{{"0 2 * * *", "UTC"}: 24 * time.Hour}, i.known)
+	plan := w.schedule("a", "web", "0 2 * * *")
+	for i := range 60 {
+		changed := plan.DeepCopy()
+		changed.Spec.Cron = fmt.Sprintf("%d 2 * * *", i)
+		s.begin([]*v1alpha1.VMSchedule{changed})
+		require.Equal(t, 24*time.Hour, s.all[0].pause)
+		require.LessOrEqual(t, len(s.longest), 2+fewVMs+1)
+	}
 }

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -53,9 +54,15 @@ type vmKey struct{ namespace, name string }
 
 func (k vmKey) String() string { return k.namespace + "/" + k.name }
 
-// vms are the VMs that exist, and what their points say.
+// vms are the VMs that exist, and what their points say. It lives from scrape to
+// scrape: VMs come and go seldom, and their labels stay the same.
 type vms struct {
-	of map[vmKey]*vm
+	of    map[vmKey]*vm
+	byUID map[types.UID]*vm
+	// all are sorted by namespace and name.
+	all []*vm
+	// round counts scrapes.
+	round int
 }
 
 type vm struct {
@@ -66,6 +73,26 @@ type vm struct {
 	covered bool
 	// kinds are Backup and Snapshot.
 	kinds [2]vmPoints
+	// round that it was last seen in.
+	round int
+
+	protection stated     // by its state
+	labels     [2]*labels // by kinds
+	failures   [2]stated  // by kinds, with the reason
+}
+
+// stated are labels that stay the same for as long as one of them does.
+type stated struct {
+	state  string
+	labels *labels
+}
+
+// of are the labels for a state; pairs makes them when it is another one.
+func (s *stated) of(state string, pairs func() *labels) *labels {
+	if s.labels == nil || s.state != state {
+		s.state, s.labels = state, pairs()
+	}
+	return s.labels
 }
 
 // vmPoints is what one VM's points of one type say.
@@ -78,23 +105,51 @@ type vmPoints struct {
 // kindsOf are the types of points, in the order of vm.kinds.
 var kindsOf = [2]string{string(v1alpha1.TypeBackup), string(v1alpha1.TypeSnapshot)}
 
-func newVMs(list []*metav1.PartialObjectMetadata) *vms {
-	out := &vms{of: make(map[vmKey]*vm, len(list))}
-	held := make([]vm, len(list))
-	for i, o := range list {
-		held[i].vmKey, held[i].uid = vmKey{o.Namespace, o.Name}, o.UID
-		held[i].exempt = o.Labels[v1alpha1.LabelProtection] == v1alpha1.ProtectionNone
-		out.of[held[i].vmKey] = &held[i]
+// begin a scrape with the VMs that exist now.
+func (v *vms) begin(list []*metav1.PartialObjectMetadata) {
+	if v.of == nil {
+		v.of, v.byUID = make(map[vmKey]*vm, len(list)), make(map[types.UID]*vm, len(list))
 	}
-	return out
+	v.round++
+	changed := false
+	for _, o := range list {
+		m := v.byUID[o.UID]
+		if m == nil || m.namespace != o.Namespace || m.name != o.Name {
+			m, changed = &vm{vmKey: vmKey{o.Namespace, o.Name}, uid: o.UID}, true
+			v.of[m.vmKey], v.byUID[o.UID] = m, m
+			v.all = append(v.all, m)
+		}
+		m.exempt = o.Labels[v1alpha1.LabelProtection] == v1alpha1.ProtectionNone
+		m.covered, m.kinds, m.round = false, [2]vmPoints{}, v.round
+	}
+	if !changed && len(v.all) == len(list) {
+		return
+	}
+	v.all = slices.DeleteFunc(v.all, func(m *vm) bool {
+		if m.round == v.round {
+			return false
+		}
+		if v.of[m.vmKey] == m {
+			delete(v.of, m.vmKey)
+		}
+		if v.byUID[m.uid] == m {
+			delete(v.byUID, m.uid)
+		}
+		return true
+	})
+	slices.SortFunc(v.all, func(a, b *vm) int {
+		return cmp.Or(strings.Compare(a.namespace, b.namespace), strings.Compare(a.name, b.name))
+	})
 }
 
 // pointsOf are the points of a point's VM and type; nil when the VM is gone.
 // Another VM that has got its name since is not protected by it.
 func (v *vms) pointsOf(b *v1alpha1.VMBackup) *vmPoints {
-	m := v.of[vmKey{b.Namespace, b.Spec.VM}]
-	refused := b.Status.SourceUID == "" // before anybody looked for the VM
-	if m == nil || m.uid != b.Status.SourceUID && !refused {
+	m := v.byUID[b.Status.SourceUID]
+	if b.Status.SourceUID == "" { // it was refused before anybody looked for the VM
+		m = v.of[vmKey{b.Namespace, b.Spec.VM}]
+	}
+	if m == nil || m.name != b.Spec.VM || m.namespace != b.Namespace {
 		return nil
 	}
 	if b.Spec.Type == v1alpha1.TypeSnapshot {
@@ -136,20 +191,11 @@ func (v *vms) cover(k vmKey) {
 }
 
 func (v *vms) collect(s *Samples) {
-	all := make([]*vm, 0, len(v.of))
-	for _, m := range v.of {
-		all = append(all, m)
-	}
-	slices.SortFunc(all, func(a, b *vm) int {
-		if a.namespace != b.namespace {
-			return strings.Compare(a.namespace, b.namespace)
-		}
-		return strings.Compare(a.name, b.name)
-	})
-	for _, m := range all {
-		s.set(vmProtection, 1, by("namespace", m.namespace, "state", m.state(), "vm", m.name))
+	for _, m := range v.all {
+		state := m.state()
+		s.set(vmProtection, 1, m.protection.of(state, func() *labels { return by("namespace", m.namespace, "state", state, "vm", m.name) }))
 		for i := range m.kinds {
-			m.collect(s, kindsOf[i], &m.kinds[i])
+			m.collect(s, i)
 		}
 	}
 }
@@ -166,16 +212,23 @@ func (m *vm) state() string {
 	return stateProtected
 }
 
-func (m *vm) collect(s *Samples, kind string, of *vmPoints) {
+func (m *vm) collect(s *Samples, i int) {
+	kind, of := kindsOf[i], &m.kinds[i]
 	if b := of.last; b != nil {
-		s.set(vmLastFailure, seconds(b.Status.CompletedAt.Time), by("namespace", m.namespace, "reason", readyReason(b), "type", kind, "vm", m.name))
+		reason := readyReason(b)
+		s.set(vmLastFailure, seconds(b.Status.CompletedAt.Time), m.failures[i].of(reason, func() *labels {
+			return by("namespace", m.namespace, "reason", reason, "type", kind, "vm", m.name)
+		}))
 	}
 	if of.points == 0 {
 		return
 	}
-	l := by("namespace", m.namespace, "type", kind, "vm", m.name)
+	if m.labels[i] == nil {
+		m.labels[i] = by("namespace", m.namespace, "type", kind, "vm", m.name)
+	}
+	l := m.labels[i]
 	s.set(vmPointCount, float64(of.points), l)
-	if kind == kindsOf[0] {
+	if i == 0 {
 		s.set(vmUploaded, float64(of.uploaded), l)
 	}
 	b := of.newest
@@ -183,7 +236,7 @@ func (m *vm) collect(s *Samples, kind string, of *vmPoints) {
 		return
 	}
 	s.set(vmLastGood, seconds(b.Status.CutAt.Time), l)
-	if kind == kindsOf[0] {
+	if i == 0 {
 		s.set(vmPointUploaded, float64(uploaded(b)), l)
 	}
 	if b.Status.StartedAt != nil && b.Status.CompletedAt != nil {
