@@ -15,8 +15,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"hayloft.dev/coordinator/guard"
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/guard"
 )
 
 // GuardRecorder is told of the refresh intervals of Harvester and Longhorn.

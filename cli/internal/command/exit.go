@@ -16,6 +16,7 @@ const (
 	exitFailed      = 1
 	exitUsage       = 2
 	exitTimeout     = 3
+	exitUnchecked   = 4
 	exitInterrupted = 130 // 128 + SIGINT, as shells have it
 )
 
@@ -30,6 +31,8 @@ func (a *app) exit(ctx context.Context, err error) int {
 		return exitDone
 	case errors.Is(err, errFailed):
 		return exitFailed
+	case errors.Is(err, errUnchecked):
+		return exitUnchecked
 	case errors.As(err, &wrong):
 		a.complain(wrong.sentence)
 		return exitUsage

@@ -50,8 +50,9 @@ snapshots of them, and restores either as new virtual machines. A snapshot is a
 backup of type Snapshot: get, describe, delete and restore take it as one.
 
 Exit codes: 0 done (with --wait: ready), 1 failed, 2 the command line or a
-value in it is wrong, 3 --timeout passed, 130 interrupted. Results go to
-standard output, progress and errors to standard error.`
+value in it is wrong, 3 --timeout passed, 4 hayloft doctor could not look at
+everything, 130 interrupted. Results go to standard output, progress and errors
+to standard error.`
 
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
@@ -80,7 +81,7 @@ func (a *app) root() *cobra.Command {
 		group(&cobra.Command{Use: "upgrade", Short: "Bring work to rest before an upgrade, and let it go on after"}, a.upgradeCommands()...),
 		group(&cobra.Command{Use: "target", Short: "Look after targets"}, a.targetRefresh()),
 		group(&cobra.Command{Use: "key", Short: "Make keys for the Secrets in backups"}, a.keyGenerate()),
-		a.get(), a.describe(), a.delete(), a.cancel(), a.pin(), a.unpin(), a.uninstall(), a.version(),
+		a.get(), a.describe(), a.delete(), a.cancel(), a.pin(), a.unpin(), a.doctor(), a.uninstall(), a.version(),
 	)
 	return root
 }

@@ -97,11 +97,41 @@ func (k Kind) Named(name string) string {
 // DefinitionKind is that of the objects that define these kinds.
 var DefinitionKind = schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"}
 
-// Mapper knows these kinds, their definitions and Events, so that no command asks the API server
-// what it serves.
+// SettingKind is that of Harvester's settings.
+var SettingKind = schema.GroupVersionKind{Group: "harvesterhci.io", Version: "v1beta1", Kind: "Setting"}
+
+// others are kinds that are not Hayloft's, by what the doctor and the commands
+// that look around read of them.
+func others(m *meta.DefaultRESTMapper) {
+	for scope, all := range map[meta.RESTScope][]schema.GroupVersionKind{
+		meta.RESTScopeNamespace: {
+			{Version: "v1", Kind: "Event"},
+			{Group: "coordination.k8s.io", Version: "v1", Kind: "Lease"},
+			{Group: "longhorn.io", Version: "v1beta2", Kind: "Volume"},
+			{Group: "longhorn.io", Version: "v1beta2", Kind: "VolumeAttachment"},
+			{Group: "longhorn.io", Version: "v1beta2", Kind: "Snapshot"},
+			{Group: "longhorn.io", Version: "v1beta2", Kind: "BackupTarget"},
+		},
+		meta.RESTScopeRoot: {
+			DefinitionKind, SettingKind,
+			{Group: "admissionregistration.k8s.io", Version: "v1", Kind: "ValidatingWebhookConfiguration"},
+			{Group: "authorization.k8s.io", Version: "v1", Kind: "SubjectAccessReview"},
+			{Group: "authorization.k8s.io", Version: "v1", Kind: "SelfSubjectAccessReview"},
+		},
+	} {
+		for _, gvk := range all {
+			m.Add(gvk, scope)
+		}
+	}
+	policy := schema.GroupVersion{Group: "admissionregistration.k8s.io", Version: "v1"}
+	m.AddSpecific(policy.WithKind("ValidatingAdmissionPolicy"), policy.WithResource("validatingadmissionpolicies"),
+		policy.WithResource("validatingadmissionpolicy"), meta.RESTScopeRoot)
+}
+
+// Mapper knows these kinds and those that are looked at beside them, so that no
+// command asks the API server what it serves.
 func Mapper() meta.RESTMapper {
-	core := schema.GroupVersion{Version: "v1"}
-	m := meta.NewDefaultRESTMapper([]schema.GroupVersion{v1alpha1.GroupVersion, core})
+	m := meta.NewDefaultRESTMapper([]schema.GroupVersion{v1alpha1.GroupVersion, {Version: "v1"}})
 	for _, k := range All() {
 		scope := meta.RESTScopeNamespace
 		if k.Scope == Cluster {
@@ -111,7 +141,6 @@ func Mapper() meta.RESTMapper {
 		singular := v1alpha1.GroupVersion.WithResource(strings.ToLower(k.Kind))
 		m.AddSpecific(k.GVK(), plural, singular, scope)
 	}
-	m.Add(core.WithKind("Event"), meta.RESTScopeNamespace)
-	m.Add(DefinitionKind, meta.RESTScopeRoot)
+	others(m)
 	return m
 }

@@ -7,7 +7,11 @@ import (
 	"fmt"
 	"io"
 
+	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
 	"github.com/spf13/pflag"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
@@ -45,6 +49,8 @@ type Cluster struct {
 	Namespace string
 	// System is Hayloft's own.
 	System string
+	// Clock compares clocks, as answers come.
+	Clock *Clock
 }
 
 // Open reads the configuration. The API server's warnings go to warnings.
@@ -67,11 +73,13 @@ func (f *Flags) Open(warnings io.Writer) (*Cluster, error) {
 	}
 	// Otherwise controller-runtime would log them.
 	config.WarningHandler = rest.NewWarningWriter(warnings, rest.WarningWriterOptions{Deduplicate: true})
+	clock := &Clock{}
+	config.Wrap(clock.listen)
 	c, err := newClient(config)
 	if err != nil {
 		return nil, fmt.Errorf("opening a client for %s: %w", config.Host, err)
 	}
-	return &Cluster{Client: c, Namespace: namespace, System: f.System}, nil
+	return &Cluster{Client: c, Namespace: namespace, System: f.System, Clock: clock}, nil
 }
 
 func newClient(config *rest.Config) (client.WithWatch, error) {
@@ -82,7 +90,13 @@ func newClient(config *rest.Config) (client.WithWatch, error) {
 	if err := corev1.AddToScheme(scheme); err != nil {
 		return nil, err
 	}
+	for _, add := range []func(*runtime.Scheme) error{longhorn.AddToScheme, coordinationv1.AddToScheme, authorizationv1.AddToScheme, admissionv1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			return nil, err
+		}
+	}
 	config.UserAgent = "hayloft/" + version.Version
+	config.QPS, config.Burst = 50, 300 // as kubectl
 	c, err := client.NewWithWatch(config, client.Options{Scheme: scheme, Mapper: kinds.Mapper()})
 	if err != nil {
 		return nil, err
