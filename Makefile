@@ -66,6 +66,8 @@ build: ## the programs: bin/agent, bin/coordinator, bin/targetio, bin/hayloft
 	go build -ldflags "-s -w -X hayloft.dev/pkg/version.Version=$(VERSION)" -o $(BIN)/coordinator ./coordinator
 	go build -ldflags "-s -w -X hayloft.dev/pkg/version.Version=$(VERSION)" -o $(BIN)/targetio ./coordinator/targetio
 	go build -ldflags "-s -w -X hayloft.dev/pkg/version.Version=$(VERSION)" -o $(BIN)/hayloft ./cli
+	ln -sf hayloft $(BIN)/kubectl-hayloft
+	ln -sf hayloft $(BIN)/kubectl_complete-hayloft
 
 .PHONY: race
 race: ## the programs with the race detector, for tests: bin/race

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/clientcmd"
 	kubevirt "kubevirt.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -20,7 +21,8 @@ import (
 
 // TestAPIDay: the commands of docs/api.md, one after the other, are a day in the
 // life with curl alone: a backup, a snapshot, a restore to a new VM, a deletion,
-// with real engines. What kubectl does there the stack has done already.
+// with real engines. What kubectl does there the stack has done already. Then those
+// of docs/cli.md are one with the command line alone.
 func TestAPIDay(t *testing.T) {
 	t.Parallel()
 	w := bare(t, harness.NewStack(t, harness.StackOptions{WithHayloft: true}))
@@ -46,7 +48,7 @@ func TestAPIDay(t *testing.T) {
 		require.NoError(t, err, "%s", out)
 		return string(out)
 	}
-	day := documented(t, w)
+	day := documented(t, w, "api.md", `^(TOKEN=\$\()?kubectl `)
 	require.Contains(t, run(day), "event: end\ndata: {\"phase\":\"Ready\"}")
 	var vm kubevirt.VirtualMachine
 	require.NoError(t, w.c.Get(t.Context(), client.ObjectKey{Namespace: w.ns, Name: "web-copy"}, &vm))
@@ -67,22 +69,46 @@ func TestAPIDay(t *testing.T) {
 		audited += strings.Count(string(data), " caller=system:serviceaccount:default:api-caller operation=create-backup namespace=shop")
 	}
 	require.Equal(t, 2, audited, "a line for each request that was to make a backup")
+	w.commandLineDay()
 }
 
-// documented are the commands of docs/api.md as one script, without what is
-// kubectl's; the target is the stack's.
-func documented(t *testing.T, w *world) string {
+// commandLineDay runs the commands of docs/cli.md, which the doctor begins and
+// the test has the doctor end: a day's work leaves nothing to find.
+func (w *world) commandLineDay() {
+	w.t.Helper()
+	config, err := clientcmd.LoadFromFile(w.Kubeconfig)
+	require.NoError(w.t, err)
+	config.Contexts[config.CurrentContext].Namespace = w.ns
+	file := filepath.Join(w.t.TempDir(), "kubeconfig")
+	require.NoError(w.t, clientcmd.WriteToFile(*config, file))
+	script := documented(w.t, w, "cli.md", `^ln -s `) + "\nhayloft doctor\nkubectl-hayloft get backups -o name\n"
+	command := exec.CommandContext(w.ctx, "bash", "-euxo", "pipefail", "-c", script)
+	command.Env = append(os.Environ(), "KUBECONFIG="+file, "PATH="+filepath.Join(harness.Root(w.t), "bin")+":"+os.Getenv("PATH"))
+	out, err := command.CombinedOutput()
+	require.NoError(w.t, err, "%s", out)
+	require.Equal(w.t, 2, strings.Count(string(out), ": nothing is wrong.\n"), "%s", out)
+	require.Contains(w.t, string(out), "\nvmbackup.hayloft.dev/monday\n")
+	require.NotContains(w.t, string(out), "\nvmbackup.hayloft.dev/before-upgrade\n")
+	var vm kubevirt.VirtualMachine
+	require.NoError(w.t, w.c.Get(w.ctx, client.ObjectKey{Namespace: w.ns, Name: "web-monday"}, &vm))
+}
+
+// documented are the commands of a page as one script, without those that the stack
+// has no use for; the target is the stack's.
+func documented(t testing.TB, w *world, page, but string) string {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(harness.Root(t), "docs", "api.md"))
+	data, err := os.ReadFile(filepath.Join(harness.Root(t), "docs", page))
 	require.NoError(t, err)
 	var script strings.Builder
 	for line := range strings.Lines(string(data)) {
 		command, is := strings.CutPrefix(line, "    ")
-		if is && !regexp.MustCompile(`^(TOKEN=\$\()?kubectl `).MatchString(command) {
+		if is && !regexp.MustCompile(but).MatchString(command) {
 			script.WriteString(command)
 		}
 	}
-	require.Contains(t, script.String(), "curl")
-	text := strings.ReplaceAll(script.String(), `"target": "s3"`, `"target": "`+w.Target+`"`)
-	return strings.ReplaceAll(text, "/targets/s3/", "/targets/"+w.Target+"/")
+	require.NotEmpty(t, script.String())
+	return strings.NewReplacer(
+		`"target": "s3"`, `"target": "`+w.Target+`"`, "/targets/s3/", "/targets/"+w.Target+"/",
+		"--target s3", "--target "+w.Target, "target refresh s3", "target refresh "+w.Target, "describe target s3", "describe target "+w.Target,
+	).Replace(script.String())
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -31,6 +32,22 @@ type event struct {
 // was printed), errTimeout or what stood in the way.
 func (a *app) await(ctx context.Context, cluster *kube.Cluster, k kinds.Kind, obj client.Object, timeout time.Duration, result bool) (client.Object, error) {
 	began := a.Now()
+	last, err := a.pursue(ctx, cluster, k, obj, timeout)
+	if err != nil {
+		return last, err
+	}
+	if s := statusOf(last); s.Failed {
+		a.complain(fmt.Sprintf("%s %s failed: %s", k.Word, last.GetName(), s.Cause))
+		return last, errFailed
+	}
+	if result {
+		_, err = fmt.Fprintln(a.Out, ready(last, a.Now().Sub(began)))
+	}
+	return last, err
+}
+
+// pursue shows the progress of a backup or restore until it ends, however that is.
+func (a *app) pursue(ctx context.Context, cluster *kube.Cluster, k kinds.Kind, obj client.Object, timeout time.Duration) (client.Object, error) {
 	ctx, cancel := withTimeout(ctx, timeout)
 	defer cancel()
 	last, trouble := obj, ""
@@ -47,20 +64,12 @@ func (a *app) await(ctx context.Context, cluster *kube.Cluster, k kinds.Kind, ob
 		f.Trouble = remark(ctx, events, &trouble)
 		return f.Run(ctx)
 	})
-	s := statusOf(last)
 	switch {
 	case errors.Is(err, errTimeout):
 		return last, fmt.Errorf("%s %s is not ready after %s; it goes on (%s), see: hayloft describe %s %s: %w",
-			k.Word, last.GetName(), timeout, phaseAndWhy(s), k.Word, last.GetName(), err)
+			k.Word, last.GetName(), timeout, phaseAndWhy(statusOf(last)), k.Word, last.GetName(), err)
 	case errors.Is(err, follow.ErrGone):
 		return last, fmt.Errorf("%s %s was deleted while it was waited for", k.Word, last.GetName())
-	case err != nil:
-		return last, err
-	case s.Failed:
-		a.complain(fmt.Sprintf("%s %s failed: %s", k.Word, last.GetName(), s.Cause))
-		return last, errFailed
-	case result:
-		_, err = fmt.Fprintln(a.Out, ready(last, a.Now().Sub(began)))
 	}
 	return last, err
 }
@@ -112,6 +121,23 @@ func send(ctx context.Context, events chan<- event, e event) {
 	case events <- e:
 	case <-ctx.Done():
 	}
+}
+
+// waitFlags adds those of commands that can wait for until.
+func waitFlags(c *cobra.Command, until string, wait *bool, timeout *time.Duration) {
+	c.Flags().BoolVar(wait, "wait", false, "wait until "+until+", showing what is waited for")
+	c.Flags().DurationVar(timeout, "timeout", 0, "longest time to wait with --wait, such as 5m (default no limit)")
+}
+
+// checkWait refuses flags of waiting that do not go together.
+func checkWait(c *cobra.Command, wait bool, timeout time.Duration) error {
+	switch {
+	case timeout < 0:
+		return usage(c, "--timeout %s is negative", timeout)
+	case timeout > 0 && !wait:
+		return usage(c, "--timeout needs --wait")
+	}
+	return nil
 }
 
 // withTimeout is ctx with errTimeout as its cause once timeout passed; 0 is no

@@ -67,11 +67,8 @@ func (o *creator) check(c *cobra.Command, word string) error {
 			return err
 		}
 	}
-	if o.timeout < 0 {
-		return usage(c, "--timeout %s is negative", o.timeout)
-	}
-	if o.timeout > 0 && !o.wait {
-		return usage(c, "--timeout needs --wait")
+	if err := checkWait(c, o.wait, o.timeout); err != nil {
+		return err
 	}
 	return checkOutput(c, o.output, "json", "yaml", "name")
 }

@@ -60,10 +60,9 @@ says otherwise or --points delete is given.`,
 			return usage(c, "--points is for schedules only")
 		case points != "" && !strings.EqualFold(points, "retain") && !strings.EqualFold(points, "delete"):
 			return usage(c, "--points %q is not one of retain, delete", points)
-		case timeout < 0:
-			return usage(c, "--timeout %s is negative", timeout)
-		case timeout > 0 && !wait:
-			return usage(c, "--timeout needs --wait")
+		}
+		if err := checkWait(c, wait, timeout); err != nil {
+			return err
 		}
 		cluster, err := a.flags.Open(a.Err)
 		if err != nil {

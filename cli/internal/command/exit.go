@@ -10,7 +10,8 @@ import (
 	"hayloft.dev/cli/internal/sentence"
 )
 
-// Exit codes. They are documented in the help text of the root command.
+// Exit codes. They are documented in the help text of the root command and in
+// docs/cli.md.
 const (
 	exitDone        = 0
 	exitFailed      = 1

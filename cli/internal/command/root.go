@@ -37,6 +37,9 @@ type app struct {
 
 // Run runs a command line and returns the exit code.
 func Run(ctx context.Context, env Env) int {
+	if env.Program == pluginCompletion {
+		env.Args = append([]string{cobra.ShellCompRequestCmd}, env.Args...)
+	}
 	a := &app{Env: env}
 	root := a.root()
 	root.SetArgs(env.Args)
@@ -44,6 +47,12 @@ func Run(ctx context.Context, env Env) int {
 	root.SetErr(env.Err)
 	return a.exit(ctx, root.ExecuteContext(ctx))
 }
+
+// Names by which kubectl calls its plugin, and asks for completions of it.
+const (
+	plugin           = "kubectl-hayloft"
+	pluginCompletion = "kubectl_complete-hayloft"
+)
 
 const about = `Hayloft backs up KubeVirt virtual machines whose disks are on Longhorn, or takes
 snapshots of them, and restores either as new virtual machines. A snapshot is a
@@ -66,7 +75,7 @@ func (a *app) root() *cobra.Command {
   hayloft get backups
   hayloft restore create web-20261123-041500 --new-vm web2 --wait`,
 	}
-	if a.Program == "kubectl-hayloft" {
+	if a.Program == plugin || a.Program == pluginCompletion {
 		root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl hayloft"}
 	}
 	a.flags.Bind(root.PersistentFlags())

@@ -306,3 +306,16 @@ func (w *world) restore(t *testing.T, name string) *v1alpha1.VMRestore {
 	require.NoError(t, w.Get(t.Context(), client.ObjectKey{Namespace: w.namespace, Name: name}, r))
 	return r
 }
+
+// Who waits for a cancellation is told how the backup ended, and that is no failure.
+func TestCancelWait(t *testing.T) {
+	w := newWorld(t)
+	require.Equal(t, 0, w.run(t, "backup", "create", "web", "-t", "s3", "--name", "mine").code)
+	done := make(chan result, 1)
+	go func() { done <- w.run(t, "cancel", "backup", "mine", "--wait") }()
+	require.Eventually(t, func() bool { return w.backup(t).Spec.Cancel }, deadline, 20*time.Millisecond)
+	w.say(t, w.backup(t), v1alpha1.VMBackupStatus{Phase: v1alpha1.BackupFailed, Conditions: condition("Ready", "False", "Cancelled", "it was cancelled")})
+	r := <-done
+	assert.Equal(t, 0, r.code, r.err)
+	assert.Equal(t, "vmbackup.hayloft.dev/mine cancelled\nbackup mine has ended: Failed\n", r.out)
+}

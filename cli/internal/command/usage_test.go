@@ -1,6 +1,7 @@
 package command_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"hayloft.dev/cli/internal/command"
+	"hayloft.dev/test/harness"
 )
 
 // offline runs the program with a kubeconfig that leads nowhere.
@@ -160,4 +162,27 @@ func TestKubectlPlugin(t *testing.T) {
 	assert.Contains(t, r.out, "kubectl hayloft restore create BACKUP (--new-vm NAME")
 	r = offline(t, "kubectl-hayloft", "restore", "create")
 	assert.Contains(t, r.err, "see kubectl hayloft restore create --help")
+	r = offline(t, "kubectl-hayloft", "doctor", "--help")
+	assert.Contains(t, r.out, "kubectl hayloft doctor [flags]")
+}
+
+// TestExitCodesAreDocumented: those of the help text and of docs/cli.md are those
+// that the program gives.
+func TestExitCodesAreDocumented(t *testing.T) {
+	document, err := os.ReadFile(filepath.Join(harness.Root(t), "docs", "cli.md"))
+	require.NoError(t, err)
+	help := offline(t, "hayloft", "--help").out
+	for _, code := range command.ExitCodes() {
+		assert.Contains(t, string(document), fmt.Sprintf("\n| %d | ", code))
+		assert.Regexp(t, fmt.Sprintf(`[ \n]%d [a-z-]`, code), help)
+	}
+}
+
+// TestKubectlCompletes: kubectl asks a program of another name for completions,
+// with the words that were typed.
+func TestKubectlCompletes(t *testing.T) {
+	var out, errs strings.Builder
+	code := command.Run(t.Context(), command.Env{Program: "kubectl_complete-hayloft", Args: []string{"describe", "b"}, Out: &out, Err: &errs, Now: time.Now})
+	assert.Equal(t, 0, code, errs.String())
+	assert.Equal(t, "backup\nrestore\nschedule\ntarget\njob\n:4\n", out.String())
 }
