@@ -186,8 +186,11 @@ func TestFindings(t *testing.T) {
 		"target away": {func(f *Facts) {
 			f.Targets[0].Status.Conditions[0] = metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionFalse, Reason: "Unreachable", Message: "connection refused"}
 		}, Problem, "targets", "target s3 is not ready (Unreachable): connection refused"},
-		"no target":        {func(f *Facts) { f.Targets = nil }, Note, "targets", "there is no BackupTarget"},
-		"interval too low": {func(f *Facts) { f.Targets[0].Status.Refresh.IntervalFrom = "Floor" }, Warning, "targets", "target s3 asks for a refresh every 1s and gets one every 1m0s"},
+		"readable Secrets":        {func(f *Facts) { encrypted(&f.Targets[0], v1alpha1.SecretsNotEncrypted) }, Note, "targets", "Secrets of VMs are not encrypted on target s3"},
+		"Secrets for others only": {func(f *Facts) { encrypted(&f.Targets[0], v1alpha1.SecretsNotReadable) }, Warning, "targets", "this cluster could not restore the Secrets that it encrypts on target s3"},
+		"encrypted Secrets":       {func(f *Facts) { encrypted(&f.Targets[0], v1alpha1.SecretsEncrypted) }, "", "", ""},
+		"no target":               {func(f *Facts) { f.Targets = nil }, Note, "targets", "there is no BackupTarget"},
+		"interval too low":        {func(f *Facts) { f.Targets[0].Status.Refresh.IntervalFrom = "Floor" }, Warning, "targets", "target s3 asks for a refresh every 1s and gets one every 1m0s"},
 		"over its budget": {func(f *Facts) {
 			f.Targets[0].Status.Refresh.IntervalFrom, f.Targets[0].Status.Refresh.Cost = "Cost", &v1alpha1.RefreshCost{CPUMilliseconds: 90000}
 		}, Warning, "targets", "target s3 is refreshed every 1m0s only, since that takes 1m30s of CPU time"},
@@ -258,6 +261,10 @@ func ahead(f *Facts, by time.Duration) {
 	for i := range f.Sessions {
 		f.Sessions[i].Ahead = by
 	}
+}
+
+func encrypted(t *v1alpha1.BackupTarget, reason string) {
+	t.Status.Conditions = append(t.Status.Conditions, metav1.Condition{Type: v1alpha1.ConditionSecretsEncrypted, Reason: reason, Message: "none of the recipients is an identity's"})
 }
 
 func unbegun(j *v1alpha1.NodeJob, node string) {

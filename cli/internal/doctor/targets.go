@@ -38,9 +38,28 @@ func target(t *v1alpha1.BackupTarget) (out []Finding) {
 			Do: "mend what it says; it is tried again by itself",
 		})
 	}
+	if c := meta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionSecretsEncrypted); c != nil {
+		switch c.Reason {
+		case v1alpha1.SecretsNotEncrypted:
+			out = append(out, Finding{
+				Level: Note, What: "Secrets of VMs are not encrypted on " + who, Why: "who may read the target may read them",
+				Do: "name recipients in spec.encryption: see hayloft key generate --help",
+			})
+		case v1alpha1.SecretsNotReadable:
+			out = append(out, Finding{
+				Level: Warning, What: "this cluster could not restore the Secrets that it encrypts on " + who, Why: c.Message,
+				Do: "name the Secret with an identity in spec.encryption.identitySecret",
+			})
+		}
+	}
+	return append(out, looked(t, who, describe)...)
+}
+
+// looked judges the looks through a target.
+func looked(t *v1alpha1.BackupTarget, who, describe string) (out []Finding) {
 	r := t.Status.Refresh
 	if r == nil {
-		return out
+		return nil
 	}
 	effective := "unknown"
 	if r.EffectiveInterval != nil {
