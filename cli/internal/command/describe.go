@@ -18,9 +18,9 @@ import (
 
 func (a *app) describe() *cobra.Command {
 	return &cobra.Command{
-		Use:               "describe backup|restore|schedule|target|job NAME",
+		Use:               "describe backup|restore|schedule|target|quota|job NAME",
 		Short:             "Tell in words what an object does, why it waits, and its figures",
-		ValidArgsFunction: a.completeKinds([]string{"backup", "restore", "schedule", "target", "job"}, false),
+		ValidArgsFunction: a.completeKinds([]string{"backup", "restore", "schedule", "target", "quota", "job"}, false),
 		Args:              exactly("what to describe", "its name"),
 		RunE: func(c *cobra.Command, args []string) error {
 			k, err := kindArg(c, args[0])
@@ -48,6 +48,8 @@ func (a *app) describe() *cobra.Command {
 				return explain.Schedule(a.Out, x, around)
 			case *v1alpha1.BackupTarget:
 				return explain.Target(a.Out, x, around)
+			case *v1alpha1.SnapshotQuota:
+				return explain.Quota(a.Out, x, around)
 			case *v1alpha1.NodeJob:
 				return explain.Job(a.Out, x, around)
 			}
@@ -78,7 +80,7 @@ func (a *app) around(ctx context.Context, cluster *kube.Cluster, k kinds.Kind, o
 		around.Points = points.Items
 		return around, err
 	}
-	if k.Scope != kinds.Namespace {
+	if k.Scope != kinds.Namespace || k.Word == "quota" {
 		return around, nil
 	}
 	var jobs v1alpha1.NodeJobList

@@ -21,7 +21,7 @@ func (a *app) get() *cobra.Command {
 	var all bool
 	c := &cobra.Command{
 		Use:               "get " + strings.Join(kinds.Words(), "|") + " [NAME...]",
-		Short:             "List backups, restores, schedules, targets or jobs",
+		Short:             "List backups, restores, schedules, targets, quotas or jobs",
 		ValidArgsFunction: a.completeKinds(kinds.Words(), true),
 		Example: `  hayloft get backups -A
   hayloft get restores web2-20261123-050000 -o yaml`,

@@ -117,7 +117,7 @@ func TestCompletion(t *testing.T) {
 	w.make(t, "one")
 	w.make(t, "two")
 	for args, want := range map[string]string{
-		"get ":                 "backups\nrestores\nschedules\ntargets\njobs\n:4\n",
+		"get ":                 "backups\nrestores\nschedules\ntargets\nquotas\njobs\n:4\n",
 		"describe backup ":     "one\ntwo\n:4\n",
 		"describe backup one ": ":4\n",
 		"get backups one ":     "one\ntwo\n:4\n",

@@ -79,8 +79,8 @@ func TestUsageErrors(t *testing.T) {
 		{"restore create point --new-vm -web", `cannot be the name of a VM`},
 		{"restore create point --new-vm " + strings.Repeat("n", 64), "at most 63 characters"},
 		{"restore create Point --new-vm web", `"Point" cannot be the name of a backup`},
-		{"get", "what to get is missing: one of backups, restores, schedules, targets, jobs"},
-		{"get pods", `"pods" is not one of backups, restores, schedules, targets, jobs`},
+		{"get", "what to get is missing: one of backups, restores, schedules, targets, quotas, jobs"},
+		{"get pods", `"pods" is not one of backups, restores, schedules, targets, quotas, jobs`},
 		{"get backups x -A", "do not go together"},
 		{"get backups -o xml", `-o "xml" is not one of table, wide, json, yaml, name`},
 		{"describe backup", "its name is missing"},
@@ -184,5 +184,5 @@ func TestKubectlCompletes(t *testing.T) {
 	var out, errs strings.Builder
 	code := command.Run(t.Context(), command.Env{Program: "kubectl_complete-hayloft", Args: []string{"describe", "b"}, Out: &out, Err: &errs, Now: time.Now})
 	assert.Equal(t, 0, code, errs.String())
-	assert.Equal(t, "backup\nrestore\nschedule\ntarget\njob\n:4\n", out.String())
+	assert.Equal(t, "backup\nrestore\nschedule\ntarget\nquota\njob\n:4\n", out.String())
 }

@@ -42,6 +42,7 @@ func TestExplain(t *testing.T) {
 		"restore-replacing": func(w io.Writer) error { return explain.Restore(w, fixture.Replacing(), around) },
 		"restore-disk":      func(w io.Writer) error { return explain.Restore(w, fixture.Rescued(), around) },
 		"restore-waiting":   func(w io.Writer) error { return explain.Restore(w, fixture.Restoring(), around) },
+		"quota":             func(w io.Writer) error { return explain.Quota(w, fixture.Quota(), around) },
 		"snapshot-ready":    func(w io.Writer) error { return explain.Backup(w, fixture.Snapshot(), around) },
 		"snapshot-lost":     func(w io.Writer) error { return explain.Backup(w, fixture.Lost(), around) },
 	}

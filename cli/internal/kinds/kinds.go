@@ -59,6 +59,11 @@ func All() []Kind {
 			NewList: func() client.ObjectList { return &v1alpha1.BackupTargetList{} },
 		},
 		{
+			Word: "quota", Kind: "SnapshotQuota", Resource: "snapshotquotas", Short: "hq", Scope: Namespace,
+			New:     func() client.Object { return &v1alpha1.SnapshotQuota{} },
+			NewList: func() client.ObjectList { return &v1alpha1.SnapshotQuotaList{} },
+		},
+		{
 			Word: "job", Kind: "NodeJob", Resource: "nodejobs", Short: "hj", Scope: System,
 			New:     func() client.Object { return &v1alpha1.NodeJob{} },
 			NewList: func() client.ObjectList { return &v1alpha1.NodeJobList{} },

@@ -15,7 +15,7 @@ import (
 func TestFind(t *testing.T) {
 	for word, want := range map[string]string{
 		"backup": "VMBackup", "backups": "VMBackup", "vmbackup": "VMBackup", "VMBackups": "VMBackup", "hb": "VMBackup",
-		"restores": "VMRestore", "hbt": "BackupTarget", "backuptargets": "BackupTarget", "job": "NodeJob",
+		"restores": "VMRestore", "hbt": "BackupTarget", "backuptargets": "BackupTarget", "job": "NodeJob", "quotas": "SnapshotQuota", "hq": "SnapshotQuota",
 	} {
 		k, ok := kinds.Find(word)
 		assert.True(t, ok, word)

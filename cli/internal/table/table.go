@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/duration"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -118,6 +119,10 @@ func row(obj client.Object, o Options) ([]cell, error) {
 			cell{head: "URL", value: dash(x.Status.URL)}, cell{head: "LAST PROBE", value: ago(x.Status.LastProbeTime, o.Now)},
 			cell{head: "POINTS", value: targetPoints(x)}, cell{head: "REFRESH", value: targetInterval(x)})
 		message = ready.Message
+	case *v1alpha1.SnapshotQuota:
+		cells = append(cells,
+			cell{head: "LIMIT", value: quantity(x.Spec.Limit)}, cell{head: "USED", value: quantity(x.Status.Used)},
+			cell{head: "PER VM", value: quantity(x.Spec.VMLimit)}, cell{head: "VMS", value: fmt.Sprint(len(x.Status.VMs))})
 	case *v1alpha1.NodeJob:
 		cells = append(cells,
 			cell{head: "WORK", value: Work(x)}, cell{head: "FOR", value: x.Spec.Owner.Kind + "/" + x.Spec.Owner.Name},
@@ -128,6 +133,14 @@ func row(obj client.Object, o Options) ([]cell, error) {
 		return nil, fmt.Errorf("no table for %T", obj)
 	}
 	return append(cells, cell{head: "AGE", value: age(obj.GetCreationTimestamp(), o.Now)}, cell{head: "MESSAGE", value: dash(message), wide: true}), nil
+}
+
+// quantity of bytes; none for no limit, or for what nobody has added up yet.
+func quantity(q *resource.Quantity) string {
+	if q == nil {
+		return "-"
+	}
+	return units.Bytes(q.Value())
 }
 
 func targetPoints(t *v1alpha1.BackupTarget) string {

@@ -36,6 +36,7 @@ func TestTables(t *testing.T) {
 		"targets":         {targets, table.Options{Wide: true}},
 		"schedules":       {schedules, table.Options{Wide: true}},
 		"jobs":            {jobs, table.Options{}},
+		"quotas":          {[]client.Object{fixture.Quota()}, table.Options{}},
 		"empty-is-silent": {nil, table.Options{Wide: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
