@@ -45,6 +45,7 @@ down: ## end the local stack
 test: deps build race local ## all tests, on real parts, with the race detector
 	CGO_ENABLED=1 go test -race -timeout 25m $$(go list ./... | grep -v -e '/test/e2e$$' -e '/test/bench$$')
 	cd deploy/local && CGO_ENABLED=1 go test -race -timeout 15m $$(go list ./... | grep -v '/kube$$')
+	cd deploy/tools && go test -timeout 15m ./...
 	CGO_ENABLED=1 go test -race -timeout 60m -parallel 4 ./test/e2e
 
 # It is not part of `make test`. HAYLOFT_STRESS_SEED runs one again; MINUTES,
@@ -79,6 +80,22 @@ race: ## the programs with the race detector, for tests: bin/race
 local: $(LOCAL)/longhorn $(LOCAL)/versitygw $(LOCAL)/kube $(LOCAL)/crds ## what the local stack is made of: bin/local
 	cd deploy/local && go build -o $(LOCAL)/hayloft-local ./hayloft-local
 	go build -o $(LOCAL)/demo ./test/demo
+
+# Programs without paths and commit of this machine in them, and an image date that
+# is the commit's: who builds the same commit gets the same digests.
+ARCH ?= amd64
+.PHONY: images
+images: ## OCI images without a daemon, with what is in them: bin/images
+	for p in agent coordinator coordinator/targetio cli; do \
+	  name=$$(basename $$p); [ $$name != cli ] || name=hayloft; \
+	  GOARCH=$(ARCH) go build -trimpath -buildvcs=false -ldflags "-s -w -X hayloft.dev/pkg/version.Version=$(VERSION)" -o $(BIN)/images.$(ARCH)/$$name ./$$p; \
+	done
+	cd deploy/tools && SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) go run ./images -programs $(BIN)/images.$(ARCH) -out $(BIN)/images -version $(VERSION)
+
+# VALUES names a file of values over the chart's own.
+.PHONY: manifests
+manifests: ## the Helm chart as plain YAML with a kustomization: bin/manifests
+	cd deploy/tools && go run ./manifests -out $(BIN)/manifests $(if $(VALUES),-values $(abspath $(VALUES)))
 
 $(LOCAL)/longhorn: deploy/local/engine/go.mod deploy/local/engine/go.sum | deps
 	cd deploy/local/engine && CGO_ENABLED=1 go build -o $@ github.com/longhorn/longhorn-engine
@@ -138,6 +155,7 @@ lint: $(TOOLS)/gofumpt $(TOOLS)/staticcheck ## gofumpt, go vet, staticcheck, go 
 	go mod verify >/dev/null
 	go mod tidy -diff
 	cd deploy/local && go mod tidy -diff
+	cd deploy/tools && go vet ./... && $(TOOLS)/staticcheck ./... && go mod tidy -diff
 
 .PHONY: clean
 clean: ## remove what was built
