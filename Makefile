@@ -48,7 +48,7 @@ test: deps build race local ## all tests, on real parts, with the race detector
 	cd deploy/tools && go test -timeout 15m ./...
 	CGO_ENABLED=1 go test -race -timeout 60m -parallel 4 ./test/e2e
 
-# It is not part of `make test`. HAYLOFT_STRESS_SEED runs one again; MINUTES,
+# `make test` runs two minutes of it. HAYLOFT_STRESS_SEED runs one again; MINUTES,
 # VMS and RUNNING make it smaller, ONCE_FAILED=1 runs the seeds that once failed.
 .PHONY: stress
 stress: deps build local ## 50 VMs used at random for ten minutes, while agents and leaders are killed
