@@ -48,11 +48,11 @@ test: deps build race local ## all tests, on real parts, with the race detector
 	cd deploy/tools && go test -timeout 15m ./...
 	CGO_ENABLED=1 go test -race -timeout 60m -parallel 4 ./test/e2e
 
-# `make test` runs two minutes of it. HAYLOFT_STRESS_SEED runs one again; MINUTES,
+# `make test` runs two minutes of one seed. HAYLOFT_STRESS_SEED runs one again; MINUTES,
 # VMS and RUNNING make it smaller, ONCE_FAILED=1 runs the seeds that once failed.
 .PHONY: stress
 stress: deps build local ## 50 VMs used at random for ten minutes, while agents and leaders are killed
-	HAYLOFT_STRESS_MINUTES=$${HAYLOFT_STRESS_MINUTES:-10} HAYLOFT_STRESS_VMS=$${HAYLOFT_STRESS_VMS:-50} HAYLOFT_STRESS_RUNNING=$${HAYLOFT_STRESS_RUNNING:-12} \
+	HAYLOFT_STRESS_SEED=$${HAYLOFT_STRESS_SEED:-$$(od -An -N6 -tu8 /dev/urandom | tr -d ' ')} HAYLOFT_STRESS_MINUTES=$${HAYLOFT_STRESS_MINUTES:-10} HAYLOFT_STRESS_VMS=$${HAYLOFT_STRESS_VMS:-50} HAYLOFT_STRESS_RUNNING=$${HAYLOFT_STRESS_RUNNING:-12} \
 	  go test -count 1 -v -run '^TestStress$$' -parallel 4 -timeout 120m ./test/e2e
 
 .PHONY: bench
