@@ -120,6 +120,9 @@ func TestLeastRights(t *testing.T) {
 	require.Equal(t, []any{map[string]any{
 		"apiGroups": []any{""}, "resources": []any{"secrets"}, "resourceNames": []any{"s3-keys", "offsite-keys"}, "verbs": []any{"get"},
 	}}, rules)
+	subjects, _, err := unstructured.NestedSlice(full["RoleBinding hayloft-system/hayloft-identities"].Object, "subjects")
+	require.NoError(t, err)
+	require.Len(t, subjects, 1, "agents read no identities")
 }
 
 // TestKindsOfThePrometheusOperator: they are as that knows them.
