@@ -62,8 +62,9 @@ bench: deps build local ## the figures, side by side with the bare engine
 ##@ building
 
 .PHONY: build
-build: ## the programs: bin/agent, bin/coordinator, bin/targetio, bin/hayloft
+build: ## the programs: bin/agent, bin/pauser, bin/coordinator, bin/targetio, bin/hayloft
 	go build -ldflags "-s -w -X hayloft.dev/pkg/version.Version=$(VERSION)" -o $(BIN)/agent ./agent
+	go build -ldflags "-s -w -X hayloft.dev/pkg/version.Version=$(VERSION)" -o $(BIN)/pauser ./agent/pauser
 	go build -ldflags "-s -w -X hayloft.dev/pkg/version.Version=$(VERSION)" -o $(BIN)/coordinator ./coordinator
 	go build -ldflags "-s -w -X hayloft.dev/pkg/version.Version=$(VERSION)" -o $(BIN)/targetio ./coordinator/targetio
 	go build -ldflags "-s -w -X hayloft.dev/pkg/version.Version=$(VERSION)" -o $(BIN)/hayloft ./cli
@@ -73,6 +74,7 @@ build: ## the programs: bin/agent, bin/coordinator, bin/targetio, bin/hayloft
 .PHONY: race
 race: ## the programs with the race detector, for tests: bin/race
 	CGO_ENABLED=1 go build -race -o $(BIN)/race/agent ./agent
+	CGO_ENABLED=1 go build -race -o $(BIN)/race/pauser ./agent/pauser
 	CGO_ENABLED=1 go build -race -o $(BIN)/race/coordinator ./coordinator
 	CGO_ENABLED=1 go build -race -o $(BIN)/race/targetio ./coordinator/targetio
 
@@ -113,7 +115,7 @@ $(LOCAL)/kube: deploy/local/go.mod deploy/local/go.sum $(wildcard deploy/local/k
 	cd deploy/local && go build -ldflags "$(KUBE_LDFLAGS)" -o $@ ./kube
 
 # System packages: name and the file that shows that it is there.
-DEPS := curl:/usr/bin/curl jq:/usr/bin/jq libqcow-dev:/usr/include/libqcow.h qemu-utils:/usr/bin/qemu-img e2fsprogs:/sbin/mke2fs gcc:/usr/bin/gcc libc6-dev:/usr/include/stdlib.h prometheus:/usr/bin/promtool
+DEPS := curl:/usr/bin/curl jq:/usr/bin/jq libqcow-dev:/usr/include/libqcow.h qemu-utils:/usr/bin/qemu-img e2fsprogs:/sbin/mke2fs gcc:/usr/bin/gcc libc6-dev:/usr/include/stdlib.h prometheus:/usr/bin/promtool containerd:/usr/bin/containerd runc:/usr/sbin/runc
 
 .PHONY: deps
 deps: ## the few system packages that are needed, if they are missing

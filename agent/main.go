@@ -2,7 +2,8 @@
 // volumes and steers their engines over gRPC to do the NodeJobs of its node.
 //
 // It needs no privilege, no host path and no cgo: it speaks to the Kubernetes
-// API, to engines and to replicas.
+// API, to engines and to replicas, and where containers are paused, to the pauser
+// beside it.
 package main
 
 import (
@@ -46,6 +47,7 @@ const closeTime = 5 * time.Second
 type options struct {
 	kubeconfig, node, namespace, longhornNamespace string
 	metricsAddress, healthAddress, config          string
+	pauserSocket                                   string
 	leaseDuration                                  time.Duration
 	concurrency                                    int
 	limits                                         worker.Limits
@@ -71,6 +73,7 @@ func parse(args []string) (options, error) {
 	fs.StringVar(&o.namespace, "namespace", "hayloft-system", "namespace of NodeJobs, Leases and target Secrets")
 	fs.StringVar(&o.longhornNamespace, "longhorn-namespace", "longhorn-system", "namespace of Longhorn's objects")
 	fs.StringVar(&o.config, "config", "", "path of a YAML file with settings that are taken up while the agent runs, in place of flags; empty: none")
+	fs.StringVar(&o.pauserSocket, "pauser-socket", "", "path of the socket of this node's pauser, which pauses VMs without a guest agent; empty: nothing is paused")
 	fs.StringVar(&o.metricsAddress, "metrics-address", ":9490", "address that serves /metrics; 0 for none")
 	fs.StringVar(&o.healthAddress, "health-address", "0", "address that serves /healthz and /readyz; 0 for none")
 	fs.DurationVar(&o.leaseDuration, "lease-duration", 15*time.Second, "silence after which others may take this agent's volumes")
@@ -127,9 +130,13 @@ func run(ctx context.Context, o options) error {
 		return fmt.Errorf("making the manager: %w", err)
 	}
 
-	guests, err := quiesce.New(config)
+	kubevirt, err := quiesce.New(config)
 	if err != nil {
 		return err
+	}
+	guests := &quiesce.Guests{KubeVirt: kubevirt}
+	if o.pauserSocket != "" {
+		guests.Pauser = &quiesce.Pauser{Socket: o.pauserSocket, Node: o.node}
 	}
 	counts := metrics.NewAgent(ctrlmetrics.Registry)
 	keeper := session.NewKeeper(live, lease.Options{Namespace: o.namespace, Node: o.node, Duration: o.leaseDuration, Log: log}, counts, log)

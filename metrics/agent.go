@@ -41,15 +41,15 @@ var (
 	})
 	agentCutsDiscarded = define(Metric{
 		Name: "hayloft_agent_cuts_discarded_total", Kind: Counter, By: Agent,
-		Help: "Cuts that were removed again because not every disk was cut within the window, or the guest was not frozen as required.",
+		Help: "Cuts that were removed again because not every disk was cut within the window, or the guest was not brought to rest as required.",
 	})
 	agentCutWindow = define(Metric{
 		Name: "hayloft_agent_cut_window_seconds", Kind: Histogram, By: Agent, Buckets: shortBuckets,
 		Help: "Time between the first snapshot asked for and the last one cut, of cuts that count.",
 	})
 	agentFreeze = define(Metric{
-		Name: "hayloft_agent_freeze_seconds", Kind: Histogram, By: Agent, Buckets: shortBuckets,
-		Help: "Time that guests were frozen, of cuts that count.",
+		Name: "hayloft_agent_freeze_seconds", Kind: Histogram, By: Agent, Labels: []string{"way"}, Buckets: shortBuckets,
+		Help: "Time that guests rested, of cuts that count, by the way in which they were brought to rest: freeze (of their file systems) or pause (of their container).",
 	})
 	agentSession = define(Metric{
 		Name: "hayloft_agent_session", Kind: Gauge, By: Agent,
@@ -71,8 +71,8 @@ var (
 
 // AgentWork is what an agent counts of its own work.
 type AgentWork struct {
-	jobs, leaseWaits, heartbeats             *prometheus.HistogramVec
-	window, freeze                           prometheus.Observer
+	jobs, leaseWaits, heartbeats, freezes    *prometheus.HistogramVec
+	window                                   prometheus.Observer
 	working                                  *prometheus.GaugeVec
 	session                                  prometheus.Gauge
 	failures, takeovers, fenced, moved, cuts *prometheus.CounterVec
@@ -81,17 +81,17 @@ type AgentWork struct {
 
 // NewAgent registers an agent's metrics.
 func NewAgent(r prometheus.Registerer) *AgentWork {
-	window, freeze, session := agentCutWindow.histogram(), agentFreeze.histogram(), agentSession.gauge()
+	window, session := agentCutWindow.histogram(), agentSession.gauge()
 	discarded, sessions, lost := agentCutsDiscarded.counter(), agentSessions.counter(), agentSessionsLost.counter()
 	a := &AgentWork{
 		jobs: agentJobDuration.histogram(), leaseWaits: agentLeaseWait.histogram(), heartbeats: agentHeartbeat.histogram(),
-		window: window.WithLabelValues(), freeze: freeze.WithLabelValues(), working: agentJobs.gauge(), session: session.WithLabelValues(),
+		window: window.WithLabelValues(), freezes: agentFreeze.histogram(), working: agentJobs.gauge(), session: session.WithLabelValues(),
 		failures: agentJobFailures.counter(), takeovers: agentTakeovers.counter(), fenced: agentFenced.counter(),
 		moved: agentMoved.counter(), cuts: agentCuts.counter(),
 		discarded: discarded.WithLabelValues(), sessions: sessions.WithLabelValues(), lost: lost.WithLabelValues(),
 	}
 	r.MustRegister(
-		a.jobs, a.leaseWaits, a.heartbeats, window, freeze, a.working, session,
+		a.jobs, a.leaseWaits, a.heartbeats, window, a.freezes, a.working, session,
 		a.failures, a.takeovers, a.fenced, a.moved, a.cuts, discarded, sessions, lost,
 	)
 	registerBuildInfo(r)
@@ -105,6 +105,9 @@ func NewAgent(r prometheus.Registerer) *AgentWork {
 	}
 	for _, word := range []string{succeeded, failed} {
 		a.heartbeats.WithLabelValues(word)
+	}
+	for _, way := range restWays {
+		a.freezes.WithLabelValues(way)
 	}
 	for _, t := range transferTypes {
 		a.moved.WithLabelValues(t)
@@ -144,12 +147,13 @@ func (a *AgentWork) Moved(kind string, bytes int64) {
 	a.moved.WithLabelValues(kind).Add(float64(max(0, bytes)))
 }
 
-// Cut counts a cut that counts; frozen is zero when no guest was.
-func (a *AgentWork) Cut(consistency string, window, frozen time.Duration) {
+// Cut counts a cut that counts. way is how the guest was brought to rest and
+// frozen for how long; "" and zero when it was not.
+func (a *AgentWork) Cut(consistency, way string, window, frozen time.Duration) {
 	a.cuts.WithLabelValues(consistency).Inc()
 	a.window.Observe(window.Seconds())
 	if frozen > 0 {
-		a.freeze.Observe(frozen.Seconds())
+		a.freezes.WithLabelValues(way).Observe(frozen.Seconds())
 	}
 }
 

@@ -218,7 +218,7 @@ func someAgentWork(r prometheus.Registerer) {
 	a.TookOver("backup")
 	a.Fenced("cut")
 	a.Moved("backup", 3<<20)
-	a.Cut("Frozen", 40*time.Millisecond, 180*time.Millisecond)
+	a.Cut("Frozen", "freeze", 40*time.Millisecond, 180*time.Millisecond)
 	a.CutDiscarded()
 }
 

@@ -5,7 +5,8 @@ package metrics
 var bounds = map[string]string{
 	"code":        "status codes that the HTTP API answers with, about fifteen, and 0 for a caller that went away",
 	"collector":   "the collectors that read objects, a handful",
-	"consistency": "how a point's disks were brought to rest, five words",
+	"way":         "how a guest is brought to rest: freeze, pause",
+	"consistency": "how a point's disks were brought to rest, six words",
 	"goversion":   "one",
 	"kind":        "a few words each",
 	"limit":       "limits of the HTTP API, five",

@@ -34,5 +34,8 @@ var (
 	sweptKinds   = []string{"job", "ticket", "volumeLease", "heldLease", "sessionLease"}
 )
 
+// restWays are how a guest is brought to rest for a cut.
+var restWays = []string{"freeze", "pause"}
+
 // transferTypes are the jobs that move data.
 var transferTypes = []string{"backup", "restore", "clone"}

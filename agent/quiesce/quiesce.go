@@ -1,10 +1,10 @@
-// Package quiesce asks KubeVirt to bring the guest of a running VM to rest
-// around a cut, and to let it go on afterwards.
+// Package quiesce brings the guest of a running VM to rest around a cut, and lets
+// it go on afterwards: KubeVirt is asked to have its agent freeze its file
+// systems, or, where there is none, the node's pauser to pause its container.
 //
 // It knows how to ask and what the answers mean. When to ask, how long a guest
 // may rest and what a refusal means for the point is the worker's to decide.
-// Another way to bring a guest to rest, such as pausing its container, belongs
-// behind the same three methods.
+// Another way to bring a guest to rest belongs behind the same three methods.
 package quiesce
 
 import (
@@ -15,6 +15,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 
@@ -27,15 +28,6 @@ const (
 	instances    = "/apis/kubevirt.io/v1"
 	subresources = "/apis/subresources.kubevirt.io/v1"
 )
-
-// Guest is what was found of a VM's guest.
-type Guest struct {
-	// Running: there is an instance of this very VM that has not come to its
-	// end, so something may write to the disks.
-	Running bool
-	// Agent: a guest agent is connected, which alone can freeze file systems.
-	Agent bool
-}
 
 // KubeVirt asks through the API server. Its methods return within their
 // context's deadline.
@@ -56,7 +48,9 @@ func New(config *rest.Config) (*KubeVirt, error) {
 type instance struct {
 	Metadata metav1.ObjectMeta `json:"metadata"`
 	Status   struct {
-		Phase      string `json:"phase"`
+		Phase      string               `json:"phase"`
+		NodeName   string               `json:"nodeName"`
+		ActivePods map[types.UID]string `json:"activePods"`
 		Conditions []struct {
 			Type   string `json:"type"`
 			Status string `json:"status"`
@@ -81,7 +75,7 @@ func (k *KubeVirt) Look(ctx context.Context, g v1alpha1.CutGuest) (Guest, error)
 	if owner == nil || owner.UID != g.VMUID {
 		return Guest{}, fmt.Errorf("the instance %s/%s is not of the VM that is being cut", g.Namespace, g.VM)
 	}
-	out := Guest{Running: i.Status.Phase != "Succeeded" && i.Status.Phase != "Failed"}
+	out := Guest{Node: i.Status.NodeName, Pods: i.Status.ActivePods, Running: i.Status.Phase != "Succeeded" && i.Status.Phase != "Failed"}
 	for _, c := range i.Status.Conditions {
 		if c.Type == "AgentConnected" && c.Status == string(metav1.ConditionTrue) {
 			out.Agent = true

@@ -56,9 +56,9 @@ func (r *run) cut(ctx context.Context, job *v1alpha1.CutJob) error {
 			return err
 		}
 	}
-	if r.resumed && !r.again && job.Guest != nil && job.Guest.Policy != v1alpha1.QuiesceNever {
+	if r.resumed && !r.again && job.Guest != nil && job.Guest.Policy != v1alpha1.QuiesceNever && job.Guest.Method != v1alpha1.QuiescePause {
 		// The former owner may have frozen the guest; its dead-man must not end
-		// the rest that this owner asks for.
+		// the rest that this owner asks for. A pause ended with its process.
 		if err := r.thaw(ctx, job.Guest, time.Now()); err != nil {
 			r.Log.Warn("could not thaw a guest that a former owner may have frozen", "job", r.job.Name, "error", err)
 		}
@@ -164,7 +164,7 @@ func (r *run) recordCut(cutters []cutter, number int32, began time.Time, window 
 	}
 	at := metav1.NewMicroTime(began)
 	reached, why := still.reached()
-	r.Observer.Cut(string(reached), window, still.frozen)
+	r.Observer.Cut(string(reached), string(still.before.Way), window, still.frozen)
 	r.result = func(s *v1alpha1.NodeJobStatus) {
 		s.Cut = &v1alpha1.CutStatus{
 			Number: number, StartedAt: &at, WindowMicroseconds: window.Microseconds(), Snapshots: snapshots,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"hayloft.dev/agent/quiesce"
@@ -13,8 +14,9 @@ import (
 // Guests is what the worker needs to bring a VM's guest to rest.
 type Guests interface {
 	Look(ctx context.Context, g v1alpha1.CutGuest) (quiesce.Guest, error)
-	Freeze(ctx context.Context, g v1alpha1.CutGuest) error
-	Thaw(ctx context.Context, g v1alpha1.CutGuest) error
+	// Freeze and Thaw go the way that was found.
+	Freeze(ctx context.Context, g v1alpha1.CutGuest, found quiesce.Guest) error
+	Thaw(ctx context.Context, g v1alpha1.CutGuest, found quiesce.Guest) error
 }
 
 // rest is how a guest stood around one cut.
@@ -24,8 +26,8 @@ type rest struct {
 	after  quiesce.Guest
 	// why no better rest was reached; nil when nothing went wrong.
 	why error
-	// asked is when the guest was asked to freeze, zero when it was not or
-	// did not. Its dead-man cannot have begun to count before.
+	// asked is when the guest was asked to rest, zero when it was not or did
+	// not. Its dead-man cannot have begun to count before.
 	asked time.Time
 	// cut is when the last disk was cut, frozen how long the guest rested.
 	cut    time.Time
@@ -47,10 +49,16 @@ func (s rest) reached() (v1alpha1.Consistency, string) {
 		return v1alpha1.ConsistencyCrash, "the VM was started while its disks were cut"
 	case s.guest.Policy == v1alpha1.QuiesceNever:
 		return v1alpha1.ConsistencyCrash, why
-	case s.why == nil && !s.before.Agent:
-		return v1alpha1.ConsistencyNoAgent, "no guest agent is connected: install qemu-guest-agent in the VM"
+	case s.why == nil && s.before.Way == "" && s.guest.Method == v1alpha1.QuiescePause:
+		return v1alpha1.ConsistencyQuiesceFailed, s.before.Why
+	case s.why == nil && s.before.Way == "":
+		return v1alpha1.ConsistencyNoAgent, strings.TrimSuffix("no guest agent is connected: install qemu-guest-agent in the VM; "+s.before.Why, "; ")
 	case s.asked.IsZero():
 		return v1alpha1.ConsistencyQuiesceFailed, why
+	case s.before.Way == quiesce.ByPause && s.why != nil:
+		return v1alpha1.ConsistencyQuiesceFailed, why
+	case s.before.Way == quiesce.ByPause:
+		return v1alpha1.ConsistencyPaused, ""
 	case s.cut.Sub(s.asked) >= s.limit():
 		return v1alpha1.ConsistencyQuiesceFailed, fmt.Sprintf("the last disk was cut %s after the guest was asked to freeze, and it thaws by itself after %s", s.cut.Sub(s.asked).Round(time.Millisecond), s.limit())
 	}
@@ -62,7 +70,8 @@ func (s rest) limit() time.Duration { return time.Duration(s.guest.DeadlineSecon
 // good: the point may go on with what was reached.
 func (s rest) good() bool {
 	c, _ := s.reached()
-	return s.guest == nil || s.guest.Policy != v1alpha1.QuiesceRequired || c == v1alpha1.ConsistencyFrozen || c == v1alpha1.ConsistencyOffline
+	return s.guest == nil || s.guest.Policy != v1alpha1.QuiesceRequired ||
+		c == v1alpha1.ConsistencyFrozen || c == v1alpha1.ConsistencyOffline || c == v1alpha1.ConsistencyPaused
 }
 
 // hopeful: before anything is cut, the point may still get the rest that it
@@ -74,7 +83,7 @@ func (s rest) hopeful() bool {
 // unrested is the failure of a point that requires a rest which was not reached.
 func (s rest) unrested() error {
 	_, why := s.reached()
-	return failed(v1alpha1.ReasonQuiesceFailed, false, "the guest of VM %s was not frozen, which spec.quiesce.policy Required asks for: %s", s.guest.VM, why)
+	return failed(v1alpha1.ReasonQuiesceFailed, false, "the guest of VM %s was not brought to rest, which spec.quiesce.policy Required asks for: %s", s.guest.VM, why)
 }
 
 // hush brings the guest to rest before a cut, as far as its policy asks for it.
@@ -85,15 +94,18 @@ func (r *run) hush(ctx context.Context, g *v1alpha1.CutGuest) rest {
 		return s
 	}
 	s.before, s.why = within(ctx, r.Limits.Call, func(ctx context.Context) (quiesce.Guest, error) { return r.Guests.Look(ctx, *g) })
-	if s.why != nil || g.Policy == v1alpha1.QuiesceNever || !s.before.Running || !s.before.Agent {
+	if s.why != nil || s.before.Way == "" {
 		return s
 	}
 	asked := time.Now()
-	_, err := within(ctx, s.limit(), func(ctx context.Context) (struct{}, error) { return struct{}{}, r.Guests.Freeze(ctx, *g) })
+	_, err := within(ctx, s.limit(), func(ctx context.Context) (struct{}, error) { return struct{}{}, r.Guests.Freeze(ctx, *g, s.before) })
 	if err != nil {
-		// It may be frozen all the same, or be so in a moment: its dead-man
-		// counts from now at the latest.
-		s.why = errors.Join(err, r.thaw(ctx, g, time.Now()))
+		s.why = err
+		if s.before.Way == quiesce.ByFreeze {
+			// It may be frozen all the same, or be so in a moment: its dead-man
+			// counts from now at the latest.
+			s.why = errors.Join(err, r.thaw(ctx, g, time.Now()))
+		}
 		return s
 	}
 	s.asked = asked
@@ -105,6 +117,16 @@ func (r *run) let(ctx context.Context, s *rest) {
 	s.cut = time.Now()
 	switch {
 	case s.guest == nil:
+	case !s.asked.IsZero() && s.before.Way == quiesce.ByPause:
+		// It is this process that holds the container, whoever owns the volumes now.
+		_, err := within(context.WithoutCancel(ctx), s.limit(), func(ctx context.Context) (struct{}, error) {
+			return struct{}{}, r.Guests.Thaw(ctx, *s.guest, s.before)
+		})
+		s.frozen = time.Since(s.asked)
+		if err != nil {
+			s.why = fmt.Errorf("whether the container stood still until the last disk was cut is not certain: %w", err)
+			r.Log.Warn("a pause did not end as it should", "job", r.job.Name, "vm", s.guest.Namespace+"/"+s.guest.VM, "error", err)
+		}
 	case !s.asked.IsZero():
 		if err := r.thaw(ctx, s.guest, s.asked); err != nil {
 			s.why = fmt.Errorf("the guest could not be told to thaw and did so by itself: %w", err)
@@ -119,7 +141,7 @@ func (r *run) let(ctx context.Context, s *rest) {
 // thawRetry is the pause between two tries to thaw.
 const thawRetry = 200 * time.Millisecond
 
-// thaw asks until it is answered or the guest has thawed by itself. An agent
+// thaw asks KubeVirt until it is answered or the guest has thawed by itself. An agent
 // whose session is over does not ask: the volumes' next owner may have frozen
 // the guest for a cut of its own.
 func (r *run) thaw(ctx context.Context, g *v1alpha1.CutGuest, asked time.Time) error {
@@ -131,7 +153,9 @@ func (r *run) thaw(ctx context.Context, g *v1alpha1.CutGuest, asked time.Time) e
 		if over := r.session.Context(); over.Err() != nil {
 			return context.Cause(over)
 		}
-		_, err := within(ctx, r.Limits.Call, func(ctx context.Context) (struct{}, error) { return struct{}{}, r.Guests.Thaw(ctx, *g) })
+		_, err := within(ctx, r.Limits.Call, func(ctx context.Context) (struct{}, error) {
+			return struct{}{}, r.Guests.Thaw(ctx, *g, quiesce.Guest{Way: quiesce.ByFreeze})
+		})
 		if err == nil {
 			return nil
 		}

@@ -22,7 +22,10 @@ func cutGuest(p v1alpha1.QuiescePolicy) *v1alpha1.CutGuest {
 func TestRestReached(t *testing.T) {
 	t0 := time.Now()
 	best, must, never := cutGuest(v1alpha1.QuiesceBestEffort), cutGuest(v1alpha1.QuiesceRequired), cutGuest(v1alpha1.QuiesceNever)
-	running, agent := quiesce.Guest{Running: true}, quiesce.Guest{Running: true, Agent: true}
+	running, agent := quiesce.Guest{Running: true}, quiesce.Guest{Running: true, Agent: true, Way: quiesce.ByFreeze}
+	pauses := quiesce.Guest{Running: true, Way: quiesce.ByPause}
+	wanted, elsewhere := cutGuest(v1alpha1.QuiesceRequired), quiesce.Guest{Running: true, Why: "the VM runs on node"}
+	wanted.Method = v1alpha1.QuiescePause
 	refused := errors.New("virt-launcher says no")
 	for name, c := range map[string]struct {
 		rest    rest
@@ -48,6 +51,14 @@ func TestRestReached(t *testing.T) {
 		"frozen, thaw failed":             {rest{guest: must, before: agent, asked: t0, cut: t0.Add(time.Second), why: refused}, "Frozen", "says no", true, true},
 		"thawed before the last disk":     {rest{guest: best, before: agent, asked: t0, cut: t0.Add(10 * time.Second)}, "QuiesceFailed", "cut 10s after the guest was asked to freeze", true, true},
 		"thawed before the last, reuired": {rest{guest: must, before: agent, asked: t0, cut: t0.Add(10 * time.Second)}, "QuiesceFailed", "thaws by itself after 10s", true, false},
+		"paused":                          {rest{guest: best, before: pauses, asked: t0, cut: t0.Add(time.Second)}, "Paused", "", true, true},
+		"paused as required":              {rest{guest: wanted, before: pauses, asked: t0, cut: t0.Add(time.Second)}, "Paused", "", true, true},
+		"pause did not last":              {rest{guest: best, before: pauses, asked: t0, cut: t0.Add(time.Second), why: refused}, "QuiesceFailed", "says no", true, true},
+		"pause did not last, required":    {rest{guest: wanted, before: pauses, asked: t0, cut: t0.Add(time.Second), why: refused}, "QuiesceFailed", "says no", true, false},
+		"pause refused":                   {rest{guest: best, before: pauses, why: refused}, "QuiesceFailed", "says no", true, true},
+		"pause refused, required":         {rest{guest: wanted, before: pauses, why: refused}, "QuiesceFailed", "says no", false, false},
+		"cannot be paused":                {rest{guest: wanted, before: elsewhere}, "QuiesceFailed", "runs on node", false, false},
+		"no agent, cannot be paused":      {rest{guest: best, before: elsewhere}, "NoGuestAgent", "in the VM; the VM runs on node", true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, why := c.rest.reached()
@@ -73,8 +84,12 @@ type askedGuest struct {
 func (a *askedGuest) Look(context.Context, v1alpha1.CutGuest) (quiesce.Guest, error) {
 	return a.found, nil
 }
-func (a *askedGuest) Freeze(ctx context.Context, _ v1alpha1.CutGuest) error { return a.freeze(ctx) }
-func (a *askedGuest) Thaw(ctx context.Context, _ v1alpha1.CutGuest) error {
+
+func (a *askedGuest) Freeze(ctx context.Context, _ v1alpha1.CutGuest, _ quiesce.Guest) error {
+	return a.freeze(ctx)
+}
+
+func (a *askedGuest) Thaw(ctx context.Context, _ v1alpha1.CutGuest, _ quiesce.Guest) error {
 	a.thaws++
 	return a.thaw(ctx)
 }
@@ -115,7 +130,7 @@ func TestAFrozenGuestIsAlwaysLetGo(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				g := &askedGuest{found: quiesce.Guest{Running: true, Agent: true}, freeze: c.freeze, thaw: c.thaw}
+				g := &askedGuest{found: quiesce.Guest{Running: true, Agent: true, Way: quiesce.ByFreeze}, freeze: c.freeze, thaw: c.thaw}
 				r := quiesceRun(t.Context(), g)
 				ctx, cancel := context.WithCancel(t.Context())
 				began := time.Now()
@@ -137,7 +152,7 @@ func TestAFrozenGuestIsAlwaysLetGo(t *testing.T) {
 func TestAnOldOwnerDoesNotThaw(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		over, end := context.WithCancelCause(t.Context())
-		g := &askedGuest{found: quiesce.Guest{Running: true, Agent: true}, freeze: fine, thaw: fine}
+		g := &askedGuest{found: quiesce.Guest{Running: true, Agent: true, Way: quiesce.ByFreeze}, freeze: fine, thaw: fine}
 		g.thaw = func(ctx context.Context) error { return ctx.Err() }
 		r := quiesceRun(over, g)
 		s := r.hush(t.Context(), cutGuest(v1alpha1.QuiesceBestEffort))
@@ -146,4 +161,39 @@ func TestAnOldOwnerDoesNotThaw(t *testing.T) {
 		r.let(t.Context(), &s)
 		require.ErrorIs(t, s.why, lease.ErrFenced)
 	})
+}
+
+// TestAPauseIsEndedWhoeverOwnsTheVolumes: the container is held by this process
+// and by nobody else, and one that did not stand still is no good.
+func TestAPauseIsEndedWhoeverOwnsTheVolumes(t *testing.T) {
+	hangs := func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) }
+	failing := func(context.Context) error { return errors.New("it was let go before") }
+	for name, c := range map[string]struct {
+		freeze, thaw func(context.Context) error
+		want         v1alpha1.Consistency
+		thaws        int
+		atMost       time.Duration
+	}{
+		"as it should be":   {fine, fine, "Paused", 1, 0},
+		"refused":           {failing, fine, "QuiesceFailed", 0, 0},
+		"no answer":         {hangs, fine, "QuiesceFailed", 0, 10 * time.Second},
+		"ended before":      {fine, failing, "QuiesceFailed", 1, 0},
+		"no answer at last": {fine, hangs, "QuiesceFailed", 1, 10 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				over, end := context.WithCancelCause(t.Context())
+				g := &askedGuest{found: quiesce.Guest{Running: true, Way: quiesce.ByPause}, freeze: c.freeze, thaw: c.thaw}
+				r := quiesceRun(over, g)
+				began := time.Now()
+				s := r.hush(t.Context(), cutGuest(v1alpha1.QuiesceBestEffort))
+				end(lease.ErrFenced)
+				r.let(t.Context(), &s)
+				got, _ := s.reached()
+				require.Equal(t, c.want, got)
+				require.Equal(t, c.thaws, g.thaws)
+				require.LessOrEqual(t, time.Since(began), c.atMost)
+			})
+		})
+	}
 }

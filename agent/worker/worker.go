@@ -64,8 +64,9 @@ type Observer interface {
 	Fenced(kind string)
 	// Moved counts bytes that a transfer went on by.
 	Moved(kind string, bytes int64)
-	// Cut tells of a cut that counts; frozen is zero when no guest was.
-	Cut(consistency string, window, frozen time.Duration)
+	// Cut tells of a cut that counts. way is how the guest was brought to rest,
+	// and frozen for how long; "" and zero when it was not.
+	Cut(consistency, way string, window, frozen time.Duration)
 	// CutDiscarded counts cuts that do not count.
 	CutDiscarded()
 }

@@ -24,7 +24,8 @@ type PointRequest struct {
 // Quiesce says how a running guest is brought to rest.
 type Quiesce struct {
 	Policy          string `json:"policy,omitempty" enum:"BestEffort,Required,Never" doc:"BestEffort when left out"`
-	DeadlineSeconds int32  `json:"deadlineSeconds,omitempty" minimum:"1" maximum:"60" doc:"How long the guest may stay frozen; 10 when left out"`
+	Method          string `json:"method,omitempty" enum:"Auto,Freeze,Pause" doc:"Auto when left out: freeze a guest that has an agent, pause others where that is enabled"`
+	DeadlineSeconds int32  `json:"deadlineSeconds,omitempty" minimum:"1" maximum:"60" doc:"How long the guest may stay frozen or paused; 10 when left out"`
 }
 
 // BackupRequest asks for a point on a target.
@@ -117,7 +118,7 @@ func (s *service) createPoint(ctx context.Context, t Trigger, r PointRequest, bo
 func pointSpec(r PointRequest) v1alpha1.VMBackupSpec {
 	spec := v1alpha1.VMBackupSpec{VM: r.VM, IncludeDisks: r.IncludeDisks, ExcludeDisks: r.ExcludeDisks, Note: r.Note, Pinned: r.Pinned}
 	if r.Quiesce != nil {
-		spec.Quiesce = v1alpha1.Quiesce{Policy: v1alpha1.QuiescePolicy(r.Quiesce.Policy), DeadlineSeconds: r.Quiesce.DeadlineSeconds}
+		spec.Quiesce = v1alpha1.Quiesce{Policy: v1alpha1.QuiescePolicy(r.Quiesce.Policy), Method: v1alpha1.QuiesceMethod(r.Quiesce.Method), DeadlineSeconds: r.Quiesce.DeadlineSeconds}
 	}
 	return spec
 }

@@ -264,7 +264,7 @@ func (p *backupPlan) cutJob() *v1alpha1.NodeJob {
 		WindowMilliseconds: p.v.Config.CutWindow.Milliseconds(),
 		Guest: &v1alpha1.CutGuest{
 			Namespace: b.Namespace, VM: b.Spec.VM, VMUID: p.st.SourceUID,
-			Policy: b.Spec.Quiesce.Policy, DeadlineSeconds: max(1, b.Spec.Quiesce.DeadlineSeconds),
+			Policy: b.Spec.Quiesce.Policy, Method: b.Spec.Quiesce.Method, DeadlineSeconds: max(1, b.Spec.Quiesce.DeadlineSeconds),
 		},
 	}
 	for _, d := range p.st.Disks {

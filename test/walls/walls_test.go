@@ -39,6 +39,8 @@ func TestWalls(t *testing.T) {
 		{"hayloft.dev/coordinator", []string{"github.com/longhorn/longhorn-engine/", "github.com/longhorn/backupstore", "github.com/longhorn/backupstore/", "github.com/containerd/"}, "the coordinator reaches engines through agents and targets through its worker"},
 		{"hayloft.dev/coordinator/targetio", []string{"github.com/longhorn/longhorn-engine/", "github.com/containerd/"}, "the target worker knows no engine"},
 		{"hayloft.dev/agent", []string{"github.com/longhorn/backupstore", "github.com/longhorn/backupstore/", "github.com/longhorn/longhorn-engine/pkg/qcow"}, "the agent does no target I/O and needs no cgo"},
+		{"hayloft.dev/agent", []string{"github.com/containerd/nerdctl/", "github.com/containerd/containerd/"}, "containerd is the pauser's, which most installations do without"},
+		{"hayloft.dev/agent/pauser", []string{"k8s.io/", "sigs.k8s.io/", "github.com/longhorn/", "hayloft.dev/pkg/"}, "the pauser is trusted with containerd's socket and talks to nothing else"},
 	}
 	for _, w := range walls {
 		t.Run(w.from, func(t *testing.T) {
@@ -54,10 +56,12 @@ func TestWalls(t *testing.T) {
 	}
 }
 
-func TestAgentNeedsNoCgo(t *testing.T) {
-	for _, line := range deps(t, "hayloft.dev/agent") {
-		if path, files, _ := strings.Cut(line, " "); files != "0" {
-			t.Errorf("%s has %s cgo files", path, files)
+func TestAgentAndPauserNeedNoCgo(t *testing.T) {
+	for _, program := range []string{"hayloft.dev/agent", "hayloft.dev/agent/pauser"} {
+		for _, line := range deps(t, program) {
+			if path, files, _ := strings.Cut(line, " "); files != "0" {
+				t.Errorf("%s links %s, which has %s cgo files", program, path, files)
+			}
 		}
 	}
 }

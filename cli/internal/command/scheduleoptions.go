@@ -18,7 +18,8 @@ import (
 type scheduleOptions struct {
 	cron, zone, target            string
 	include, exclude              []string
-	quiesce, policy, points       string
+	quiesce, method               string
+	policy, points                string
 	override                      string
 	keep                          [6]int32 // as in keeps
 	minGood, failures, freeze     int32
@@ -53,8 +54,9 @@ func (o *scheduleOptions) bind(c *cobra.Command) {
 	f.StringVar(&o.policy, "deletion-policy", "", "what deleting a point does to its data: Delete or Retain (default Delete)")
 	f.StringSliceVar(&o.include, "include", nil, "take only these disks, by their names in the VM's spec")
 	f.StringSliceVar(&o.exclude, "exclude", nil, "leave these disks out")
-	f.StringVar(&o.quiesce, "quiesce", "", "freeze the guest while its disks are cut: besteffort, required or never (default besteffort)")
-	f.Int32Var(&o.freeze, "freeze-deadline", 0, "seconds after which a frozen guest thaws by itself, 1 to 60 (default 10)")
+	f.StringVar(&o.quiesce, "quiesce", "", "bring the guest to rest while its disks are cut: besteffort, required or never (default besteffort)")
+	f.StringVar(&o.method, "quiesce-method", "", "how: auto, freeze or pause, as for a backup (default auto)")
+	f.Int32Var(&o.freeze, "freeze-deadline", 0, "seconds after which a guest at rest goes on by itself, 1 to 60 (default 10)")
 }
 
 // schedule is a new one of what was given.
@@ -151,6 +153,16 @@ func (o *scheduleOptions) nested(given func(string) bool, spec map[string]any) {
 
 // choices accept any case.
 func (o *scheduleOptions) choices(c *cobra.Command, spec map[string]any) error {
+	quiesce := func(field string) func(string) {
+		return func(s string) {
+			q, ok := spec["quiesce"].(map[string]any)
+			if !ok {
+				q = map[string]any{}
+			}
+			q[field] = s
+			spec["quiesce"] = q
+		}
+	}
 	for _, choice := range []struct {
 		flag, value string
 		among       []string
@@ -158,14 +170,8 @@ func (o *scheduleOptions) choices(c *cobra.Command, spec map[string]any) error {
 	}{
 		{"points-on-delete", o.points, []string{"Retain", "Delete"}, func(s string) { spec["pointsOnDelete"] = s }},
 		{"deletion-policy", o.policy, []string{"Delete", "Retain"}, func(s string) { spec["deletionPolicy"] = s }},
-		{"quiesce", o.quiesce, []string{"BestEffort", "Required", "Never"}, func(s string) {
-			quiesce, ok := spec["quiesce"].(map[string]any)
-			if !ok {
-				quiesce = map[string]any{}
-			}
-			quiesce["policy"] = s
-			spec["quiesce"] = quiesce
-		}},
+		{"quiesce", o.quiesce, []string{"BestEffort", "Required", "Never"}, quiesce("policy")},
+		{"quiesce-method", o.method, []string{"Auto", "Freeze", "Pause"}, quiesce("method")},
 	} {
 		if !c.Flags().Changed(choice.flag) {
 			continue

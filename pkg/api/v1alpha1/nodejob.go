@@ -66,7 +66,7 @@ type CutJob struct {
 	// for and the last one cut that still counts as one moment.
 	// +kubebuilder:validation:Minimum=1
 	WindowMilliseconds int64 `json:"windowMilliseconds"`
-	// Guest is the running VM to freeze around the cut; nil: nothing is frozen.
+	// Guest is the running VM to freeze or pause around the cut; nil: none is.
 	// +optional
 	Guest *CutGuest `json:"guest,omitempty"`
 }
@@ -80,6 +80,9 @@ type CutGuest struct {
 	// is not frozen.
 	VMUID  types.UID     `json:"vmUID"`
 	Policy QuiescePolicy `json:"policy"`
+	// Method as in Quiesce.
+	// +optional
+	Method QuiesceMethod `json:"method,omitempty"`
 	// DeadlineSeconds as in Quiesce.
 	// +kubebuilder:validation:Minimum=1
 	DeadlineSeconds int32 `json:"deadlineSeconds"`
@@ -239,7 +242,7 @@ type CutStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	ConsistencyMessage string `json:"consistencyMessage,omitempty"`
-	// FrozenMicroseconds is how long the guest was frozen.
+	// FrozenMicroseconds is how long the guest was frozen, or paused.
 	// +optional
 	FrozenMicroseconds int64 `json:"frozenMicroseconds,omitempty"`
 	// Snapshots of the cut that counts, disk name -> engine snapshot name;

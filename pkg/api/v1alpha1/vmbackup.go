@@ -63,18 +63,41 @@ const (
 	// QuiesceBestEffort freezes the guest if it has an agent; a freeze that
 	// fails is recorded and the point goes on.
 	QuiesceBestEffort QuiescePolicy = "BestEffort"
-	// QuiesceRequired fails the point when a running guest cannot be frozen.
+	// QuiesceRequired fails the point when a running guest cannot be frozen, or
+	// with method Pause cannot be paused.
 	QuiesceRequired QuiescePolicy = "Required"
 	// QuiesceNever cuts without asking the guest.
 	QuiesceNever QuiescePolicy = "Never"
+)
+
+// QuiesceMethod says by what means a guest is brought to rest.
+//
+// +kubebuilder:validation:Enum=Auto;Freeze;Pause
+type QuiesceMethod string
+
+// The quiesce methods.
+const (
+	// QuiesceAuto, or none: the guest is frozen if it has an agent. If it has none,
+	// its container is paused where the administrator has enabled that, unless the
+	// policy is Required.
+	QuiesceAuto QuiesceMethod = "Auto"
+	// QuiesceFreeze only freezes.
+	QuiesceFreeze QuiesceMethod = "Freeze"
+	// QuiescePause pauses the container in which the VM runs, also where there is
+	// a guest agent. The disks are of one moment then, but nothing was flushed.
+	QuiescePause QuiesceMethod = "Pause"
 )
 
 // Quiesce says how a running guest is brought to rest while its disks are cut.
 type Quiesce struct {
 	// +kubebuilder:default=BestEffort
 	Policy QuiescePolicy `json:"policy,omitempty"`
-	// DeadlineSeconds is how long the guest may stay frozen: it thaws by
-	// itself then, whatever became of who had frozen it.
+	// Method is how; Auto if it is not given.
+	// +optional
+	Method QuiesceMethod `json:"method,omitempty"`
+	// DeadlineSeconds is how long the guest may stay frozen or paused: it goes on
+	// by itself then, whatever became of who had frozen it. For a pause the node's
+	// pauser may have a shorter limit.
 	// +kubebuilder:default=10
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=60
@@ -182,7 +205,7 @@ const (
 
 // Consistency tells how a point's disks were brought to rest when they were cut.
 //
-// +kubebuilder:validation:Enum=Frozen;Offline;CrashConsistent;NoGuestAgent;QuiesceFailed
+// +kubebuilder:validation:Enum=Frozen;Offline;Paused;CrashConsistent;NoGuestAgent;QuiesceFailed
 type Consistency string
 
 // What was reached. All but Frozen and Offline are what the guest would find
@@ -193,12 +216,16 @@ const (
 	ConsistencyFrozen Consistency = "Frozen"
 	// ConsistencyOffline: the VM did not run.
 	ConsistencyOffline Consistency = "Offline"
+	// ConsistencyPaused: the container in which the VM runs stood still from before
+	// the first disk was cut until after the last one. So no disk is ahead of
+	// another, but nothing was flushed.
+	ConsistencyPaused Consistency = "Paused"
 	// ConsistencyCrash: the guest was not asked to freeze.
 	ConsistencyCrash Consistency = "CrashConsistent"
 	// ConsistencyNoAgent: the guest has no agent that could freeze it.
 	ConsistencyNoAgent Consistency = "NoGuestAgent"
-	// ConsistencyQuiesceFailed: freezing failed, or did not last until the last
-	// disk was cut.
+	// ConsistencyQuiesceFailed: freezing or pausing failed, or did not last until
+	// the last disk was cut.
 	ConsistencyQuiesceFailed Consistency = "QuiesceFailed"
 )
 
@@ -222,7 +249,7 @@ type VMBackupStatus struct {
 	// and the last one cut.
 	// +optional
 	CutWindowMilliseconds *int64 `json:"cutWindowMilliseconds,omitempty"`
-	// FrozenMilliseconds is how long the guest was frozen.
+	// FrozenMilliseconds is how long the guest was frozen, or paused.
 	// +optional
 	FrozenMilliseconds *int64 `json:"frozenMilliseconds,omitempty"`
 	// ReservedBytes is what the point was expected to take of the cluster's

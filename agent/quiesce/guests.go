@@ -1,0 +1,110 @@
+package quiesce
+
+import (
+	"context"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"hayloft.dev/pkg/api/v1alpha1"
+)
+
+// Way is how a guest is brought to rest.
+type Way string
+
+// The ways; "" is none.
+const (
+	ByFreeze Way = "freeze" // its agent freezes its file systems
+	ByPause  Way = "pause"  // the container in which it runs stands still
+)
+
+// Guest is what was found of a VM's guest.
+type Guest struct {
+	// Running: there is an instance of this very VM that has not come to its
+	// end, so something may write to the disks.
+	Running bool
+	// Agent: a guest agent is connected, which alone can freeze file systems.
+	Agent bool
+	// Node on which it runs, and its pods, UID -> the node of each; a VM that
+	// migrates has two.
+	Node string
+	Pods map[types.UID]string
+	// Way by which it can be brought to rest, as it is wanted; if there is none,
+	// Why may say more than that there is no agent.
+	Way Way
+	Why string
+}
+
+// Guests brings guests to rest by the way that each of them has.
+type Guests struct {
+	*KubeVirt
+	Pauser *Pauser // nil: nothing is paused
+}
+
+// Look finds out whether the VM runs, and how it can be brought to rest.
+func (q *Guests) Look(ctx context.Context, g v1alpha1.CutGuest) (Guest, error) {
+	found, err := q.KubeVirt.Look(ctx, g)
+	if err != nil {
+		return found, err
+	}
+	node := ""
+	if q.Pauser != nil {
+		node = q.Pauser.Node
+	}
+	found.Way, found.Why = choose(g, found, node)
+	return found, nil
+}
+
+// Freeze brings a guest to rest by the way that was found. It goes on by itself
+// when the deadline has passed.
+func (q *Guests) Freeze(ctx context.Context, g v1alpha1.CutGuest, found Guest) error {
+	if found.Way == ByPause {
+		return q.Pauser.Freeze(ctx, g, found)
+	}
+	return q.KubeVirt.Freeze(ctx, g)
+}
+
+// Thaw lets a guest go on that rests by the way that was found. After a pause an
+// error says that it may have gone on before.
+func (q *Guests) Thaw(ctx context.Context, g v1alpha1.CutGuest, found Guest) error {
+	if found.Way == ByPause {
+		return q.Pauser.Thaw(ctx, g)
+	}
+	return q.KubeVirt.Thaw(ctx, g)
+}
+
+// choose is the way for a guest that was found so, and why there is none. node is
+// the one on which containers can be paused; "": nowhere.
+func choose(g v1alpha1.CutGuest, found Guest, node string) (Way, string) {
+	wanted := g.Method == v1alpha1.QuiescePause
+	switch {
+	case !found.Running || g.Policy == v1alpha1.QuiesceNever:
+		return "", ""
+	case found.Agent && !wanted:
+		return ByFreeze, ""
+	case g.Method == v1alpha1.QuiesceFreeze:
+		return "", ""
+	case node == "" && !wanted:
+		return "", ""
+	case !wanted && g.Policy == v1alpha1.QuiesceRequired:
+		return "", "spec.quiesce.method Pause would be content with a pause"
+	case node == "":
+		return "", "spec.quiesce.method Pause: the agents here were not given a pauser (--pauser-socket)"
+	case found.Node != node:
+		return "", fmt.Sprintf("the VM runs on node %q, and the agent of node %q cuts its disks, which cannot pause it there", found.Node, node)
+	case len(podsOn(found, node)) == 0:
+		return "", fmt.Sprintf("KubeVirt names no pod of the VM on node %s, so it cannot be paused", node)
+	}
+	return ByPause, ""
+}
+
+// podsOn are the guest's pods on a node.
+func podsOn(found Guest, node string) []types.UID {
+	var all []types.UID
+	for uid, on := range found.Pods {
+		if on == node {
+			all = append(all, uid)
+		}
+	}
+	return all
+}

@@ -1,0 +1,120 @@
+package quiesce
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"hayloft.dev/agent/pauser/wire"
+	"hayloft.dev/pkg/api/v1alpha1"
+)
+
+// compute is the container of a virt-launcher pod in which the VM runs.
+const compute = "compute"
+
+// Pauser asks the pauser beside this agent to pause the container in which a VM
+// runs. What is paused goes on when this process ends, however it ends, since the
+// connection is what holds it.
+type Pauser struct {
+	Socket string
+	Node   string // that of this agent
+
+	mu    sync.Mutex
+	holds map[types.UID]*paused // UID of the VM -> what holds it
+}
+
+// paused is one connection to the pauser.
+type paused struct {
+	conn net.Conn
+	in   *json.Decoder
+}
+
+// Freeze has the container stand still, for the deadline at most.
+func (p *Pauser) Freeze(ctx context.Context, g v1alpha1.CutGuest, found Guest) error {
+	q := wire.Request{Container: compute, Limit: time.Duration(g.DeadlineSeconds) * time.Second}
+	for _, uid := range podsOn(found, p.Node) {
+		q.Pods = append(q.Pods, wire.Pod{Namespace: g.Namespace, UID: string(uid)})
+	}
+	h, err := p.hold(ctx, q)
+	if err != nil {
+		return fmt.Errorf("pausing the container of VM %s/%s: %w", g.Namespace, g.VM, err)
+	}
+	p.mu.Lock()
+	former := p.holds[g.VMUID]
+	if p.holds == nil {
+		p.holds = map[types.UID]*paused{}
+	}
+	p.holds[g.VMUID] = h
+	p.mu.Unlock()
+	if former != nil {
+		_ = former.conn.Close()
+	}
+	return nil
+}
+
+// Thaw lets the container go on. It returns nil only if it stood still until now.
+func (p *Pauser) Thaw(ctx context.Context, g v1alpha1.CutGuest) error {
+	p.mu.Lock()
+	h := p.holds[g.VMUID]
+	delete(p.holds, g.VMUID)
+	p.mu.Unlock()
+	if h == nil {
+		return fmt.Errorf("the container of VM %s/%s is not paused by this agent", g.Namespace, g.VM)
+	}
+	// Whatever the answer, the connection ends here, and the hold with it.
+	defer h.conn.Close()
+	var r wire.Released
+	err := h.exchange(ctx, wire.Release{}, &r)
+	if err == nil && r.Error != "" {
+		err = errors.New(r.Error)
+	}
+	if err != nil {
+		return fmt.Errorf("letting the container of VM %s/%s go on: %w", g.Namespace, g.VM, err)
+	}
+	return nil
+}
+
+func (p *Pauser) hold(ctx context.Context, q wire.Request) (*paused, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", p.Socket)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the pauser: %w", err)
+	}
+	h := &paused{conn: conn, in: json.NewDecoder(conn)}
+	var r wire.Reply
+	err = h.exchange(ctx, q, &r)
+	if err == nil && r.Error != "" {
+		err = errors.New(r.Error)
+	}
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return h, nil
+}
+
+// exchange sends a message and reads the answer, until ctx ends.
+func (h *paused) exchange(ctx context.Context, message, answer any) error {
+	stop := context.AfterFunc(ctx, func() { _ = h.conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if err := json.NewEncoder(h.conn).Encode(message); err != nil {
+		return causeOr(ctx, fmt.Errorf("asking the pauser: %w", err))
+	}
+	if err := h.in.Decode(answer); err != nil {
+		return causeOr(ctx, fmt.Errorf("reading the pauser's answer: %w", err))
+	}
+	return nil
+}
+
+// causeOr prefers ctx's cause over what it made of a read.
+func causeOr(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("waiting for the pauser: %w", context.Cause(ctx))
+	}
+	return err
+}
