@@ -1,7 +1,6 @@
 package main_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -378,7 +377,9 @@ func TestWhoeverIsKilled(t *testing.T) {
 		vm.AwaitWrites()
 	}
 	require.True(t, foreign.Paused(), "what somebody else has paused stays so, whoever recovers")
-	left, err := c.Client.Containers(context.Background(), `labels."hayloft.dev/paused-at"`)
-	require.NoError(t, err)
-	require.Empty(t, left, "no record is left")
+	await(t, "no record to be left", func() bool {
+		left, err := c.Client.Containers(t.Context(), `labels."hayloft.dev/paused-at"`)
+		require.NoError(t, err)
+		return len(left) == 0
+	})
 }

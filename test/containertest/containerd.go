@@ -87,7 +87,27 @@ func Start(t testing.TB) *Containerd {
 	}
 	t.Cleanup(func() { _ = client.Close() })
 	c.Client = client
+	t.Cleanup(c.clear)
 	return c
+}
+
+// clear ends the containers that are left: those which others have started here.
+func (c *Containerd) clear() {
+	ctx, cancel := context.WithTimeout(context.Background(), callTime)
+	defer cancel()
+	left, err := c.Client.Containers(ctx)
+	if err != nil {
+		c.t.Errorf("listing the containers that are left: %v", err)
+	}
+	for _, o := range left {
+		if task, err := o.Task(ctx, nil); err == nil {
+			_ = task.Resume(ctx) // refused when it runs
+			if _, err := task.Delete(ctx, containerd.WithProcessKill); err != nil {
+				c.t.Errorf("ending container %s: %v", o.ID(), err)
+			}
+		}
+		_ = o.Delete(ctx)
+	}
 }
 
 // Run starts the daemon, again after Kill, and waits until it answers.

@@ -8,15 +8,15 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 func main() {
-	if err := write(os.Args[1]); err != nil {
-		fmt.Fprintln(os.Stderr, "writer:", err)
-		os.Exit(1)
-	}
+	fmt.Fprintln(os.Stderr, "writer:", write(os.Args[1]))
+	os.Exit(1)
 }
 
+// write goes on until it fails.
 func write(dir string) error {
 	var files []*os.File
 	for _, name := range []string{"A", "B"} {
@@ -27,6 +27,7 @@ func write(dir string) error {
 		files = append(files, f)
 	}
 	for n := uint64(1); ; n++ {
+		time.Sleep(100 * time.Microsecond) // others have work to do too
 		for _, f := range files {
 			if _, err := f.WriteAt(binary.BigEndian.AppendUint64(nil, n), 0); err != nil {
 				return err
