@@ -88,7 +88,7 @@ local: $(LOCAL)/longhorn $(LOCAL)/versitygw $(LOCAL)/kube $(LOCAL)/crds ## what 
 ARCH ?= amd64
 .PHONY: images
 images: ## OCI images without a daemon, with what is in them: bin/images
-	for p in agent coordinator coordinator/targetio cli; do \
+	for p in agent agent/pauser coordinator coordinator/targetio cli; do \
 	  name=$$(basename $$p); [ $$name != cli ] || name=hayloft; \
 	  GOARCH=$(ARCH) go build -trimpath -buildvcs=false -ldflags "-s -w -X hayloft.dev/pkg/version.Version=$(VERSION)" -o $(BIN)/images.$(ARCH)/$$name ./$$p; \
 	done

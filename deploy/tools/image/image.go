@@ -36,7 +36,7 @@ type Image struct {
 // Images are Hayloft's.
 func Images() []Image {
 	return []Image{
-		{Name: "agent", Programs: []string{"agent"}},
+		{Name: "agent", Programs: []string{"agent", "pauser"}},
 		{Name: "coordinator", Programs: []string{"coordinator", "targetio"}},
 		{Name: "hayloft", Programs: []string{"hayloft"}},
 	}
