@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -18,7 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/yaml"
 
 	"hayloft.dev/metrics/dashboards"
 	"hayloft.dev/pkg/api/v1alpha1"
@@ -31,8 +28,8 @@ var beyond = regexp.MustCompile(`hayloft_harvester_refresh_(interval|misconfigur
 
 // TestDashboards has the real Prometheus scrape agents and coordinators while
 // there are backups, restores and failures of all kinds, and asks it for what each
-// panel and each variable of the dashboards shows: all of them have data. The
-// shipped alerts are loaded beside that.
+// panel and each variable of the dashboards shows: all of them have data. Then the
+// shipped alerts, which are loaded beside that, are to notice what is done.
 func TestDashboards(t *testing.T) {
 	t.Parallel()
 	s := harness.NewStack(t, harness.StackOptions{WithWebhook: true})
@@ -70,6 +67,7 @@ func TestDashboards(t *testing.T) {
 		}
 	}
 	w.awaitAllData(p, panels, func() { askAPIs(t, apis) })
+	w.alertsFollow(p)
 }
 
 // askAPIs has the coordinators tell anybody what their HTTP API is.
@@ -131,22 +129,6 @@ func (w *world) busy() {
 	fails.Spec.StorageClasses = map[string]string{"longhorn": "no-such-class"}
 	w.withoutWebhook(func() { require.NoError(w.t, w.c.Create(w.ctx, fails)) })
 	w.awaitRestore("r2", v1alpha1.RestoreFailed)
-}
-
-// alertRules is a file of the shipped alerts as Prometheus reads them.
-func alertRules(t testing.TB) string {
-	t.Helper()
-	data, err := os.ReadFile(filepath.Join(moduleRoot(t), "metrics", "alerts", "prometheusrule.yaml"))
-	require.NoError(t, err)
-	var object struct {
-		Spec any `json:"spec"`
-	}
-	require.NoError(t, yaml.Unmarshal(data, &object))
-	rules, err := yaml.Marshal(object.Spec)
-	require.NoError(t, err)
-	file := filepath.Join(t.TempDir(), "rules.yaml")
-	require.NoError(t, os.WriteFile(file, rules, 0o644))
-	return file
 }
 
 // fill puts values in the place of variables.

@@ -121,15 +121,18 @@ func stressed(t *testing.T, seed uint64, size stressSize) {
 	s.makeVMs(t, r)
 
 	s.began = time.Now()
+	prometheus := harness.StartPrometheus(t, alertRules(t))
 	for end := s.began.Add(time.Duration(size.minutes) * time.Minute); time.Now().Before(end) && !t.Failed(); {
 		op := s.model.next(r)
 		s.do(op)
 		pause := time.NewTimer(stressPace*3/4 + time.Duration(r.Int64N(int64(stressPace/2))))
 		s.bringBack(time.Now())
 		s.observe()
+		s.scrapeAll(prometheus)
 		<-pause.C
 	}
 	s.check()
+	s.alertsOfStress(prometheus)
 }
 
 // stressWorld is a world whose coordinators soon believe what they see.

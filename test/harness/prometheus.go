@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,10 +21,12 @@ const prometheusTimeout = 60 * time.Second
 // Prometheus is the real one, that scrapes programs every second.
 type Prometheus struct {
 	*Program
+	targets string // file
+	written []byte // what is in it
 }
 
-// StartPrometheus starts Debian's Prometheus on the /metrics of agents and coordinators, and with a file of rules. It is
-// killed at the end of the test.
+// StartPrometheus starts Debian's Prometheus with a file of rules ("": none), on the /metrics of agents and coordinators.
+// It is killed at the end of the test.
 func StartPrometheus(t testing.TB, rules string, programs ...*Program) *Prometheus {
 	t.Helper()
 	path, err := exec.LookPath("prometheus")
@@ -30,14 +34,12 @@ func StartPrometheus(t testing.TB, rules string, programs ...*Program) *Promethe
 		t.Fatalf("%v: it comes with the Debian package prometheus: run make deps", err)
 	}
 	dir := t.TempDir()
-	jobs := map[string][]string{} // kind -> addresses
-	for _, p := range programs {
-		jobs[p.Kind] = append(jobs[p.Kind], fmt.Sprintf("%q", strings.TrimPrefix(p.URL, "http://")))
+	prometheus := &Prometheus{targets: filepath.Join(dir, "targets.json")}
+	if err := prometheus.scrape(programs); err != nil {
+		t.Fatal(err)
 	}
-	config := "global: {scrape_interval: 1s, evaluation_interval: 1s}\nscrape_configs:\n"
-	for kind, addresses := range jobs {
-		config += fmt.Sprintf("- {job_name: %s, static_configs: [{targets: [%s]}]}\n", kind, strings.Join(addresses, ", "))
-	}
+	config := "global: {scrape_interval: 1s, evaluation_interval: 1s}\nscrape_configs:\n" +
+		fmt.Sprintf("- {job_name: hayloft, file_sd_configs: [{files: [%q], refresh_interval: 1s}]}\n", prometheus.targets)
 	if rules != "" {
 		config += fmt.Sprintf("rule_files: [%q]\n", rules)
 	}
@@ -60,7 +62,81 @@ func StartPrometheus(t testing.TB, rules string, programs ...*Program) *Promethe
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	return &Prometheus{p}
+	prometheus.Program = p
+	return prometheus
+}
+
+// Scrape has it scrape just these programs from now on: one that is started anew has another address.
+func (p *Prometheus) Scrape(t testing.TB, programs ...*Program) {
+	t.Helper()
+	if err := p.scrape(programs); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// scrape writes the file of targets, whole or not at all.
+func (p *Prometheus) scrape(programs []*Program) error {
+	type group struct {
+		Targets []string          `json:"targets"`
+		Labels  map[string]string `json:"labels"`
+	}
+	groups := []group{}
+	programs = slices.SortedFunc(slices.Values(programs), func(a, b *Program) int { return strings.Compare(a.URL, b.URL) })
+	for _, program := range programs {
+		groups = append(groups, group{[]string{strings.TrimPrefix(program.URL, "http://")}, map[string]string{"job": program.Kind}})
+	}
+	data, err := json.Marshal(groups)
+	if err != nil {
+		return fmt.Errorf("encoding what to scrape: %w", err)
+	}
+	if bytes.Equal(data, p.written) {
+		return nil
+	}
+	p.written = data
+	// Prometheus reads files of these endings only.
+	next := strings.TrimSuffix(p.targets, ".json") + ".next"
+	if err := os.WriteFile(next, data, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(next, p.targets)
+}
+
+// Alerts are those that are active, name -> how many; of those that must last for a while before they fire, also the
+// ones that have not yet.
+func (p *Prometheus) Alerts() (map[string]int, error) {
+	var answer struct {
+		Alerts []struct{ Labels map[string]string }
+	}
+	if err := p.Get("alerts", nil, &answer); err != nil {
+		return nil, err
+	}
+	out := map[string]int{}
+	for _, a := range answer.Alerts {
+		out[a.Labels["alertname"]]++
+	}
+	return out, nil
+}
+
+// Rules are the names of all alerts, with what is wrong with their evaluation ("": nothing).
+func (p *Prometheus) Rules() (map[string]string, error) {
+	var answer struct {
+		Groups []struct {
+			Rules []struct{ Name, Health, LastError string }
+		}
+	}
+	if err := p.Get("rules", nil, &answer); err != nil {
+		return nil, err
+	}
+	out := map[string]string{}
+	for _, g := range answer.Groups {
+		for _, r := range g.Rules {
+			out[r.Name] = ""
+			if r.Health != "ok" {
+				out[r.Name] = r.Health + " " + r.LastError
+			}
+		}
+	}
+	return out, nil
 }
 
 func ready(address string) bool {
