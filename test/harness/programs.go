@@ -1,7 +1,6 @@
 package harness
 
 import (
-	"net"
 	"path/filepath"
 	"testing"
 )
@@ -93,17 +92,6 @@ func TestedBinary(t testing.TB, name string) string {
 		t.Fatal(err)
 	}
 	return path
-}
-
-// FreeAddress is an address on loopback whose port was free a moment ago.
-func FreeAddress(t testing.TB) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
 }
 
 // StartLoneCoordinator starts a coordinator on APIServer, without a stack around it: no webhook, and an administrator's

@@ -114,14 +114,17 @@ func TestDoctor(t *testing.T) {
 	// A definition of KubeVirt's and Longhorn's own are there already; nobody serves
 	// a webhook here, and nobody has configured one.
 	const noWebhook = "there is no ValidatingWebhookConfiguration hayloft"
-	const noTarget = "there is no BackupTarget"
 	r, found := c.examine()
 	require.Equal(t, 1, r.code, r.err)
 	require.Contains(t, found, "no agent lives")
 	require.Contains(t, found, "no coordinator has ever led: there is no lease coordinator in "+harness.HayloftNamespace)
 	require.Contains(t, found, noWebhook)
-	require.Contains(t, found, noTarget)
-	require.Len(t, found, 4, "%v: the accounts have all rights, and so on", found)
+	for what, f := range found {
+		if f.Check == "targets" || f.Check == "leftovers" {
+			delete(found, what) // of other tests, whose objects may still be there
+		}
+	}
+	require.Len(t, found, 3, "%v: the accounts have all rights, and so on", found)
 
 	c.lease("coordinator", "c1", "", true, 0)
 	c.lease("session-node-1-a", "node-1-a", "node-1", true, time.Hour)
