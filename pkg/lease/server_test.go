@@ -25,7 +25,7 @@ import (
 // The tests of this package run against a real API server. They assert order
 // and exclusion, not how long things take: patience is only how long a test
 // waits before it gives up.
-const patience = 3 * time.Minute
+const patience = 15 * time.Minute
 
 // short is a duration for tests that wait for silence. It is published as one
 // second.
