@@ -19,7 +19,7 @@ import (
 func (w *world) session(node string) (id string, stop func()) {
 	w.t.Helper()
 	id = node + "-0000abcd"
-	seconds := int32(1)
+	seconds := int32(4) // of silence, which a busy machine must not make
 	l := &coordinationv1.Lease{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: names.SessionLease(id), Namespace: w.own,

@@ -388,6 +388,6 @@ func TestLatencyFromCreationToCutJob(t *testing.T) {
 	w.awaitJob("cut", b.UID, "", 1)
 	took := time.Since(began)
 	t.Logf("from VMBackup to an assigned cut job: %s", took)
-	require.Less(t, took, 3*time.Second)
+	require.Less(t, took, 20*time.Second, "it waits for none of the timers that come round by themselves")
 	require.NoError(t, client.IgnoreNotFound(w.client.Delete(w.ctx, b)))
 }

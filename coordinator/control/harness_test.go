@@ -123,7 +123,9 @@ func testLog() io.Writer {
 // start runs a coordinator until stop is called or the test ends.
 func (w *world) start(identity string) (c *control.Controller, stop func()) {
 	w.t.Helper()
-	e := control.Election{Identity: identity, Duration: 3 * time.Second, Renew: 2 * time.Second, Retry: 200 * time.Millisecond}
+	// Who stops gives its lease back, so none of this is waited for; a busy machine
+	// must not end a leader.
+	e := control.Election{Identity: identity, Duration: 30 * time.Second, Renew: 20 * time.Second, Retry: 200 * time.Millisecond}
 	mgr, err := control.NewManager(w.config, w.opts, e)
 	require.NoError(w.t, err)
 	ctx, cancel := context.WithCancel(context.Background())

@@ -249,7 +249,7 @@ func TestAListingThatIsNotWholeHasNoResult(t *testing.T) {
 			}}
 			known := protocol.Known(points.Path(t, points.Document("prod", "p", 7)), "0123456789abcdef")
 			began := time.Now()
-			_, cost, err := w.Refresh(within(t, 20*time.Second), at, ask(known))
+			_, cost, err := w.Refresh(within(t, limit), at, ask(known))
 			require.Error(t, err)
 			require.NotEqual(t, protocol.Timeout, targetwork.ReasonOf(err), "%v after %s", err, time.Since(began))
 			require.Positive(t, cost.Requests)

@@ -199,7 +199,7 @@ func TestPages(t *testing.T) {
 // TestLimits: a caller that asks too much is slowed down, others are not.
 func TestLimits(t *testing.T) {
 	w := newWorld(t)
-	r := w.start(1, "--api-rate", "0.1", "--api-burst", "3", "--api-streams-each", "1")[0]
+	r := w.start(1, "--api-rate", "0.001", "--api-burst", "3", "--api-streams-each", "1")[0]
 	c := w.as(r, "operator")
 	w.point(shop, "limited")
 	for range 3 {
