@@ -297,7 +297,21 @@ func TestNeeded(t *testing.T) {
 	require.True(t, told["hayloft-agent get, list, watch nodejobs.hayloft.dev in hs"], "%v", told)
 	require.True(t, told["hayloft-agent patch volumeattachments.longhorn.io in lh"])
 	require.True(t, told["hayloft-agent get backuptargets.hayloft.dev"])
-	require.True(t, told["hayloft-coordinator get, patch settings.harvesterhci.io backup-target"])
+	require.True(t, told["hayloft-coordinator get settings.harvesterhci.io backup-target"])
+	require.False(t, told["hayloft-coordinator patch settings.harvesterhci.io backup-target"], "it is for whoever has intervals healed")
+}
+
+// TestCredentials: each account is to read what targets name, and no more is asked.
+func TestCredentials(t *testing.T) {
+	s3 := ready("s3")
+	s3.Spec.CredentialSecret, s3.Spec.Encryption = "keys", &v1alpha1.TargetEncryption{IdentitySecret: "identity"}
+	var told []string
+	for _, r := range credentials("hs", []v1alpha1.BackupTarget{s3, ready("directory")}) {
+		told = append(told, r.Account+" may "+r.what())
+	}
+	require.Equal(t, []string{
+		"hayloft-agent may get secrets keys in hs", "hayloft-coordinator may get secrets keys in hs", "hayloft-coordinator may get secrets identity in hs",
+	}, told)
 }
 
 // TestDiffer: what came, went or changed hands has moved.

@@ -151,6 +151,25 @@ func readRoles(file string) (roles, error) {
 	}
 }
 
+// credentials are the rights to read those of targets: to any Secret of Hayloft's
+// namespace, or to just these, as the chart can have it.
+func credentials(system string, targets []v1alpha1.BackupTarget) (out []Right) {
+	read := func(account, secret string) {
+		if secret != "" {
+			out = append(out, Right{Account: account, Verbs: []string{"get"}, Resource: "secrets", Name: secret, Namespace: system})
+		}
+	}
+	for i := range targets {
+		s := &targets[i].Spec
+		read("hayloft-agent", s.CredentialSecret)
+		read("hayloft-coordinator", s.CredentialSecret)
+		if s.Encryption != nil {
+			read("hayloft-coordinator", s.Encryption.IdentitySecret)
+		}
+	}
+	return out
+}
+
 // mine are the rights that a user of a namespace has use for.
 func mine(namespace string) []Right {
 	group := v1alpha1.GroupVersion.Group
@@ -172,6 +191,10 @@ func (f *Facts) rights(ctx context.Context) {
 	if err != nil {
 		f.cannot("rights of the accounts", err)
 		return
+	}
+	var targets v1alpha1.BackupTargetList
+	if err := f.Client.List(ctx, &targets); err == nil { // else it is said elsewhere
+		want = append(want, credentials(f.System, targets.Items)...)
 	}
 	if f.Lacks, err = lacking(ctx, want, f.allowed); err != nil {
 		f.cannot("rights of the accounts", err)
