@@ -46,7 +46,7 @@ func TestDashboards(t *testing.T) {
 		}}))
 	}
 	w.awaitServed(w.coordinators...)
-	p := harness.StartPrometheus(t, alertRules(t), programs...)
+	p := harness.StartPrometheus(t, time.Second, alertRules(t), programs...)
 	w.awaitData(p, `sum(hayloft_leader)`) // what is counted from here on, it sees begin
 
 	w.busy()

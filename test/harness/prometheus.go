@@ -18,16 +18,16 @@ import (
 // prometheusTimeout bounds its start, which takes about a second.
 const prometheusTimeout = 60 * time.Second
 
-// Prometheus is the real one, that scrapes programs every second.
+// Prometheus is the real one.
 type Prometheus struct {
 	*Program
 	targets string // file
 	written []byte // what is in it
 }
 
-// StartPrometheus starts Debian's Prometheus with a file of rules ("": none), on the /metrics of agents and coordinators.
-// It is killed at the end of the test.
-func StartPrometheus(t testing.TB, rules string, programs ...*Program) *Prometheus {
+// StartPrometheus starts Debian's Prometheus with a file of rules ("": none), on the /metrics of agents and coordinators,
+// which it scrapes every so many whole seconds. It is killed at the end of the test.
+func StartPrometheus(t testing.TB, every time.Duration, rules string, programs ...*Program) *Prometheus {
 	t.Helper()
 	path, err := exec.LookPath("prometheus")
 	if err != nil {
@@ -38,7 +38,7 @@ func StartPrometheus(t testing.TB, rules string, programs ...*Program) *Promethe
 	if err := prometheus.scrape(programs); err != nil {
 		t.Fatal(err)
 	}
-	config := "global: {scrape_interval: 1s, evaluation_interval: 1s}\nscrape_configs:\n" +
+	config := fmt.Sprintf("global: {scrape_interval: %ds, evaluation_interval: 1s}\nscrape_configs:\n", int(every.Seconds())) +
 		fmt.Sprintf("- {job_name: hayloft, file_sd_configs: [{files: [%q], refresh_interval: 1s}]}\n", prometheus.targets)
 	if rules != "" {
 		config += fmt.Sprintf("rule_files: [%q]\n", rules)
