@@ -90,6 +90,9 @@ func (r *run) startBackup(ctx context.Context, e Engine, job *v1alpha1.BackupJob
 	if marked, err = r.markSuperseded(ctx, e, job); err != nil {
 		return engine.BackupStarted{}, false, err
 	}
+	if err := r.awaitElsewhere(ctx, e, job); err != nil {
+		return engine.BackupStarted{}, false, err
+	}
 	until := time.Now().Add(r.Limits.Lock)
 	for {
 		if err := r.held.Check(ctx); err != nil {

@@ -90,5 +90,8 @@ func (t *Targets) resolve(ctx context.Context, name string) (ResolvedTarget, err
 	if err != nil {
 		return ResolvedTarget{}, failed(v1alpha1.ReasonTargetError, true, "BackupTarget %s: %w", name, err)
 	}
+	if credential, err = target.ForEngine(credential); err != nil {
+		return ResolvedTarget{}, fmt.Errorf("BackupTarget %s: %w", name, err)
+	}
 	return ResolvedTarget{URL: url, Credential: credential, Compression: bt.Spec.Compression, Threads: bt.Spec.Threads}, nil
 }

@@ -1,5 +1,5 @@
-// Package admission is the validating webhook for Hayloft's own kinds: it tells a
-// user at once what the planner would refuse a moment later. It knows no rule by
+// Package admission is the webhook for Hayloft's own kinds: it tells a user at once
+// what the planner would refuse a moment later, and fills in the default target. It knows no rule by
 // itself (those are in rules) and reads nothing by itself; it asks for the facts
 // and turns refusals into answers.
 //
@@ -32,6 +32,7 @@ const (
 	pathTargets   = "/validate/backuptargets"
 	pathQuotas    = "/validate/snapshotquotas"
 	pathSchedules = "/validate/vmschedules"
+	pathDefaults  = "/default/" // and vmbackups or vmschedules
 )
 
 // Facts reads what rules look at, live where it decides on something that cannot
@@ -42,6 +43,9 @@ type Facts interface {
 	ScheduleFacts(ctx context.Context, s *v1alpha1.VMSchedule) (rules.ScheduleFacts, error)
 	// Readers are the names of the restores that read a point.
 	Readers(ctx context.Context, b *v1alpha1.VMBackup) ([]string, error)
+	// TargetOf is the target of a point, nil for none; AllTargets are all.
+	TargetOf(ctx context.Context, b *v1alpha1.VMBackup) (*v1alpha1.BackupTarget, error)
+	AllTargets(ctx context.Context) ([]v1alpha1.BackupTarget, error)
 	// TargetUsers are all points and restores.
 	TargetUsers(ctx context.Context) ([]v1alpha1.VMBackup, []v1alpha1.VMRestore, error)
 }
@@ -49,7 +53,7 @@ type Facts interface {
 // Prober tries a target out. A failure that is a *protocol.Error says whether it
 // may pass.
 type Prober interface {
-	Probe(ctx context.Context, t protocol.Target) error
+	Probe(ctx context.Context, t protocol.Target) (protocol.ProbeResult, error)
 }
 
 // Options are what the webhooks need.
@@ -88,6 +92,14 @@ func Register(s webhook.Server, o Options) {
 			v.validator = &observed{kind: v.kind, by: o.Observer, next: v.validator}
 		}
 		s.Register(path, admission.WithCustomValidator(o.Scheme, v.object, v.validator))
+	}
+	registerDefaults(s, o)
+}
+
+// registerDefaults puts the webhooks that fill in what was left out onto a server.
+func registerDefaults(s webhook.Server, o Options) {
+	for what, object := range map[string]client.Object{"vmbackups": &v1alpha1.VMBackup{}, "vmschedules": &v1alpha1.VMSchedule{}} {
+		s.Register(pathDefaults+what, admission.WithCustomDefaulter(o.Scheme, object, &defaults{o}))
 	}
 }
 

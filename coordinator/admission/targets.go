@@ -31,8 +31,12 @@ type targets struct {
 
 func (w *targets) ValidateCreate(ctx context.Context, obj runtime.Object) (admission.Warnings, error) {
 	t := obj.(*v1alpha1.BackupTarget)
-	if refusals := rules.Target(t); len(refusals) > 0 {
-		return nil, answer(refusals)
+	all, err := w.Facts.AllTargets(ctx)
+	if err != nil {
+		return nil, w.unknown(t, err)
+	}
+	if refusals := append(rules.Target(t, all), rules.SecondDefault(t, all)...); len(refusals) > 0 {
+		return nil, w.create(ctx, t, refusals)
 	}
 	warnings, refusals := w.try(ctx, t)
 	warnings = append(warnings, rules.TargetWarnings(t)...)
@@ -44,11 +48,17 @@ func (w *targets) ValidateCreate(ctx context.Context, obj runtime.Object) (admis
 // with what is set now.
 func (w *targets) ValidateUpdate(ctx context.Context, before, now runtime.Object) (admission.Warnings, error) {
 	was, t := before.(*v1alpha1.BackupTarget), now.(*v1alpha1.BackupTarget)
-	if refusals := rules.Target(t); len(refusals) > 0 && t.DeletionTimestamp.IsZero() {
+	all, err := w.Facts.AllTargets(ctx)
+	if err != nil {
+		return nil, w.unknown(t, err)
+	}
+	refusals := rules.Target(t, all)
+	if !was.Spec.Default {
+		refusals = append(refusals, rules.SecondDefault(t, all)...)
+	}
+	if len(refusals) > 0 && t.DeletionTimestamp.IsZero() && !equality.Semantic.DeepEqual(was.Spec, t.Spec) {
 		return nil, answer(refusals)
 	}
-	same := equality.Semantic.DeepEqual(was.Spec.S3, t.Spec.S3) && equality.Semantic.DeepEqual(was.Spec.Directory, t.Spec.Directory) &&
-		was.Spec.CredentialSecret == t.Spec.CredentialSecret
 	if !t.DeletionTimestamp.IsZero() {
 		return nil, nil
 	}
@@ -56,12 +66,19 @@ func (w *targets) ValidateUpdate(ctx context.Context, before, now runtime.Object
 	if len(rules.TargetWarnings(was)) == 0 {
 		bared = rules.TargetWarnings(t)
 	}
-	if same {
+	if equality.Semantic.DeepEqual(reach(was.Spec), reach(t.Spec)) {
 		return bared, nil
 	}
-	warnings, refusals := w.try(ctx, t)
-	warnings = append(warnings, bared...)
-	return warnings, answer(refusals)
+	warnings, refused := w.try(ctx, t)
+	return append(warnings, bared...), answer(refused)
+}
+
+// reach is the part of a spec on which it depends whether a target can be used.
+func reach(s v1alpha1.BackupTargetSpec) v1alpha1.BackupTargetSpec {
+	return v1alpha1.BackupTargetSpec{
+		S3: s.S3, NFS: s.NFS, CIFS: s.CIFS, AzureBlob: s.AzureBlob, Directory: s.Directory,
+		CredentialSecret: s.CredentialSecret, ReadOnly: s.ReadOnly,
+	}
 }
 
 func (w *targets) ValidateDelete(ctx context.Context, obj runtime.Object) (admission.Warnings, error) {
@@ -88,9 +105,11 @@ func (w *targets) try(ctx context.Context, t *v1alpha1.BackupTarget) (admission.
 	case <-ctx.Done():
 		return nil, nil
 	}
-	err := w.Prober.Probe(ctx, protocol.OnTarget(t))
+	found, err := w.Prober.Probe(ctx, protocol.OnTarget(t))
 	var known *protocol.Error
 	switch {
+	case err == nil && found.Keeps != "":
+		return admission.Warnings{fmt.Sprintf("BackupTarget %s can be used, but %s", t.Name, found.Keeps.Message())}, nil
 	case err == nil:
 		return nil, nil
 	case errors.As(err, &known) && !known.Transient && ctx.Err() == nil:

@@ -43,7 +43,11 @@ func (w *backups) ValidateDelete(ctx context.Context, obj runtime.Object) (admis
 	if err != nil {
 		return nil, w.unknown(b, err)
 	}
-	return nil, answer(rules.BackupDeletion(b, readers))
+	target, err := w.Facts.TargetOf(ctx, b)
+	if err != nil {
+		return nil, w.unknown(b, err)
+	}
+	return nil, answer(rules.BackupDeletion(b, target, readers))
 }
 
 // restores answers for VMRestores.

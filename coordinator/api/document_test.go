@@ -24,7 +24,9 @@ import (
 
 type noProbes struct{}
 
-func (noProbes) Probe(context.Context, protocol.Target) error { return nil }
+func (noProbes) Probe(context.Context, protocol.Target) (protocol.ProbeResult, error) {
+	return protocol.ProbeResult{}, nil
+}
 
 // handler is the API before a cluster that is away.
 func handler(t *testing.T, log *strings.Builder) http.Handler {

@@ -13,6 +13,7 @@ import (
 	"hayloft.dev/coordinator/api/problem"
 	"hayloft.dev/coordinator/targetio/protocol"
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/target"
 )
 
 const (
@@ -25,15 +26,17 @@ const (
 // Prober tries a target out. A failure that is a *protocol.Error says whether it
 // may pass.
 type Prober interface {
-	Probe(ctx context.Context, t protocol.Target) error
+	Probe(ctx context.Context, t protocol.Target) (protocol.ProbeResult, error)
 }
 
 // Target is a BackupTarget, without anything of its credentials.
 type Target struct {
 	Identity
-	Kind     string     `json:"kind" enum:"S3,Directory"`
+	Kind     string     `json:"kind" enum:"S3,NFS,CIFS,AzureBlob,Directory"`
 	URL      string     `json:"url,omitempty" doc:"As Longhorn writes it"`
 	Endpoint string     `json:"endpoint,omitempty"`
+	Default  bool       `json:"default,omitempty" doc:"Takes points that name no target"`
+	ReadOnly bool       `json:"readOnly,omitempty" doc:"Nothing is written there"`
 	Ready    bool       `json:"ready"`
 	Reason   string     `json:"reason,omitempty"`
 	Message  string     `json:"message,omitempty"`
@@ -44,9 +47,15 @@ type Target struct {
 }
 
 func targetOf(t *v1alpha1.BackupTarget) Target {
-	out := Target{Identity: identityOf(t), Kind: "Directory", URL: t.Status.URL, ProbedAt: timeOf(t.Status.LastProbeTime)}
-	if t.Spec.S3 != nil {
-		out.Kind, out.Endpoint = "S3", t.Spec.S3.Endpoint
+	out := Target{
+		Identity: identityOf(t), Kind: target.Kind(t.Spec), URL: t.Status.URL, ProbedAt: timeOf(t.Status.LastProbeTime),
+		Default: t.Spec.Default, ReadOnly: t.Spec.ReadOnly,
+	}
+	switch {
+	case t.Spec.S3 != nil:
+		out.Endpoint = t.Spec.S3.Endpoint
+	case t.Spec.AzureBlob != nil:
+		out.Endpoint = t.Spec.AzureBlob.Endpoint
 	}
 	if r := t.Status.Refresh; r != nil {
 		out.RefreshedAt, out.RefreshMessage = timeOf(r.LastTime), r.Message
@@ -57,10 +66,11 @@ func targetOf(t *v1alpha1.BackupTarget) Target {
 
 // Test is what trying a target out showed.
 type Test struct {
-	Ready   bool    `json:"ready" doc:"An object was written, read back and deleted"`
+	Ready   bool    `json:"ready" doc:"An object was written, read back and deleted; of a target that is only read: it was listed and read"`
 	Reason  string  `json:"reason,omitempty"`
 	Message string  `json:"message,omitempty"`
 	Passing bool    `json:"passing,omitempty" doc:"The failure may pass by itself"`
+	Warning string  `json:"warning,omitempty" doc:"What is wrong with a target that can be used"`
 	Seconds float64 `json:"seconds" doc:"How long it took"`
 }
 
@@ -117,8 +127,8 @@ func (s *service) testTarget(ctx context.Context, name string) (*Test, error) {
 	ctx, cancel := context.WithTimeout(ctx, testPatience)
 	defer cancel()
 	began := time.Now()
-	err := s.Prober.Probe(ctx, protocol.OnTarget(t))
-	out := &Test{Ready: err == nil, Seconds: time.Since(began).Seconds()}
+	found, err := s.Prober.Probe(ctx, protocol.OnTarget(t))
+	out := &Test{Ready: err == nil, Warning: found.Keeps.Message(), Seconds: time.Since(began).Seconds()}
 	var known *protocol.Error
 	switch {
 	case err == nil:

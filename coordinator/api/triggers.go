@@ -31,7 +31,7 @@ type Quiesce struct {
 // BackupRequest asks for a point on a target.
 type BackupRequest struct {
 	PointRequest
-	Target         string `json:"target" minLength:"1" maxLength:"253" doc:"Name of the BackupTarget"`
+	Target         string `json:"target,omitempty" minLength:"1" maxLength:"253" doc:"Name of the BackupTarget; left out: the default one"`
 	DeletionPolicy string `json:"deletionPolicy,omitempty" enum:"Delete,Retain" doc:"What deleting the point does to its data; Delete when left out"`
 }
 

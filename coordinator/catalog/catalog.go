@@ -98,6 +98,8 @@ type Facts struct {
 	Forgotten map[types.UID]bool
 	// Namespaces that exist and are not being deleted; nil: not looked for.
 	Namespaces map[string]bool
+	// Barred are namespaces whose points the target may not have -> why.
+	Barred map[string]string
 	// Reserved are namespaces in which no point is made, beside those of
 	// Kubernetes itself.
 	Reserved []string

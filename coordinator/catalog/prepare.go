@@ -92,6 +92,8 @@ func refuses(f Facts, namespace string) string {
 		return "it is a namespace of the system: no points are made in it"
 	case !f.Namespaces[namespace]:
 		return "it does not exist here: create it, and the points appear"
+	case f.Barred[namespace] != "":
+		return f.Barred[namespace]
 	}
 	return ""
 }

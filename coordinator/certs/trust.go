@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -12,44 +13,75 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// Trust is where callers find whom to trust: one of the two.
+// Trust is where callers find whom to trust: in webhook configurations, or in a
+// ConfigMap.
 type Trust struct {
-	// Configuration is the ValidatingWebhookConfiguration whose webhooks are to
-	// trust the certificates; while there is none, none is told.
+	// Configuration is the name of the ValidatingWebhookConfiguration and of the
+	// MutatingWebhookConfiguration whose webhooks are to trust the certificates; one
+	// that is not there is not told.
 	Configuration string
 	// Bundle is a ConfigMap for those who call from elsewhere, with the
 	// authorities under ca.crt; it is made when it does not exist.
 	Bundle types.NamespacedName
 }
 
-// place is the object of a Trust as it was read.
+// place is one object of a Trust as it was read.
 type place struct {
 	client.Object
 	key     client.ObjectKey
 	missing bool
 }
 
-func (t Trust) empty() place {
+// places are all that a bundle is told to.
+type places []place
+
+func (t Trust) empty() places {
 	if t.Configuration != "" {
-		return place{Object: &admissionregistrationv1.ValidatingWebhookConfiguration{}, key: client.ObjectKey{Name: t.Configuration}}
+		key := client.ObjectKey{Name: t.Configuration}
+		return places{
+			{Object: &admissionregistrationv1.ValidatingWebhookConfiguration{}, key: key},
+			{Object: &admissionregistrationv1.MutatingWebhookConfiguration{}, key: key},
+		}
 	}
-	return place{Object: &corev1.ConfigMap{}, key: t.Bundle}
+	return places{{Object: &corev1.ConfigMap{}, key: t.Bundle}}
 }
 
-func (t Trust) read(ctx context.Context, c client.Reader) (place, error) {
-	p := t.empty()
-	err := c.Get(ctx, p.key, p.Object)
-	p.missing = apierrors.IsNotFound(err)
-	if client.IgnoreNotFound(err) != nil {
-		return p, fmt.Errorf("reading who is to trust the certificate, %s: %w", p.key.Name, err)
+func (t Trust) read(ctx context.Context, c client.Reader) (places, error) {
+	all := t.empty()
+	for i := range all {
+		p := &all[i]
+		err := c.Get(ctx, p.key, p.Object)
+		p.missing = apierrors.IsNotFound(err)
+		if client.IgnoreNotFound(err) != nil {
+			return nil, fmt.Errorf("reading who is to trust the certificate, %s: %w", p.key.Name, err)
+		}
 	}
-	return p, nil
+	return all, nil
+}
+
+func (all places) trusts(bundle []byte) bool {
+	return !slices.ContainsFunc(all, func(p place) bool { return !p.trusts(bundle) })
+}
+
+func (all places) tell(ctx context.Context, c client.Client, bundle []byte) error {
+	for _, p := range all {
+		if err := p.tell(ctx, c, bundle); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // trusts: nobody is left who has to be told of a bundle.
 func (p place) trusts(bundle []byte) bool {
 	switch o := p.Object.(type) {
 	case *admissionregistrationv1.ValidatingWebhookConfiguration:
+		for _, w := range o.Webhooks {
+			if !bytes.Equal(w.ClientConfig.CABundle, bundle) {
+				return false
+			}
+		}
+	case *admissionregistrationv1.MutatingWebhookConfiguration:
 		for _, w := range o.Webhooks {
 			if !bytes.Equal(w.ClientConfig.CABundle, bundle) {
 				return false
@@ -69,6 +101,11 @@ func (p place) tell(ctx context.Context, c client.Client, bundle []byte) error {
 	var err error
 	switch o := p.Object.(type) {
 	case *admissionregistrationv1.ValidatingWebhookConfiguration:
+		for i := range o.Webhooks {
+			o.Webhooks[i].ClientConfig.CABundle = bundle
+		}
+		err = c.Update(ctx, o)
+	case *admissionregistrationv1.MutatingWebhookConfiguration:
 		for i := range o.Webhooks {
 			o.Webhooks[i].ClientConfig.CABundle = bundle
 		}

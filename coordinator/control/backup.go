@@ -109,6 +109,11 @@ func (r *backups) view(ctx context.Context, b *v1alpha1.VMBackup, jobs []v1alpha
 		}
 	}
 	deleting := !b.DeletionTimestamp.IsZero()
+	if undecided(b) && v.Target != nil {
+		if _, v.Uses, err = r.targetUse(ctx, b.Spec.Target, b.Namespace); err != nil {
+			return v, err
+		}
+	}
 	if v.Target != nil {
 		v.Probe = r.probes.known(v.Target)
 	}
@@ -120,6 +125,11 @@ func (r *backups) view(ctx context.Context, b *v1alpha1.VMBackup, jobs []v1alpha
 			if v.Space, err = r.space(ctx, b, quotas, v.Source, r.fresh.latest); err != nil {
 				return v, err
 			}
+		}
+	}
+	if b.Status.Phase == v1alpha1.BackupCutting || b.Status.Phase == v1alpha1.BackupUploading {
+		if v.Elsewhere, err = r.elsewhere(ctx, b); err != nil {
+			return v, err
 		}
 	}
 	if f, ok := value[plan.Finalized](r.pool, b.UID, plan.OpFinalize); ok {

@@ -19,7 +19,7 @@ import (
 // Deadlines of target work. A deletion lists a volume's backups and removes
 // blocks one by one, so it may take long; it goes on where it was ended.
 const (
-	probeDeadline    = 15 * time.Second
+	probeDeadline    = 10 * time.Second
 	shortDeadline    = time.Minute
 	inspectDeadline  = 5 * time.Minute
 	deletionDeadline = 30 * time.Minute

@@ -34,7 +34,7 @@ import (
 // is kept in the cluster. A failure that is a
 // *protocol.Error says whether it may pass; any other is taken for one that may.
 type TargetWork interface {
-	Probe(ctx context.Context, at protocol.Target) error
+	Probe(ctx context.Context, at protocol.Target) (protocol.ProbeResult, error)
 	Capture(ctx context.Context, at protocol.Target, r protocol.CaptureRequest) error
 	Finalize(ctx context.Context, at protocol.Target, r protocol.FinalizeRequest) (protocol.FinalizeResult, error)
 	ReadDocument(ctx context.Context, at protocol.Target, r protocol.ReadDocumentRequest) (*document.Document, error)

@@ -23,7 +23,7 @@ import (
 // BackupFacts are read for a VMBackup that is to be begun, or created.
 func (c *Controller) BackupFacts(ctx context.Context, b *v1alpha1.VMBackup) (f rules.BackupFacts, err error) {
 	f.Backup = b
-	if f.Target, err = c.target(ctx, b.Spec.Target); err != nil {
+	if f.Target, f.Uses, err = c.targetUse(ctx, b.Spec.Target, b.Namespace); err != nil {
 		return f, err
 	}
 	if f.Source, _, err = c.source(ctx, b); err != nil || f.Source == nil {

@@ -22,7 +22,8 @@ type fakeTargets struct {
 	docs  map[string]*document.Document
 	vm    *unstructured.Unstructured
 	claim func(name string) []byte
-	draft bool // Finalize needs a capture first
+	keeps protocol.Keeps // what probes say of the target
+	draft bool           // Finalize needs a capture first
 	// listing answers refreshes; nil: everything is as it is known.
 	listing func(protocol.RefreshRequest) (protocol.RefreshResult, protocol.Cost)
 	// sources are what the captures were given, in their order.
@@ -82,8 +83,11 @@ func (f *fakeTargets) called(op string) (args []string) {
 	return args
 }
 
-func (f *fakeTargets) Probe(_ context.Context, t protocol.Target) error {
-	return f.do("probe", t.Name)
+func (f *fakeTargets) Probe(_ context.Context, t protocol.Target) (protocol.ProbeResult, error) {
+	err := f.do("probe", t.Name)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return protocol.ProbeResult{Keeps: f.keeps}, err
 }
 
 func (f *fakeTargets) Capture(_ context.Context, _ protocol.Target, r protocol.CaptureRequest) error {

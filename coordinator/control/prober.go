@@ -26,8 +26,13 @@ type probed struct {
 	at         time.Time // zero: nothing is known yet
 	failures   int
 	err        *plan.WorkError
-	running    bool
-	waiters    []func()
+	keeps      protocol.Keeps
+	took       time.Duration
+	// asked is the request for a test that the probe which runs, or ran last,
+	// answers.
+	asked   string
+	running bool
+	waiters []func()
 }
 
 // badCounts is how long a bad probe counts: long enough that everybody who
@@ -99,20 +104,22 @@ func (p *prober) request(t *v1alpha1.BackupTarget, wake func()) {
 	}
 	e.running = true
 	wait := time.Duration(0)
-	if e.err != nil {
+	if asked := testAsked(t); e.err != nil || asked != e.asked {
 		wait = max(0, retryFloor-time.Since(e.at))
+		e.asked = asked
 	}
 	target := t.DeepCopy()
 	time.AfterFunc(wait, func() {
 		p.c.pool.run(target.UID, plan.Work{Op: "Probe"}, probeDeadline, func(ctx context.Context) (any, error) {
-			err := p.c.Targets.Probe(ctx, protocol.OnTarget(target))
-			p.ended(target, err)
+			began := time.Now()
+			found, err := p.c.Targets.Probe(ctx, protocol.OnTarget(target))
+			p.ended(target, found, time.Since(began), err)
 			return nil, err
 		}, func() {})
 	})
 }
 
-func (p *prober) ended(t *v1alpha1.BackupTarget, err error) {
+func (p *prober) ended(t *v1alpha1.BackupTarget, found protocol.ProbeResult, took time.Duration, err error) {
 	p.mu.Lock()
 	e := p.found[t.UID]
 	if e == nil {
@@ -123,7 +130,7 @@ func (p *prober) ended(t *v1alpha1.BackupTarget, err error) {
 	waiters := e.waiters
 	e.waiters = nil
 	if e.generation == t.Generation {
-		e.at = time.Now()
+		e.at, e.took, e.keeps = time.Now(), took, found.Keeps
 		if e.err = nil; err != nil {
 			e.err = workError(err)
 			e.failures++

@@ -13,6 +13,7 @@ import (
 
 	"hayloft.dev/coordinator/catalog"
 	"hayloft.dev/coordinator/refresh"
+	"hayloft.dev/coordinator/rules"
 	"hayloft.dev/coordinator/targetio/protocol"
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/document"
@@ -77,7 +78,7 @@ func (w *refreshing) do(ctx context.Context) error {
 	w.probes.good(w.target)
 	w.identity = result.Identity
 	if len(result.Read) > 0 && facts.Namespaces == nil {
-		if facts.Namespaces, err = w.namespaces(ctx); err != nil {
+		if facts.Namespaces, facts.Barred, err = w.namespaces(ctx); err != nil {
 			return err
 		}
 	}
@@ -101,7 +102,7 @@ func (w *refreshing) facts(ctx context.Context, namespaces bool) (f catalog.Fact
 	}
 	f.Forgotten, f.Reserved = buried(graves), []string{w.Namespace, w.LonghornNamespace}
 	if namespaces {
-		if f.Namespaces, err = w.namespaces(ctx); err != nil {
+		if f.Namespaces, f.Barred, err = w.namespaces(ctx); err != nil {
 			return f, err
 		}
 	}
@@ -138,18 +139,23 @@ func documentOf(b *v1alpha1.VMBackup) string {
 	return path
 }
 
-// namespaces are those that exist and are here to stay.
-func (w *refreshing) namespaces(ctx context.Context) (map[string]bool, error) {
+// namespaces are those that exist and are here to stay, and those whose points the
+// target may not have, with why.
+func (w *refreshing) namespaces(ctx context.Context) (out map[string]bool, barred map[string]string, err error) {
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("NamespaceList"))
 	if err := w.live.List(ctx, list); err != nil {
-		return nil, fmt.Errorf("listing the namespaces: %w", err)
+		return nil, nil, fmt.Errorf("listing the namespaces: %w", err)
 	}
-	out := map[string]bool{}
+	out, barred = map[string]bool{}, map[string]string{}
 	for i := range list.Items {
-		out[list.Items[i].Name] = list.Items[i].DeletionTimestamp.IsZero()
+		o := &list.Items[i]
+		out[o.Name] = o.DeletionTimestamp.IsZero()
+		if !rules.Allowed(w.target, o.Name, o.Labels) {
+			barred[o.Name] = rules.NotAllowed(w.target)
+		}
 	}
-	return out, nil
+	return out, barred, nil
 }
 
 // carryOut does what a listing asks for. What the API server does not take now is

@@ -21,7 +21,7 @@ func (c *Controller) ScheduleFacts(ctx context.Context, s *v1alpha1.VMSchedule) 
 	if f.Others, err = c.otherSchedules(ctx, c.live, s); err != nil {
 		return f, err
 	}
-	if f.Target, err = c.target(ctx, s.Spec.Target); err != nil {
+	if f.Target, f.Uses, err = c.targetUse(ctx, s.Spec.Target, s.Namespace); err != nil {
 		return f, err
 	}
 	vms, err := c.vmsOf(ctx, s)
@@ -57,6 +57,13 @@ func (c *Controller) checkSchedule(ctx context.Context, s *v1alpha1.VMSchedule) 
 	})
 	out := &runs.Checked{}
 	for _, refusal := range rules.Timing(s, older) {
+		out.Refusals = append(out.Refusals, refusal.Sentence)
+	}
+	_, uses, err := c.targetUse(ctx, s.Spec.Target, s.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	for _, refusal := range uses {
 		out.Refusals = append(out.Refusals, refusal.Sentence)
 	}
 	return out, nil

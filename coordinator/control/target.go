@@ -14,9 +14,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"hayloft.dev/coordinator/plan"
+	"hayloft.dev/coordinator/rules"
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/target"
 )
@@ -31,19 +34,21 @@ func (c *Controller) addTargets(mgr ctrl.Manager) error {
 	return ctrl.NewControllerManagedBy(mgr).Named("targets").
 		// Only a changed spec wakes it, and a person's word: its own status writes
 		// must not.
-		For(&v1alpha1.BackupTarget{}, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, refreshAsked))).
+		For(&v1alpha1.BackupTarget{}, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, asked))).
+		Watches(&v1alpha1.BackupTarget{}, handler.EnqueueRequestsFromMapFunc(c.otherDefaults), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		WatchesRawSource(c.wake.targets.source()).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 4}).
 		Complete(&targets{Controller: c, known: newKnown()})
 }
 
-// refreshAsked passes targets on which somebody has asked for a refresh.
-var refreshAsked = predicate.Funcs{
+// asked passes targets on which somebody has asked for a refresh or a test.
+var asked = predicate.Funcs{
 	CreateFunc:  func(event.CreateEvent) bool { return false },
 	DeleteFunc:  func(event.DeleteEvent) bool { return false },
 	GenericFunc: func(event.GenericEvent) bool { return false },
 	UpdateFunc: func(e event.UpdateEvent) bool {
-		return e.ObjectOld.GetAnnotations()[v1alpha1.AnnotationRefresh] != e.ObjectNew.GetAnnotations()[v1alpha1.AnnotationRefresh]
+		was, is := e.ObjectOld.GetAnnotations(), e.ObjectNew.GetAnnotations()
+		return was[v1alpha1.AnnotationRefresh] != is[v1alpha1.AnnotationRefresh] || was[v1alpha1.AnnotationTest] != is[v1alpha1.AnnotationTest]
 	},
 }
 
@@ -66,9 +71,22 @@ func (r *targets) Reconcile(ctx context.Context, req reconcile.Request) (reconci
 	if err := r.graves.settle(ctx, &t); err != nil {
 		return reconcile.Result{}, err
 	}
+	var all v1alpha1.BackupTargetList
+	if err := r.cache.List(ctx, &all); err != nil {
+		return reconcile.Result{}, fmt.Errorf("listing the other targets: %w", err)
+	}
 	last := r.probes.last(&t)
+	if refusals := rules.Target(&t, all.Items); len(refusals) > 0 {
+		// What no webhook has refused is not worked with.
+		last.at, last.keeps = time.Now(), ""
+		last.err = &plan.WorkError{Reason: refusals[0].Reason, Message: rules.Sentences(refusals)}
+		if err := r.record(ctx, &t, all.Items, last, t.Status.Refresh); err != nil && !apierrors.IsConflict(err) {
+			return reconcile.Result{}, err
+		}
+		return reconcile.Result{RequeueAfter: r.tuning().ProbeFloor}, nil
+	}
 	due := nextProbe(last, r.ProbeEvery, r.tuning().ProbeFloor)
-	if wait := time.Until(due); !last.running && wait <= 0 {
+	if wait := time.Until(due); !last.running && (wait <= 0 || testWanted(&t, last)) {
 		r.probes.request(&t, func() {})
 	}
 	look := r.refreshes.look(&t, last)
@@ -78,7 +96,7 @@ func (r *targets) Reconcile(ctx context.Context, req reconcile.Request) (reconci
 	if !last.at.IsZero() {
 		// That a refresh begins is written before it does: a leader that dies in it
 		// must not have its successor begin another at once.
-		if err := r.record(ctx, &t, last, look.status); err != nil {
+		if err := r.record(ctx, &t, all.Items, last, look.status); err != nil {
 			if look.begin {
 				r.refreshes.giveUp(&t)
 			}
@@ -116,17 +134,14 @@ func nextProbe(last probed, every, floor time.Duration) time.Time {
 
 // record writes the last probe and the last refresh into the status, if that tells
 // something new.
-func (r *targets) record(ctx context.Context, t *v1alpha1.BackupTarget, last probed, refresh *v1alpha1.TargetRefreshStatus) error {
+func (r *targets) record(ctx context.Context, t *v1alpha1.BackupTarget, all []v1alpha1.BackupTarget, last probed, refresh *v1alpha1.TargetRefreshStatus) error {
 	st := t.Status.DeepCopy()
-	ready := metav1.Condition{
-		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: "Probed",
-		Message: "an object was written, read back and deleted", ObservedGeneration: t.Generation,
-	}
-	if last.err != nil {
-		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, last.err.Reason, last.err.Message
-	}
+	ready := readiness(t, last)
 	changed := meta.SetStatusCondition(&st.Conditions, ready)
 	encrypted := r.tellEncryption(t, &st.Conditions)
+	freesSpace(t, st, last)
+	onlyDefault(t, st, all)
+	tested(t, st, last)
 	st.ObservedGeneration = t.Generation
 	url, err := target.URL(t.Spec)
 	if err != nil {

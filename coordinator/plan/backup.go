@@ -24,6 +24,10 @@ type BackupView struct {
 	// Source is only looked at while nothing has been done yet; nil: there is
 	// no such VM.
 	Source *rules.Source
+	// Uses say why the target takes no point from here; looked at with Source.
+	Uses []rules.Refusal
+	// Elsewhere maps a volume -> what Elsewhere says of the other points of the VM.
+	Elsewhere map[string][]string
 	// Space is what the limits of the namespace say, looked at with Source.
 	Space Space
 	// Jobs of this point, and what those wait for that no agent has begun, by
@@ -158,7 +162,7 @@ func (p *backupPlan) waiting(format string, args ...any) {
 
 // pending refuses, or waits, or begins. Nothing outside has been touched yet.
 func (p *backupPlan) pending() {
-	facts := rules.BackupFacts{Backup: p.v.Backup, Target: p.v.Target, Source: p.v.Source, Space: p.v.Space.Refusals}
+	facts := rules.BackupFacts{Backup: p.v.Backup, Target: p.v.Target, Source: p.v.Source, Space: p.v.Space.Refusals, Uses: p.v.Uses}
 	if refusals := rules.Backup(facts); len(refusals) > 0 {
 		p.fail("", refusals[0].Reason, rules.Sentences(refusals))
 		return

@@ -121,7 +121,7 @@ func (p *backupPlan) backupJob(d *v1alpha1.BackupDisk) *v1alpha1.NodeJob {
 	j := p.newJob(kindBackup, d.Name, d.Attempt, p.v.Config.TransferDeadline)
 	j.Spec.Backup = &v1alpha1.BackupJob{
 		Disk: d.Name, Volume: d.Volume, Snapshot: d.Snapshot, Backup: d.Backup, Target: b.Spec.Target,
-		BackingImage: d.BackingImage, Superseded: p.superseded(d),
+		BackingImage: d.BackingImage, Superseded: p.superseded(d), Elsewhere: p.v.Elsewhere[d.Volume],
 		Labels: map[string]string{v1alpha1.LabelPoint: string(b.UID), v1alpha1.LabelVM: b.Namespace + "/" + b.Spec.VM},
 	}
 	return j

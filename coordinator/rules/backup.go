@@ -9,6 +9,8 @@ type BackupFacts struct {
 	// Target is nil when there is no such BackupTarget; not looked at for type
 	// Snapshot.
 	Target *v1alpha1.BackupTarget
+	// Uses are what TargetUse and Target say of it.
+	Uses []Refusal
 	// Source is nil when there is no such VM.
 	Source *Source
 	// Space are sentences on the limits of the namespace that the point would
@@ -28,6 +30,7 @@ func Backup(f BackupFacts) []Refusal {
 		case !f.Target.DeletionTimestamp.IsZero():
 			out = append(out, refusal(TargetNotReady, "BackupTarget %q (spec.target) is being deleted: name another in a new VMBackup", spec.Target))
 		}
+		out = append(out, f.Uses...)
 	}
 	if f.Source == nil {
 		return append(out, refusal(Refused, "there is no VirtualMachine %q in namespace %s (spec.vm): name one that exists in a new VMBackup", spec.VM, f.Backup.Namespace))

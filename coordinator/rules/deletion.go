@@ -11,11 +11,18 @@ import (
 // BackupDeletion are the reasons not to delete a point now; readers is what
 // status.Readers returned. Where they are not asked in time the point's finalizer
 // waits for the same restores.
-func BackupDeletion(b *v1alpha1.VMBackup, readers []string) []Refusal {
-	if len(readers) == 0 {
-		return nil
+// target is the point's, nil for none.
+func BackupDeletion(b *v1alpha1.VMBackup, target *v1alpha1.BackupTarget, readers []string) []Refusal {
+	var out []Refusal
+	if len(readers) > 0 {
+		out = append(out, refusal(BackupInUse, "VMBackup %s is being read by VMRestore %s: wait until that has ended, or delete it first", b.Name, few(readers)))
 	}
-	return []Refusal{refusal(BackupInUse, "VMBackup %s is being read by VMRestore %s: wait until that has ended, or delete it first", b.Name, few(readers))}
+	// The annotation of a forced deletion asks for what is on the target no more.
+	if target != nil && target.Spec.ReadOnly && b.Spec.Type != v1alpha1.TypeSnapshot && b.Spec.DeletionPolicy == v1alpha1.DeletionDelete &&
+		b.Status.Document != "" && b.Annotations[v1alpha1.AnnotationForceDeletion] != "true" {
+		out = append(out, refusal(TargetReadOnly, "VMBackup %s has spec.deletionPolicy Delete, and nothing is removed from BackupTarget %s, which is only read (its spec.readOnly): set the policy to Retain (hayloft delete backup %s --keep-data)", b.Name, target.Name, b.Name))
+	}
+	return out
 }
 
 // TargetDeletion are the reasons not to delete a target: what is not finished

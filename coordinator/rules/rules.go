@@ -27,12 +27,16 @@ const (
 	TargetNotFound = "TargetNotFound"
 	TargetNotReady = "TargetNotReady"
 	TargetInUse    = "TargetInUse"
-	BackupNotFound = "BackupNotFound"
-	BackupNotReady = "BackupNotReady"
-	BackupDeleting = "BackupDeleting"
-	BackupInUse    = "BackupInUse"
-	NameTaken      = "NameTaken"
-	QuotaExceeded  = "QuotaExceeded"
+	// TargetReadOnly and TargetNotAllowed: it takes no points, or none from here.
+	TargetReadOnly   = "TargetReadOnly"
+	TargetNotAllowed = "TargetNotAllowed"
+	SeveralDefaults  = "SeveralDefaults"
+	BackupNotFound   = "BackupNotFound"
+	BackupNotReady   = "BackupNotReady"
+	BackupDeleting   = "BackupDeleting"
+	BackupInUse      = "BackupInUse"
+	NameTaken        = "NameTaken"
+	QuotaExceeded    = "QuotaExceeded"
 	// Refused is what has no word of its own.
 	Refused = "Refused"
 )

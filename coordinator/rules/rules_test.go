@@ -72,8 +72,8 @@ func TestReaders(t *testing.T) {
 			require.Equal(t, c.want, status.Readers(b, []v1alpha1.VMRestore{s}))
 		})
 	}
-	require.Empty(t, BackupDeletion(b, nil))
-	require.Equal(t, []Refusal{{BackupInUse, "VMBackup p is being read by VMRestore r, s: wait until that has ended, or delete it first"}}, BackupDeletion(b, []string{"r", "s"}))
+	require.Empty(t, BackupDeletion(b, nil, nil))
+	require.Equal(t, []Refusal{{BackupInUse, "VMBackup p is being read by VMRestore r, s: wait until that has ended, or delete it first"}}, BackupDeletion(b, nil, []string{"r", "s"}))
 }
 
 func TestTargetDeletion(t *testing.T) {

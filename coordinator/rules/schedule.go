@@ -18,6 +18,8 @@ type ScheduleFacts struct {
 	// Target is nil when there is no such BackupTarget; not looked at for type
 	// Snapshot.
 	Target *v1alpha1.BackupTarget
+	// Uses are what TargetUse says of it.
+	Uses []Refusal
 	// VMs are those that exist of what it names or selects.
 	VMs []string
 }
@@ -84,6 +86,8 @@ func scheduleTarget(f ScheduleFacts) []Refusal {
 		return nil
 	}
 	switch ready := readiness(f.Target); {
+	case len(f.Uses) > 0:
+		return f.Uses
 	case f.Target == nil:
 		return []Refusal{refusal(TargetNotFound, "there is no BackupTarget %q (spec.target): create it, or name another", s.Spec.Target)}
 	case !f.Target.DeletionTimestamp.IsZero():

@@ -46,15 +46,16 @@ func main() {
 	flags := flag.NewFlagSet("targetio", flag.ExitOnError)
 	kubeconfig := flags.String("kubeconfig", "", "file that tells how to reach the Kubernetes API; empty: as the Pod it runs in")
 	namespace := flags.String("namespace", "", "Hayloft's own namespace, where the Secrets of targets are")
+	mounts := flags.String("mounts", "", "folder in which NFS and CIFS targets are mounted, each under its target's name")
 	_ = flags.Parse(os.Args[1:])
 	if *namespace == "" || flags.NArg() > 0 {
-		fmt.Fprintln(os.Stderr, "targetio: --namespace is required, and nothing besides --kubeconfig; the request comes on stdin")
+		fmt.Fprintln(os.Stderr, "targetio: --namespace is required, and there are no arguments besides flags; the request comes on stdin")
 		os.Exit(2)
 	}
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	answer := run(ctx, os.Stdin, *kubeconfig, *namespace)
+	answer := run(ctx, os.Stdin, worker{namespace: *namespace, mounts: *mounts}, *kubeconfig)
 	if err := json.NewEncoder(os.Stdout).Encode(answer); err != nil {
 		fmt.Fprintln(os.Stderr, "targetio: writing the answer:", err)
 		os.Exit(1)
@@ -62,7 +63,7 @@ func main() {
 }
 
 // run reads a request and does it within its time.
-func run(ctx context.Context, in io.Reader, kubeconfig, namespace string) *protocol.Answer {
+func run(ctx context.Context, in io.Reader, w worker, kubeconfig string) *protocol.Answer {
 	var request protocol.Request
 	dec := json.NewDecoder(io.LimitReader(in, maxRequest))
 	dec.DisallowUnknownFields()
@@ -76,7 +77,7 @@ func run(ctx context.Context, in io.Reader, kubeconfig, namespace string) *proto
 	defer cancel()
 
 	done := make(chan *protocol.Answer, 1)
-	go func() { done <- perform(ctx, &request, kubeconfig, namespace) }()
+	go func() { done <- perform(ctx, &request, w, kubeconfig) }()
 	select {
 	case a := <-done:
 		return a
@@ -91,12 +92,12 @@ func run(ctx context.Context, in io.Reader, kubeconfig, namespace string) *proto
 	}
 }
 
-func perform(ctx context.Context, request *protocol.Request, kubeconfig, namespace string) *protocol.Answer {
+func perform(ctx context.Context, request *protocol.Request, w worker, kubeconfig string) *protocol.Answer {
 	api, err := cluster.New(kubeconfig)
 	if err != nil {
 		return &protocol.Answer{Error: explain(ctx, request, err, nil)}
 	}
-	w := &worker{cluster: api, namespace: namespace}
+	w.cluster = api
 	answer := &protocol.Answer{}
 	if err := w.do(ctx, request, answer); err != nil {
 		answer = &protocol.Answer{Error: explain(ctx, request, err, w.secrets)}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
+	"strings"
 
 	"hayloft.dev/coordinator/targetio/backups"
 	"hayloft.dev/coordinator/targetio/cluster"
@@ -28,7 +30,9 @@ type worker struct {
 	namespace string
 	// encryption is the target's; nil without any.
 	encryption *v1alpha1.TargetEncryption
-	documents  documents
+	// mounts is the folder that has each share under the name of its target.
+	mounts    string
+	documents documents
 	// store is the target; nil for a point that is kept in the cluster.
 	store *store.Store
 	// secrets are values that no message may show.
@@ -44,7 +48,8 @@ func (w *worker) do(ctx context.Context, r *protocol.Request, answer *protocol.A
 	case w.store == nil && onTargetsOnly(r.Operation):
 		return refuse("operation %q is for targets, not for a point in the cluster", r.Operation)
 	case r.Operation == protocol.OpProbe:
-		return w.probe(ctx)
+		answer.Probe, err = w.probe(ctx, r.Target.Spec.ReadOnly)
+		return err
 	case r.Operation == protocol.OpCapture && r.Capture != nil:
 		return w.capture(ctx, *r.Capture)
 	case r.Operation == protocol.OpFinalize && r.Finalize != nil:
@@ -96,7 +101,7 @@ func (w *worker) open(ctx context.Context, t protocol.Target) error {
 		secret, err := w.cluster.Secret(ctx, w.namespace, name)
 		if cluster.IsNotFound(err) {
 			return &protocol.Error{Reason: protocol.InvalidCredentials, Message: fmt.Sprintf(
-				"target %s names Secret %s, which does not exist in namespace %s: create it with %s and %s",
+				"target %s names Secret %s, which does not exist in namespace %s: create it with the keys of its kind, such as %s and %s for S3",
 				t.Name, name, w.namespace, target.AccessKeyID, target.SecretAccessKey)}
 		}
 		if err != nil {
@@ -104,11 +109,17 @@ func (w *worker) open(ctx context.Context, t protocol.Target) error {
 		}
 		data = secret.Data
 	}
-	if s := string(data[target.SecretAccessKey]); s != "" {
-		w.secrets = append(w.secrets, s)
+	for key, value := range data {
+		if s := strings.TrimSpace(string(value)); s != "" {
+			w.secrets = append(w.secrets, target.Secrets(map[string]string{key: s})...)
+		}
+	}
+	mount := ""
+	if w.mounts != "" && t.Name != "" {
+		mount = filepath.Join(w.mounts, t.Name)
 	}
 	var err error
-	if w.store, err = store.Open(t.Spec, data); err != nil {
+	if w.store, err = store.Open(t.Spec, data, mount); err != nil {
 		return err
 	}
 	w.documents = w.store

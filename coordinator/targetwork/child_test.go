@@ -31,7 +31,7 @@ func TestChildThatFailsIsInternal(t *testing.T) {
 		if c.body == "" {
 			caller.Path = "/nonexistent/targetio"
 		}
-		err := caller.Probe(within(t, limit), directory("/"))
+		_, err := caller.Probe(within(t, limit), directory("/"))
 		failed(t, err, protocol.Internal, c.says)
 		require.Less(t, len(err.Error()), 4000, name)
 	}
@@ -40,11 +40,11 @@ func TestChildThatFailsIsInternal(t *testing.T) {
 func TestAnswerOfChild(t *testing.T) {
 	t.Parallel()
 	caller := &targetwork.Caller{Path: script(t, `echo '{"error":{"reason":"Locked","message":"later","transient":true}}'`), Namespace: "n"}
-	err := caller.Probe(within(t, limit), directory("/"))
+	_, err := caller.Probe(within(t, limit), directory("/"))
 	failed(t, err, protocol.Locked, "later")
 	require.True(t, targetwork.IsTransient(err))
 	caller.Path = script(t, `echo '{}'`)
-	require.NoError(t, caller.Probe(within(t, limit), directory("/")))
+	require.NoError(t, outcome(caller.Probe(within(t, limit), directory("/"))))
 	_, err = caller.ReadDocument(within(t, limit), directory("/"), readPoint("p", ""))
 	failed(t, err, protocol.Internal, "lacks its result")
 }
@@ -59,7 +59,7 @@ func TestHungChildIsKilledWithItsGroup(t *testing.T) {
 	var wall time.Duration
 	caller.Observe = func(o string, w, _ time.Duration, _ error) { op, wall = o, w }
 	began := time.Now()
-	err := caller.Probe(within(t, time.Second), directory("/mnt"))
+	_, err := caller.Probe(within(t, time.Second), directory("/mnt"))
 	failed(t, err, protocol.Timeout, "target directory: probe got no answer within")
 	require.True(t, targetwork.IsTransient(err))
 	require.Less(t, time.Since(began), limit, "it would sleep for five minutes")
@@ -81,10 +81,10 @@ func TestCancelledOperationEndsAtOnce(t *testing.T) {
 		enginetest.Eventually(t, limit, "the child runs", func() bool { _, err := os.Stat(started); return err == nil })
 		cancel()
 	}()
-	err := caller.Probe(ctx, directory("/"))
+	_, err := caller.Probe(ctx, directory("/"))
 	require.ErrorIs(t, err, context.Canceled)
 	failed(t, err, protocol.Internal, "was ended")
-	_, _, err = observed(caller, func() error { return caller.Probe(ctx, directory("/")) })
+	_, _, err = observed(caller, func() error { return outcome(caller.Probe(ctx, directory("/"))) })
 	require.ErrorIs(t, err, context.Canceled, "a context that is over starts nothing")
 }
 
@@ -99,7 +99,7 @@ func TestCPUIsMeasured(t *testing.T) {
 	caller := &targetwork.Caller{Namespace: "n", Path: script(t, "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; echo '{}'")}
 	var cpu, wall time.Duration
 	caller.Observe = func(_ string, w, c time.Duration, err error) { wall, cpu = w, c; require.NoError(t, err) }
-	require.NoError(t, caller.Probe(within(t, limit), directory("/")))
+	require.NoError(t, outcome(caller.Probe(within(t, limit), directory("/"))))
 	require.Greater(t, cpu, 20*time.Millisecond)
 	require.GreaterOrEqual(t, wall, cpu/2)
 }
@@ -112,7 +112,7 @@ func TestChildSeesLittle(t *testing.T) {
 	t.Setenv("NO_PROXY", "localhost")
 	out := filepath.Join(t.TempDir(), "seen")
 	caller := &targetwork.Caller{Namespace: "n", Kubeconfig: "k", Path: script(t, "{ env; echo \"args $*\"; } > "+out+"; echo '{}'")}
-	require.NoError(t, caller.Probe(within(t, limit), directory("/mnt/backups")))
+	require.NoError(t, outcome(caller.Probe(within(t, limit), directory("/mnt/backups"))))
 	data, err := os.ReadFile(out)
 	require.NoError(t, err)
 	require.NotContains(t, string(data), canary)
@@ -127,7 +127,7 @@ func TestManyAtOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 20 {
 		wg.Go(func() {
-			if err := caller.Probe(within(t, limit), directory("/")); err != nil {
+			if _, err := caller.Probe(within(t, limit), directory("/")); err != nil {
 				t.Error(err)
 			}
 		})

@@ -85,7 +85,7 @@ func TestPointInTheCluster(t *testing.T) {
 	failed(t, err, protocol.Mismatch, "it is not replaced")
 
 	require.NoError(t, w.MakeSecrets(within(t, limit), at, v.secrets(path, w.vms)))
-	failed(t, w.Probe(within(t, limit), at), protocol.Invalid, "for targets")
+	failed(t, outcome(w.Probe(within(t, limit), at)), protocol.Invalid, "for targets")
 	_, err = w.InspectBackups(within(t, limit), at, v.disks)
 	failed(t, err, protocol.Invalid, "for targets")
 

@@ -24,7 +24,7 @@ func parentMode() bool {
 	if path == "" {
 		return false
 	}
-	_ = (&targetwork.Caller{Path: path, Namespace: "n"}).Probe(context.Background(), directory("/"))
+	_, _ = (&targetwork.Caller{Path: path, Namespace: "n"}).Probe(context.Background(), directory("/"))
 	return true
 }
 

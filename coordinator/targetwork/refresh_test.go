@@ -244,7 +244,7 @@ func TestAListingThatIsNotWholeHasNoResult(t *testing.T) {
 			}))
 			defer server.Close()
 			at := targetwork.Target{Name: "s3", Spec: v1alpha1.BackupTargetSpec{
-				S3:               &v1alpha1.S3Target{Endpoint: server.URL, Bucket: "backups", Region: "us-east-1"},
+				S3:               &v1alpha1.S3Target{Endpoint: server.URL, Insecure: true, Bucket: "backups", Region: "us-east-1"},
 				CredentialSecret: w.credential(t, "k", canary),
 			}}
 			known := protocol.Known(points.Path(t, points.Document("prod", "p", 7)), "0123456789abcdef")

@@ -33,6 +33,7 @@ type (
 	RefreshRequest      = protocol.RefreshRequest
 	RefreshResult       = protocol.RefreshResult
 	Cost                = protocol.Cost
+	ProbeResult         = protocol.ProbeResult
 )
 
 // DefaultTimeout bounds an operation whose context has no deadline.
@@ -46,6 +47,9 @@ type Caller struct {
 	Path string
 	// Kubeconfig that the worker uses; empty: as the Pod it runs in.
 	Kubeconfig string
+	// Mounts is the folder in which NFS and CIFS targets are mounted, each under its
+	// target's name; empty: none is.
+	Mounts string
 	// Namespace of Hayloft, where the targets' Secrets are.
 	Namespace string
 	// Observe is told of each operation: its name, the time it took, the CPU
@@ -69,10 +73,14 @@ func IsTransient(err error) bool {
 	return errors.As(err, &e) && e.Transient
 }
 
-// Probe lists, writes, reads back and deletes a small object.
-func (c *Caller) Probe(ctx context.Context, at Target) error {
-	_, err := c.call(ctx, at, protocol.Request{Operation: protocol.OpProbe})
-	return err
+// Probe lists, writes, reads back and deletes a small object, and tells whether
+// what is deleted is gone. Of a target that is only read it lists and reads.
+func (c *Caller) Probe(ctx context.Context, at Target) (ProbeResult, error) {
+	a, err := c.call(ctx, at, protocol.Request{Operation: protocol.OpProbe})
+	if err != nil || a.Probe == nil {
+		return ProbeResult{}, err
+	}
+	return *a.Probe, nil
 }
 
 // Capture reads the VM, its claims, Secrets and ConfigMaps from the cluster and

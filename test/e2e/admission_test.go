@@ -103,7 +103,7 @@ func targetsAtAdmission(s *stage) {
 	target := func(name, secret string, change func(*v1alpha1.S3Target)) *v1alpha1.BackupTarget {
 		t := &v1alpha1.BackupTarget{}
 		t.Name = s.ns + "-" + name
-		t.Spec.S3, t.Spec.CredentialSecret = &v1alpha1.S3Target{Endpoint: s.S3.Endpoint, Bucket: s.S3.Bucket, Region: s.S3.Region}, secret
+		t.Spec.S3, t.Spec.CredentialSecret = &v1alpha1.S3Target{Endpoint: s.S3.Endpoint, Insecure: true, Bucket: s.S3.Bucket, Region: s.S3.Region}, secret
 		change(t.Spec.S3)
 		return t
 	}

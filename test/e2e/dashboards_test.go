@@ -95,7 +95,7 @@ func (w *world) busy() {
 	schedule := &v1alpha1.VMSchedule{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "yearly"}}
 	schedule.Spec.VM, schedule.Spec.Target, schedule.Spec.Cron = "web", w.Target, "@yearly"
 	dead := &v1alpha1.BackupTarget{ObjectMeta: metav1.ObjectMeta{Name: "dead-" + w.ns}}
-	dead.Spec.S3 = &v1alpha1.S3Target{Endpoint: "http://127.0.0.1:1", Bucket: "backups", Region: "eu-1"}
+	dead.Spec.S3 = &v1alpha1.S3Target{Endpoint: "http://127.0.0.1:1", Insecure: true, Bucket: "backups", Region: "eu-1"}
 	var alive v1alpha1.BackupTarget
 	require.NoError(w.t, w.c.Get(w.ctx, client.ObjectKey{Name: w.Target}, &alive))
 	dead.Spec.CredentialSecret = alive.Spec.CredentialSecret

@@ -92,7 +92,7 @@ func (w *world) ownTarget(name, keyID, key string, change func(*v1alpha1.BackupT
 	w.mustMake(secret)
 	t := &v1alpha1.BackupTarget{}
 	t.Name = w.ns + "-" + name
-	t.Spec.S3 = &v1alpha1.S3Target{Endpoint: w.S3.Endpoint, Bucket: w.S3.Bucket, Region: w.S3.Region}
+	t.Spec.S3 = &v1alpha1.S3Target{Endpoint: w.S3.Endpoint, Insecure: true, Bucket: w.S3.Bucket, Region: w.S3.Region}
 	t.Spec.CredentialSecret = secret.Name
 	if change != nil {
 		change(&t.Spec)

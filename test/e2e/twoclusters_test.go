@@ -32,7 +32,7 @@ func (w *world) share(other *world, name string) {
 	require.NoError(w.t, w.c.Create(w.ctx, secret))
 	one := resource.MustParse("1")
 	t := &v1alpha1.BackupTarget{ObjectMeta: metav1.ObjectMeta{Name: name}}
-	t.Spec.S3 = &v1alpha1.S3Target{Endpoint: other.S3.Endpoint, Bucket: other.S3.Bucket, Region: other.S3.Region}
+	t.Spec.S3 = &v1alpha1.S3Target{Endpoint: other.S3.Endpoint, Insecure: true, Bucket: other.S3.Bucket, Region: other.S3.Region}
 	t.Spec.CredentialSecret, t.Spec.Refresh = name, &v1alpha1.TargetRefresh{Interval: "1s", MaxCPU: &one}
 	require.NoError(w.t, w.c.Create(w.ctx, t))
 }

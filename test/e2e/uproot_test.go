@@ -240,7 +240,7 @@ func (w *world) ownTargetAgain(name string) {
 	w.t.Helper()
 	t := &v1alpha1.BackupTarget{}
 	t.Name = name
-	t.Spec.S3 = &v1alpha1.S3Target{Endpoint: w.S3.Endpoint, Bucket: w.S3.Bucket, Region: w.S3.Region}
+	t.Spec.S3 = &v1alpha1.S3Target{Endpoint: w.S3.Endpoint, Insecure: true, Bucket: w.S3.Bucket, Region: w.S3.Region}
 	t.Spec.CredentialSecret = name
 	w.mustMake(t)
 }

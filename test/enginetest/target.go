@@ -39,8 +39,9 @@ type S3 struct {
 	Process  *Process
 }
 
-// StartS3 starts an S3 server with one empty bucket.
-func StartS3(tb testing.TB) *S3 {
+// StartS3 starts an S3 server with one empty bucket. settings are variables of
+// versitygw, such as VGW_VIRTUAL_DOMAIN=s3.test.
+func StartS3(tb testing.TB, settings ...string) *S3 {
 	tb.Helper()
 	const bucket, key, secret = "backups", "enginetest", "enginetest-secret"
 	dir := tb.TempDir()
@@ -50,7 +51,7 @@ func StartS3(tb testing.TB) *S3 {
 	}
 	addr := FreeAddr(tb, 1, 1)
 	cmd := exec.Command(Program(tb, "versitygw"), "--port", addr, "posix", data)
-	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+key, "ROOT_SECRET_KEY="+secret)
+	cmd.Env = append(append(os.Environ(), "ROOT_ACCESS_KEY="+key, "ROOT_SECRET_KEY="+secret), settings...)
 	s := &S3{Endpoint: "http://" + addr, Process: launch(tb, dir, "s3", cmd)}
 	s.Target = &Target{
 		URL:        "s3://" + bucket + "@us-east-1/",

@@ -16,7 +16,7 @@ func (a *app) backupCreate() *cobra.Command {
 	var point pointOptions
 	var target, policy string
 	c := &cobra.Command{
-		Use:               "create VM --target TARGET",
+		Use:               "create VM [--target TARGET]",
 		Short:             "Back up a virtual machine, running or stopped",
 		Args:              exactly("the VM's name"),
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -24,7 +24,7 @@ func (a *app) backupCreate() *cobra.Command {
   hayloft backup create web --target s3 --wait --timeout 1h
   hayloft backup create web --target s3 --exclude scratch --quiesce required`,
 	}
-	c.Flags().StringVarP(&target, "target", "t", "", "BackupTarget to write to (see hayloft get targets)")
+	c.Flags().StringVarP(&target, "target", "t", "", "BackupTarget to write to, see hayloft get targets (default the one with spec.default)")
 	c.Flags().StringVar(&policy, "deletion-policy", string(v1alpha1.DeletionDelete), "what deleting the backup does to its data: Delete or Retain")
 	point.bind(c)
 	o.bind(c, "backup")
@@ -34,9 +34,6 @@ func (a *app) backupCreate() *cobra.Command {
 		vm := args[0]
 		if err := checkName(c, "the name of a VM", vm); err != nil {
 			return err
-		}
-		if target == "" {
-			return usage(c, "--target is missing: name a BackupTarget")
 		}
 		keep, err := deletionPolicy(c, policy)
 		if err != nil {

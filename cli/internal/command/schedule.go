@@ -35,7 +35,7 @@ func (a *app) scheduleCreate() *cobra.Command {
 	var vm, selector, output string
 	var snapshot, suspended, dryRun bool
 	c := &cobra.Command{
-		Use:               "create NAME --cron EXPRESSION (--vm VM | --selector LABELS) (--target TARGET | --snapshot)",
+		Use:               "create NAME --cron EXPRESSION (--vm VM | --selector LABELS) [--target TARGET | --snapshot]",
 		Short:             "Have backups or snapshots made again and again, and old ones removed",
 		Args:              exactly("the schedule's name"),
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -70,8 +70,6 @@ func (a *app) scheduleCreate() *cobra.Command {
 			return usage(c, "give one of --vm and --selector")
 		case snapshot && o.target != "":
 			return usage(c, "--target and --snapshot do not go together: a snapshot stays in the cluster")
-		case !snapshot && o.target == "":
-			return usage(c, "--target is missing: name a BackupTarget, or give --snapshot")
 		case vm != "":
 			if err := checkName(c, "the name of a VM", vm); err != nil {
 				return err

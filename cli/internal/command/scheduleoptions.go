@@ -40,7 +40,7 @@ func (o *scheduleOptions) bind(c *cobra.Command) {
 	f := c.Flags()
 	f.StringVar(&o.cron, "cron", "", `when: minute, hour, day of month, month, day of week; or @hourly, @daily, "@every 6h" ...`)
 	f.StringVar(&o.zone, "time-zone", "", "zone in which --cron is read, such as Europe/Berlin (default UTC)")
-	f.StringVarP(&o.target, "target", "t", "", "BackupTarget to write to (see hayloft get targets)")
+	f.StringVarP(&o.target, "target", "t", "", "BackupTarget to write to, see hayloft get targets (default the one with spec.default)")
 	for i, k := range keeps {
 		f.Int32Var(&o.keep[i], k.flag, 0, k.help)
 	}

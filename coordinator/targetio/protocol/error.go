@@ -18,6 +18,7 @@ const (
 	Mismatch           Reason = "Mismatch"           // readable, but not what was asked for
 	NoIdentity         Reason = "NoIdentity"         // Secrets that are encrypted to others, or whose identity is missing
 	NoSpace            Reason = "NoSpace"            // full or over quota
+	ReadOnly           Reason = "ReadOnly"           // the target is only read
 	Invalid            Reason = "Invalid"            // the request or the target's spec makes no sense
 	Internal           Reason = "Internal"           // the worker or the cluster failed, not the target
 )

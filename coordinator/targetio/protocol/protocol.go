@@ -90,6 +90,7 @@ func (t Target) String() string {
 // operation where it has one.
 type Answer struct {
 	Error          *Error             `json:"error,omitempty"`
+	Probe          *ProbeResult       `json:"probe,omitempty"`
 	Finalize       *FinalizeResult    `json:"finalize,omitempty"`
 	ReadDocument   *document.Document `json:"readDocument,omitempty"`
 	InspectBackups []Inspection       `json:"inspectBackups,omitempty"`

@@ -2,11 +2,8 @@ package store
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -23,42 +20,38 @@ import (
 )
 
 const (
-	// connectTimeout bounds connecting and the TLS handshake, each.
-	connectTimeout = 5 * time.Second
 	// retries after a failure that may pass; with the SDK's back-off they
 	// take about a second when a connection is refused.
 	retries = 3
+	// retryDelay and maxRetryDelay are those of the S3 SDK, for others.
+	retryDelay    = 100 * time.Millisecond
+	maxRetryDelay = time.Second
 )
 
 // bucket is a target on S3. It uses the SDK and the settings that the engine's
 // own driver uses, so that both see the same service alike.
 type bucket struct {
 	client   *s3.S3
+	sent     *transport
 	name     string
+	prefix   string // before each key, with its slash
 	endpoint string
+	// versions that trial writes left, which keeps clears away.
+	versions []string
 }
 
 // newBucket prepares a client from a complete set of credential variables.
 func newBucket(spec v1alpha1.S3Target, credential map[string]string, requests *atomic.Int64) (*bucket, error) {
-	roots, err := x509.SystemCertPool()
+	sent, err := newTransport(credential, target.Cert, "spec.s3.caBundle", requests)
 	if err != nil {
-		roots = x509.NewCertPool()
-	}
-	if pem := credential[target.Cert]; pem != "" && !roots.AppendCertsFromPEM([]byte(pem)) {
-		return nil, &protocol.Error{Reason: protocol.Invalid, Message: "spec.s3.caBundle holds no certificate in PEM form: correct or remove it"}
+		return nil, err
 	}
 	config := &aws.Config{
 		Region:           aws.String(spec.Region),
 		Credentials:      credentials.NewStaticCredentials(credential[target.AccessKeyID], credential[target.SecretAccessKey], ""),
 		S3ForcePathStyle: aws.Bool(credential[target.VirtualHostedStyle] != "true"),
 		MaxRetries:       aws.Int(retries),
-		HTTPClient: &http.Client{Transport: counted{requests, &http.Transport{
-			Proxy:               http.ProxyFromEnvironment,
-			DialContext:         (&net.Dialer{Timeout: connectTimeout}).DialContext,
-			TLSHandshakeTimeout: connectTimeout,
-			TLSClientConfig:     &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
-			MaxIdleConnsPerHost: 32,
-		}}},
+		HTTPClient:       &http.Client{Transport: sent},
 	}
 	endpoint := "AWS region " + spec.Region
 	if e := credential[target.Endpoints]; e != "" {
@@ -69,24 +62,17 @@ func newBucket(spec v1alpha1.S3Target, credential map[string]string, requests *a
 	if err != nil {
 		return nil, &protocol.Error{Reason: protocol.Invalid, Message: fmt.Sprintf("preparing a client for %s: %v", endpoint, err)}
 	}
-	return &bucket{client: s3.New(ses), name: spec.Bucket, endpoint: endpoint}, nil
-}
-
-// counted counts what is sent, the SDK's own retries among it.
-type counted struct {
-	requests *atomic.Int64
-	next     http.RoundTripper
-}
-
-func (c counted) RoundTrip(r *http.Request) (*http.Response, error) {
-	c.requests.Add(1)
-	return c.next.RoundTrip(r)
+	b := &bucket{client: s3.New(ses), sent: sent, name: spec.Bucket, endpoint: endpoint}
+	if spec.Prefix != "" {
+		b.prefix = spec.Prefix + "/"
+	}
+	return b, nil
 }
 
 func (b *bucket) list(ctx context.Context, dir string) ([]string, error) {
-	prefix := strings.TrimSuffix(dir, "/")
-	if prefix != "" {
-		prefix += "/"
+	prefix := b.prefix
+	if dir = strings.TrimSuffix(dir, "/"); dir != "" {
+		prefix += dir + "/"
 	}
 	var names []string
 	add := func(s string) {
@@ -112,7 +98,7 @@ func (b *bucket) list(ctx context.Context, dir string) ([]string, error) {
 }
 
 func (b *bucket) stat(ctx context.Context, path string) (info, error) {
-	head, err := b.client.HeadObjectWithContext(ctx, &s3.HeadObjectInput{Bucket: &b.name, Key: &path})
+	head, err := b.client.HeadObjectWithContext(ctx, &s3.HeadObjectInput{Bucket: &b.name, Key: b.key(path)})
 	if isMissing(err) {
 		return info{}, fmt.Errorf("%s: %w", path, ErrMissing)
 	}
@@ -123,7 +109,7 @@ func (b *bucket) stat(ctx context.Context, path string) (info, error) {
 }
 
 func (b *bucket) read(ctx context.Context, path string) (io.ReadCloser, error) {
-	out, err := b.client.GetObjectWithContext(ctx, &s3.GetObjectInput{Bucket: &b.name, Key: &path})
+	out, err := b.client.GetObjectWithContext(ctx, &s3.GetObjectInput{Bucket: &b.name, Key: b.key(path)})
 	if isMissing(err) {
 		return nil, fmt.Errorf("%s: %w", path, ErrMissing)
 	}
@@ -134,17 +120,23 @@ func (b *bucket) read(ctx context.Context, path string) (io.ReadCloser, error) {
 }
 
 func (b *bucket) write(ctx context.Context, path string, r io.ReadSeeker) error {
-	_, err := b.client.PutObjectWithContext(ctx, &s3.PutObjectInput{Bucket: &b.name, Key: &path, Body: r})
+	out, err := b.client.PutObjectWithContext(ctx, &s3.PutObjectInput{Bucket: &b.name, Key: b.key(path), Body: r})
 	if err != nil {
 		return b.fail(ctx, "writing "+path, err)
 	}
+	b.version(path, out.VersionId)
 	return nil
 }
 
 func (b *bucket) remove(ctx context.Context, path string) error {
-	_, err := b.client.DeleteObjectWithContext(ctx, &s3.DeleteObjectInput{Bucket: &b.name, Key: &path})
+	out, err := b.client.DeleteObjectWithContext(ctx, &s3.DeleteObjectInput{Bucket: &b.name, Key: b.key(path)})
 	if err != nil && !isMissing(err) {
 		return b.fail(ctx, "removing "+path, err)
 	}
+	if err == nil {
+		b.version(path, out.VersionId)
+	}
 	return nil
 }
+
+func (b *bucket) key(path string) *string { return aws.String(b.prefix + path) }

@@ -24,12 +24,19 @@ const makeTries = 5
 type directory struct {
 	root     string
 	requests *atomic.Int64
+	// mounted says what is wrong with the mount; nil: it is no mount.
+	mounted func() error
 }
 
 func (d directory) local(path string) string { return filepath.Join(d.root, filepath.FromSlash(path)) }
 
 // check tells a target that is not there from a file that is not there.
 func (d directory) check() error {
+	if d.mounted != nil {
+		if err := d.mounted(); err != nil {
+			return err
+		}
+	}
 	st, err := os.Stat(d.root)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

@@ -143,6 +143,9 @@ func (d *Driver) Write(path string, r io.ReadSeeker) error {
 	if err := checkPath(path); err != nil {
 		return d.note(err)
 	}
+	if err := d.store.writable(path); err != nil {
+		return d.note(err)
+	}
 	if isLockPath(path) {
 		d.mu.Lock()
 		d.locks[path] = true

@@ -51,34 +51,43 @@ func verdictOf(code string) (v verdict, ok bool) {
 	return verdict{}, false
 }
 
+// call is what was asked of a service, for a sentence about its failure.
+type call struct {
+	action, where string
+	// field of the target's spec that the service is described in.
+	field string
+	// sent may be nil.
+	sent *transport
+}
+
 // fail puts an error of the SDK into a sentence with its reason.
 func (b *bucket) fail(ctx context.Context, action string, err error) error {
-	where := fmt.Sprintf("bucket %s at %s", b.name, b.endpoint)
+	c := call{action: action, where: fmt.Sprintf("bucket %s at %s", b.name, b.endpoint), field: "spec.s3", sent: b.sent}
 	var coded awserr.Error
 	if !errors.As(err, &coded) {
-		return connectionError(ctx, action, where, err)
+		return connectionError(ctx, c, err)
 	}
 	if v, ok := verdictOf(coded.Code()); ok {
 		return &protocol.Error{Reason: v.reason, Transient: v.transient, Message: fmt.Sprintf(
-			"%s in %s: %s: %s", action, where, said(coded), v.advice)}
+			"%s in %s: %s: %s", action, c.where, said(coded), v.advice)}
 	}
 	var answer awserr.RequestFailure
 	if errors.As(err, &answer) {
-		return b.answered(action, where, answer)
+		return answered(c, answer.StatusCode(), said(answer))
 	}
 	if inner := coded.OrigErr(); inner != nil {
-		return connectionError(ctx, action, where, inner)
+		return connectionError(ctx, c, inner)
 	}
-	return connectionError(ctx, action, where, err)
+	return connectionError(ctx, c, err)
 }
 
 // answered judges an answer by its HTTP status, when its code says nothing.
-func (b *bucket) answered(action, where string, err awserr.RequestFailure) error {
-	e := &protocol.Error{Message: fmt.Sprintf("%s in %s: HTTP status %d, %s", action, where, err.StatusCode(), said(err))}
-	switch status := err.StatusCode(); {
+func answered(c call, status int, said string) error {
+	e := &protocol.Error{Message: fmt.Sprintf("%s in %s: HTTP status %d, %s", c.action, c.where, status, said)}
+	switch {
 	case status == http.StatusForbidden, status == http.StatusUnauthorized:
 		e.Reason = protocol.AccessDenied
-		e.Message += ": give the key the right to list, read, write and delete in the bucket"
+		e.Message += ": give the key the right to list, read, write and delete there"
 	case status == http.StatusInsufficientStorage:
 		e.Reason = protocol.NoSpace
 		e.Message += ": free space on the target or delete points"
@@ -87,14 +96,14 @@ func (b *bucket) answered(action, where string, err awserr.RequestFailure) error
 		e.Message += ": the service has trouble; look at its logs"
 	default:
 		e.Reason = protocol.Invalid
-		e.Message += ": does spec.s3.endpoint name an S3 service, by the right scheme?"
+		e.Message += fmt.Sprintf(": does %s.endpoint name such a service, by the right scheme?", c.field)
 	}
 	return e
 }
 
 // connectionError judges a request that got no usable answer.
-func connectionError(ctx context.Context, action, where string, err error) error {
-	e := &protocol.Error{Reason: protocol.Unreachable, Transient: true, Message: fmt.Sprintf("%s in %s: %v", action, where, err)}
+func connectionError(ctx context.Context, c call, err error) error {
+	e := &protocol.Error{Reason: protocol.Unreachable, Transient: true, Message: fmt.Sprintf("%s in %s: %v", c.action, c.where, err)}
 	var (
 		dns       *net.DNSError
 		timeout   net.Error
@@ -107,26 +116,30 @@ func connectionError(ctx context.Context, action, where string, err error) error
 	switch {
 	case ctx.Err() != nil, errors.Is(err, context.DeadlineExceeded):
 		e.Reason = protocol.Timeout
-		e.Message = fmt.Sprintf("%s in %s: it gave no answer in the time allowed: is it overloaded, or something else than an S3 service?", action, where)
+		waited := ""
+		if c.sent != nil {
+			waited = " (" + c.sent.during() + ")"
+		}
+		e.Message = fmt.Sprintf("%s in %s: it gave no answer in the time allowed%s: is it overloaded, or something else than such a service?", c.action, c.where, waited)
 	case errors.As(err, &dns):
-		e.Message += ": correct the host of spec.s3.endpoint, or the cluster's DNS"
+		e.Message += fmt.Sprintf(": correct the host of %s.endpoint, or the cluster's DNS", c.field)
 	case errors.Is(err, syscall.ECONNREFUSED):
-		e.Message += ": nothing listens there: start the service, or correct spec.s3.endpoint"
+		e.Message += fmt.Sprintf(": nothing listens there: start the service, or correct %s.endpoint", c.field)
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		e.Transient = false
 		e.Message += shown(err) + ": renew the service's certificate, or set the clock of the coordinator's node right"
 	case errors.As(err, &host):
 		e.Transient = false
-		e.Message += shown(err) + ": use one of these names in spec.s3.endpoint, or give the service a certificate for its host"
+		e.Message += shown(err) + fmt.Sprintf(": use one of these names in %s.endpoint, or give the service a certificate for its host", c.field)
 	case errors.As(err, &authority), errors.As(err, &invalid), errors.As(err, &verify):
 		e.Transient = false
-		e.Message += shown(err) + ": put the CA of the service's certificate into spec.s3.caBundle, or correct the host of spec.s3.endpoint"
+		e.Message += shown(err) + fmt.Sprintf(": put the CA of the service's certificate into %[1]s.caBundle, or correct the host of %[1]s.endpoint", c.field)
 	case errors.As(err, &record), strings.Contains(err.Error(), "HTTP response to HTTPS client"):
 		e.Transient = false
-		e.Message += ": the service does not speak TLS there: use http:// in spec.s3.endpoint"
+		e.Message += fmt.Sprintf(": the service does not speak TLS there: use http:// in %[1]s.endpoint, with %[1]s.insecure", c.field)
 	case errors.As(err, &timeout) && timeout.Timeout():
 		e.Reason = protocol.Timeout
-		e.Message += ": no connection in time: correct spec.s3.endpoint, or let the coordinator through to it"
+		e.Message += fmt.Sprintf(": no connection in time: correct %s.endpoint, or let the coordinator through to it", c.field)
 	}
 	return e
 }

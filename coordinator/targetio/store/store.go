@@ -28,8 +28,9 @@ var ErrMissing = errors.New("not on the target")
 
 // Store is one open target. Paths are relative to the target, with slashes.
 type Store struct {
-	backend backend
-	url     string
+	backend  backend
+	url      string
+	readOnly bool
 	// requests to the target so far; system calls on files, where it is a
 	// directory.
 	requests atomic.Int64
@@ -67,8 +68,8 @@ type File struct {
 }
 
 // Open prepares a target; it does not connect yet. secret holds the data of
-// the target's Secret.
-func Open(spec v1alpha1.BackupTargetSpec, secret map[string][]byte) (*Store, error) {
+// the target's Secret, mount is where the target is mounted, if it is a share.
+func Open(spec v1alpha1.BackupTargetSpec, secret map[string][]byte, mount string) (*Store, error) {
 	url, err := target.URL(spec)
 	if err != nil {
 		return nil, &protocol.Error{Reason: protocol.Invalid, Message: err.Error()}
@@ -77,12 +78,17 @@ func Open(spec v1alpha1.BackupTargetSpec, secret map[string][]byte) (*Store, err
 	if err != nil {
 		return nil, &protocol.Error{Reason: protocol.InvalidCredentials, Message: err.Error()}
 	}
-	s := &Store{url: url}
-	if spec.S3 == nil {
+	s := &Store{url: url, readOnly: spec.ReadOnly}
+	switch {
+	case spec.S3 != nil:
+		s.backend, err = newBucket(*spec.S3, credential, &s.requests)
+	case spec.AzureBlob != nil:
+		s.backend, err = newAzure(*spec.AzureBlob, credential, &s.requests)
+	case target.Mounted(spec):
+		s.backend, err = newShare(spec, mount, directory{requests: &s.requests})
+	default:
 		s.backend = directory{root: spec.Directory.Path, requests: &s.requests}
-		return s, nil
 	}
-	s.backend, err = newBucket(*spec.S3, credential, &s.requests)
 	return s, err
 }
 
@@ -133,7 +139,7 @@ func (s *Store) Read(ctx context.Context, path string, limit int64) ([]byte, err
 	defer func() { _ = r.Close() }()
 	data, err := io.ReadAll(io.LimitReader(r, limit+1))
 	if err != nil {
-		return nil, connectionError(ctx, "reading "+path, s.url, err)
+		return nil, connectionError(ctx, call{action: "reading " + path, where: s.url, field: "the target's spec"}, err)
 	}
 	if int64(len(data)) > limit {
 		return nil, &protocol.Error{Reason: protocol.Damaged, Message: fmt.Sprintf("%s is larger than the %d bytes that it may have", path, limit)}
@@ -146,12 +152,18 @@ func (s *Store) Write(ctx context.Context, path string, data []byte) error {
 	if err := checkPath(path); err != nil {
 		return err
 	}
+	if err := s.writable(path); err != nil {
+		return err
+	}
 	return s.backend.write(ctx, path, bytes.NewReader(data))
 }
 
 // Remove removes one file; one that is not there is fine.
 func (s *Store) Remove(ctx context.Context, path string) error {
 	if err := checkPath(path); err != nil {
+		return err
+	}
+	if err := s.writable(path); err != nil {
 		return err
 	}
 	return s.backend.remove(ctx, path)

@@ -22,7 +22,7 @@ import (
 // stream: the SDK would build a tree of it and turn that into objects by
 // reflection, which costs several times more.
 func (b *bucket) walk(ctx context.Context, dir string, see func(File) error) error {
-	prefix := dir + "/"
+	prefix := b.prefix + dir + "/"
 	token := ""
 	for {
 		in := &s3.ListObjectsV2Input{Bucket: &b.name, Prefix: &prefix, EncodingType: aws.String(s3.EncodingTypeUrl)}
@@ -31,7 +31,7 @@ func (b *bucket) walk(ctx context.Context, dir string, see func(File) error) err
 		}
 		req, _ := b.client.ListObjectsV2Request(in)
 		req.SetContext(ctx)
-		page := listing{prefix: prefix, see: see}
+		page := listing{prefix: prefix, below: b.prefix, see: see}
 		req.Handlers.Unmarshal.Clear()
 		req.Handlers.Unmarshal.PushBack(page.unmarshal)
 		if err := req.Send(); err != nil {
@@ -54,6 +54,7 @@ func (b *bucket) walk(ctx context.Context, dir string, see func(File) error) err
 // listing reads one page of a ListObjectsV2 answer.
 type listing struct {
 	prefix string
+	below  string // what paths are relative to
 	see    func(File) error
 
 	more bool
@@ -134,7 +135,7 @@ func (l *listing) tell(c contents) error {
 	if version == "" {
 		version = c.LastModified // a service that knows no ETag of what others put there
 	}
-	if err := l.see(File{Path: key, Size: c.Size, Version: version}); err != nil {
+	if err := l.see(File{Path: strings.TrimPrefix(key, l.below), Size: c.Size, Version: version}); err != nil {
 		l.seen = err
 		return err
 	}

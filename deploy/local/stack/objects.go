@@ -68,6 +68,7 @@ func targetObjects(server *s3.Server) []*unstructured.Unstructured {
 			"spec": map[string]any{
 				"s3": map[string]any{
 					"endpoint": server.Endpoint,
+					"insecure": true, // on loopback
 					"bucket":   server.Bucket,
 					"region":   server.Region,
 				},

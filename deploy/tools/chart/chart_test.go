@@ -76,7 +76,7 @@ func TestOneSource(t *testing.T) {
 		require.Contains(t, rendered, key)
 		require.Equal(t, content(o), content(rendered[key]), key)
 	}
-	kinds := []string{"ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "ValidatingWebhookConfiguration"}
+	kinds := []string{"ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"}
 	for key, o := range rendered {
 		require.True(t, plain[key] != nil || !slices.Contains(kinds, o.GetKind()), "%s is in the chart alone", key)
 		if o.GetKind() == "CustomResourceDefinition" {

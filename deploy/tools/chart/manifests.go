@@ -24,7 +24,7 @@ var files = []struct {
 	{"programs.yaml", nil},
 	// With the webhook's configuration nothing of ours can be made before the
 	// coordinators are there.
-	{"webhook.yaml", []string{"ValidatingWebhookConfiguration"}},
+	{"webhook.yaml", []string{"ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"}},
 }
 
 // WriteManifests writes objects as plain YAML, with a kustomization over them and

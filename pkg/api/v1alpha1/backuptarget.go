@@ -5,13 +5,15 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// BackupTarget is a place that backups go to: an S3 bucket or a directory.
+// BackupTarget is a place that backups go to: a bucket, a container, a share, or a
+// directory.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Cluster,shortName=hbt
 // +kubebuilder:subresource:status
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Default",type=boolean,JSONPath=`.spec.default`
 // +kubebuilder:printcolumn:name="URL",type=string,JSONPath=`.status.url`
 // +kubebuilder:printcolumn:name="Points",type=integer,JSONPath=`.status.refresh.documents.points`
 // +kubebuilder:printcolumn:name="Refresh",type=string,JSONPath=`.status.refresh.effectiveInterval`
@@ -24,19 +26,43 @@ type BackupTarget struct {
 	Status BackupTargetStatus `json:"status,omitempty"`
 }
 
-// BackupTargetSpec says where a target is and how it is reached.
+// BackupTargetSpec says where a target is, how it is reached, and who may use it.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.s3) != has(self.directory)",message="exactly one of spec.s3 and spec.directory must be set"
-// +kubebuilder:validation:XValidation:rule="!has(self.s3) || has(self.credentialSecret)",message="spec.credentialSecret is required with spec.s3: name a Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-// +kubebuilder:validation:XValidation:rule="!has(self.directory) || !has(self.credentialSecret)",message="spec.credentialSecret does not belong to a directory: remove it"
+// +kubebuilder:validation:XValidation:rule=`[has(self.s3), has(self.nfs), has(self.cifs), has(self.azureBlob), has(self.directory)].exists_one(x, x)`,message=`exactly one of spec.s3, spec.nfs, spec.cifs, spec.azureBlob and spec.directory must be set`
+// +kubebuilder:validation:XValidation:rule=`!has(self.s3) || has(self.credentialSecret)`,message=`spec.credentialSecret is required with spec.s3: name a Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY`
+// +kubebuilder:validation:XValidation:rule=`!has(self.cifs) || has(self.credentialSecret)`,message=`spec.credentialSecret is required with spec.cifs: name a Secret with CIFS_USERNAME and CIFS_PASSWORD`
+// +kubebuilder:validation:XValidation:rule=`!has(self.azureBlob) || has(self.credentialSecret)`,message=`spec.credentialSecret is required with spec.azureBlob: name a Secret with AZBLOB_ACCOUNT_NAME and AZBLOB_ACCOUNT_KEY`
+// +kubebuilder:validation:XValidation:rule=`!has(self.directory) || !has(self.credentialSecret)`,message=`spec.credentialSecret does not belong to a directory: remove it`
+// +kubebuilder:validation:XValidation:rule=`!has(self.nfs) || !has(self.credentialSecret)`,message=`spec.credentialSecret does not belong to spec.nfs, which knows no keys: remove it`
+// +kubebuilder:validation:XValidation:rule=`!has(self.default) || !self.default || !has(self.readOnly) || !self.readOnly`,message=`spec.default does not go with spec.readOnly: a target that takes no backups cannot be the one that backups go to`
 type BackupTargetSpec struct {
 	// +optional
 	S3 *S3Target `json:"s3,omitempty"`
 	// +optional
+	NFS *NFSTarget `json:"nfs,omitempty"`
+	// +optional
+	CIFS *CIFSTarget `json:"cifs,omitempty"`
+	// +optional
+	AzureBlob *AzureBlobTarget `json:"azureBlob,omitempty"`
+	// +optional
 	Directory *DirectoryTarget `json:"directory,omitempty"`
 
-	// CredentialSecret names a Secret in Hayloft's own namespace with the keys
-	// AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+	// Default has VMBackups and VMSchedules that name no target go here. One target
+	// at most is the default.
+	// +optional
+	Default bool `json:"default,omitempty"`
+	// ReadOnly has nothing written to or removed from the target, probes included:
+	// its points can be restored, and no others are made.
+	// +optional
+	ReadOnly bool `json:"readOnly,omitempty"`
+	// AllowedNamespaces are those whose points may be on this target; unset: all.
+	// +optional
+	AllowedNamespaces *AllowedNamespaces `json:"allowedNamespaces,omitempty"`
+
+	// CredentialSecret names a Secret in Hayloft's own namespace. Its keys are those
+	// of Longhorn's own Secrets: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for S3,
+	// CIFS_USERNAME and CIFS_PASSWORD, or AZBLOB_ACCOUNT_NAME and
+	// AZBLOB_ACCOUNT_KEY; HTTP_PROXY, HTTPS_PROXY and NO_PROXY where wanted.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
@@ -89,36 +115,6 @@ type TargetRefresh struct {
 	MaxCPU *resource.Quantity `json:"maxCPU,omitempty"`
 }
 
-// S3Target is a bucket of an S3 service.
-type S3Target struct {
-	// Endpoint is the service's URL, http or https; empty for AWS.
-	// +optional
-	// +kubebuilder:validation:Pattern=`^https?://[^/\s]+/?$`
-	Endpoint string `json:"endpoint,omitempty"`
-	// Bucket must exist. The rule is S3's own for bucket names.
-	// +kubebuilder:validation:Pattern=`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`
-	Bucket string `json:"bucket"`
-	// +kubebuilder:validation:Pattern=`^[a-z0-9-]+$`
-	// +kubebuilder:validation:MaxLength=63
-	Region string `json:"region"`
-	// VirtualHostedStyle puts the bucket into the host name of requests.
-	// +optional
-	VirtualHostedStyle bool `json:"virtualHostedStyle,omitempty"`
-	// CABundle is a PEM bundle to trust for the endpoint's certificate.
-	// +optional
-	// +kubebuilder:validation:MaxLength=65536
-	CABundle string `json:"caBundle,omitempty"`
-}
-
-// DirectoryTarget is a directory that every replica and the coordinator see
-// under the same path, such as a shared mount.
-type DirectoryTarget struct {
-	// Path is absolute and must exist.
-	// +kubebuilder:validation:Pattern=`^/[^\s]*$`
-	// +kubebuilder:validation:MaxLength=1024
-	Path string `json:"path"`
-}
-
 // BackupTargetStatus is what the last probe of a target found.
 type BackupTargetStatus struct {
 	// +optional
@@ -129,6 +125,9 @@ type BackupTargetStatus struct {
 	// LastProbeTime is when a probe last ended.
 	// +optional
 	LastProbeTime *metav1.Time `json:"lastProbeTime,omitempty"`
+	// Test is what the last test that was asked for found.
+	// +optional
+	Test *TargetTest `json:"test,omitempty"`
 	// Refresh is what looking through the target found, and at what cost.
 	// +optional
 	Refresh *TargetRefreshStatus `json:"refresh,omitempty"`

@@ -53,6 +53,9 @@ const (
 	// AnnotationRefresh on a BackupTarget asks for a refresh: any value that is not
 	// yet in status.refresh.requested.
 	AnnotationRefresh = "hayloft.dev/refresh-requested"
+	// AnnotationTest on a BackupTarget asks for a test of it: any value that is not
+	// status.test.requested.
+	AnnotationTest = "hayloft.dev/test-requested"
 	// AnnotationFormerInterval keeps the refresh interval that an object of
 	// Harvester's or Longhorn's had before Hayloft corrected it.
 	AnnotationFormerInterval = "hayloft.dev/former-refresh-interval"
@@ -84,7 +87,11 @@ const (
 // ConditionSuspended is true while a VMSchedule is suspended; its reason tells
 // who did that.
 const (
-	ConditionSuspended   = "Suspended"
+	ConditionSuspended = "Suspended"
+	// ConditionFreesSpace of a BackupTarget: what is deleted there is gone.
+	ConditionFreesSpace = "DeletesFreeSpace"
+	// ConditionDefault of a BackupTarget with spec.default: it is the only one.
+	ConditionDefault     = "Default"
 	SuspendedUser        = "User"
 	SuspendedMaxFailures = "MaxFailures"
 	SuspendedUpgrade     = "Upgrade"

@@ -115,6 +115,12 @@ type BackupJob struct {
 	// +optional
 	// +kubebuilder:validation:MaxItems=250
 	Superseded []string `json:"superseded,omitempty"`
+	// Elsewhere are backups of the volume to other targets that a replica may still
+	// be at work on: it would go on with this target's credentials.
+	// +optional
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MaxLength=253
+	Elsewhere []string `json:"elsewhere,omitempty"`
 }
 
 // RestoreJob fills one fresh volume, made for this attempt, from a backup.

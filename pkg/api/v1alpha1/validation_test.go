@@ -42,8 +42,8 @@ func TestTheAPIServerRefusesBadTargets(t *testing.T) {
 		change func(*v1alpha1.BackupTarget)
 		says   string
 	}{
-		"neither place":        {func(b *v1alpha1.BackupTarget) { b.Spec = v1alpha1.BackupTargetSpec{} }, "exactly one of spec.s3 and spec.directory"},
-		"both places":          {func(b *v1alpha1.BackupTarget) { b.Spec.Directory = &v1alpha1.DirectoryTarget{Path: "/b"} }, "exactly one of spec.s3 and spec.directory"},
+		"neither place":        {func(b *v1alpha1.BackupTarget) { b.Spec = v1alpha1.BackupTargetSpec{} }, "exactly one of spec.s3, spec.nfs, spec.cifs, spec.azureBlob and spec.directory"},
+		"both places":          {func(b *v1alpha1.BackupTarget) { b.Spec.Directory = &v1alpha1.DirectoryTarget{Path: "/b"} }, "exactly one of spec.s3, spec.nfs, spec.cifs, spec.azureBlob and spec.directory"},
 		"S3 without keys":      {func(b *v1alpha1.BackupTarget) { b.Spec.CredentialSecret = "" }, "spec.credentialSecret is required"},
 		"bucket name":          {func(b *v1alpha1.BackupTarget) { b.Spec.S3.Bucket = "Not_A_Bucket" }, "spec.s3.bucket"},
 		"endpoint without URL": {func(b *v1alpha1.BackupTarget) { b.Spec.S3.Endpoint = "s3.example.org" }, "spec.s3.endpoint"},

@@ -49,7 +49,7 @@ const (
 // +kubebuilder:validation:XValidation:rule="has(self.vm) == has(oldSelf.vm) && (!has(self.vm) || self.vm == oldSelf.vm)",message="spec.vm is immutable: create another VMSchedule"
 // +kubebuilder:validation:XValidation:rule="has(self.selector) == has(oldSelf.selector) && (!has(self.selector) || self.selector == oldSelf.selector)",message="spec.selector is immutable: create another VMSchedule"
 // +kubebuilder:validation:XValidation:rule="self.type == oldSelf.type",message="spec.type is immutable: create another VMSchedule"
-// +kubebuilder:validation:XValidation:rule="self.type == 'Snapshot' || has(self.target)",message="spec.target is required for type Backup: name a BackupTarget"
+// +kubebuilder:validation:XValidation:rule="self.type == 'Snapshot' || has(self.target)",message="spec.target is required for type Backup: name a BackupTarget, or have one be the default (its spec.default)"
 // +kubebuilder:validation:XValidation:rule="self.type != 'Snapshot' || !has(self.target)",message="spec.target does not belong to type Snapshot, which stays in the cluster: remove it"
 // +kubebuilder:validation:XValidation:rule="self.type != 'Snapshot' || self.deletionPolicy == 'Delete'",message="spec.deletionPolicy Retain does not belong to type Snapshot: an engine snapshot without its point could never be restored"
 // +kubebuilder:validation:XValidation:rule="self.type != 'Snapshot' || !has(self.resumeAfterTargetReadySeconds)",message="spec.resumeAfterTargetReadySeconds does not belong to type Snapshot, which has no target: remove it"
@@ -80,7 +80,8 @@ type VMScheduleSpec struct {
 	// Type of the points.
 	// +kubebuilder:default=Backup
 	Type BackupType `json:"type,omitempty"`
-	// Target is the name of a BackupTarget; of type Backup only.
+	// Target is the name of a BackupTarget; of type Backup only. Where it is left
+	// out, it becomes that of the default target when the object is created.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253

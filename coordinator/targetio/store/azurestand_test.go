@@ -1,0 +1,182 @@
+package store
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/xml"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+const (
+	azureAccount   = "account"
+	azureContainer = "backups"
+	azureKey       = "aGF5bG9mdC10ZXN0LWtleQ=="
+)
+
+// azureStand stands in for Azure Blob Storage: one container, by the rules of its
+// REST interface, with the account's name in the path as in emulators. Requests
+// are taken only with a signature by the account's key (authorization with Shared
+// Key, version 2009-09-19 and later).
+type azureStand struct {
+	mu    sync.Mutex
+	blobs map[string][]byte
+	// softDelete is what the account says of its delete retention.
+	softDelete bool
+	// page is how many blobs a listing tells at once.
+	page int
+}
+
+func newAzureStand(t *testing.T) (*azureStand, string) {
+	t.Helper()
+	s := &azureStand{blobs: map[string][]byte{}, page: 2}
+	server := httptest.NewServer(s)
+	t.Cleanup(server.Close)
+	return s, server.URL
+}
+
+func (s *azureStand) put(name string, data []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.blobs[name] = data
+}
+
+func (s *azureStand) names() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.blobs))
+}
+
+func (s *azureStand) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w.Header().Set("x-ms-request-id", "1")
+	if !signed(r) {
+		refuseAzure(w, http.StatusForbidden, "AuthenticationFailed")
+		return
+	}
+	if r.URL.Query().Get("restype") == "service" {
+		writeXML(w, fmt.Sprintf(`<StorageServiceProperties><DeleteRetentionPolicy><Enabled>%t</Enabled><Days>7</Days></DeleteRetentionPolicy></StorageServiceProperties>`, s.softDelete))
+		return
+	}
+	container, blob, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"+azureAccount+"/"), "/")
+	switch data, there := s.blobs[blob]; {
+	case container != azureContainer:
+		refuseAzure(w, http.StatusNotFound, "ContainerNotFound")
+	case r.URL.Query().Get("comp") == "list":
+		s.list(w, r)
+	case r.Method == http.MethodPut:
+		s.blobs[blob], _ = io.ReadAll(r.Body)
+		w.WriteHeader(http.StatusCreated)
+	case !there:
+		refuseAzure(w, http.StatusNotFound, "BlobNotFound")
+	case r.Method == http.MethodDelete:
+		delete(s.blobs, blob)
+		w.WriteHeader(http.StatusAccepted)
+	default:
+		w.Header().Set("Content-Length", strconv.Itoa(len(data)))
+		w.Header().Set("Last-Modified", time.Now().UTC().Format(http.TimeFormat))
+		w.Header().Set("ETag", etag(data))
+		if r.Method == http.MethodGet {
+			_, _ = w.Write(data)
+		}
+	}
+}
+
+func (s *azureStand) list(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	type entry struct{ name, text string }
+	var all []entry
+	seen := map[string]bool{}
+	for _, name := range slices.Sorted(maps.Keys(s.blobs)) {
+		if !strings.HasPrefix(name, q.Get("prefix")) {
+			continue
+		}
+		below, isDir := name, false
+		if d := q.Get("delimiter"); d != "" {
+			if i := strings.Index(name[len(q.Get("prefix")):], d); i >= 0 {
+				below, isDir = name[:len(q.Get("prefix"))+i+1], true
+			}
+		}
+		if seen[below] {
+			continue
+		}
+		seen[below] = true
+		if isDir {
+			all = append(all, entry{below, "<BlobPrefix><Name>" + below + "</Name></BlobPrefix>"})
+			continue
+		}
+		all = append(all, entry{below, fmt.Sprintf("<Blob><Name>%s</Name><Properties><Etag>%s</Etag><Content-Length>%d</Content-Length></Properties></Blob>", below, etag(s.blobs[name]), len(s.blobs[name]))})
+	}
+	from := slices.IndexFunc(all, func(e entry) bool { return e.name >= q.Get("marker") })
+	if from < 0 {
+		from = len(all)
+	}
+	to, next := min(len(all), from+s.page), ""
+	if to < len(all) {
+		next = all[to].name
+	}
+	var texts []string
+	for _, e := range all[from:to] {
+		texts = append(texts, e.text)
+	}
+	writeXML(w, "<EnumerationResults><Blobs>"+strings.Join(texts, "")+"</Blobs><NextMarker>"+next+"</NextMarker></EnumerationResults>")
+}
+
+func etag(data []byte) string {
+	sum := sha256.Sum256(data)
+	return fmt.Sprintf(`"0x%X"`, sum[:8])
+}
+
+func writeXML(w http.ResponseWriter, body string) {
+	w.Header().Set("Content-Type", "application/xml")
+	_, _ = io.WriteString(w, xml.Header+body)
+}
+
+func refuseAzure(w http.ResponseWriter, status int, code string) {
+	w.Header().Set("x-ms-error-code", code)
+	w.Header().Set("Content-Type", "application/xml")
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, xml.Header+"<Error><Code>"+code+"</Code><Message>no</Message></Error>")
+}
+
+// signed checks a request's signature.
+func signed(r *http.Request) bool {
+	key, _ := base64.StdEncoding.DecodeString(azureKey)
+	length := r.Header.Get("Content-Length")
+	if length == "" && r.ContentLength > 0 {
+		length = strconv.FormatInt(r.ContentLength, 10)
+	}
+	lines := []string{r.Method, r.Header.Get("Content-Encoding"), r.Header.Get("Content-Language"), length}
+	for _, name := range []string{"Content-MD5", "Content-Type", "Date", "If-Modified-Since", "If-Match", "If-None-Match", "If-Unmodified-Since", "Range"} {
+		lines = append(lines, r.Header.Get(name))
+	}
+	own := map[string]string{}
+	for name := range r.Header {
+		if lower := strings.ToLower(name); strings.HasPrefix(lower, "x-ms-") {
+			own[lower] = strings.TrimSpace(r.Header.Get(name))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(own)) {
+		lines = append(lines, name+":"+own[name])
+	}
+	resource := "/" + azureAccount + r.URL.EscapedPath()
+	q := r.URL.Query()
+	for _, name := range slices.Sorted(maps.Keys(q)) {
+		resource += "\n" + strings.ToLower(name) + ":" + strings.Join(q[name], ",")
+	}
+	mac := hmac.New(sha256.New, key)
+	_, _ = io.WriteString(mac, strings.Join(append(lines, resource), "\n"))
+	want := "SharedKey " + azureAccount + ":" + base64.StdEncoding.EncodeToString(mac.Sum(nil))
+	return hmac.Equal([]byte(want), []byte(r.Header.Get("Authorization")))
+}
