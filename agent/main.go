@@ -21,11 +21,11 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
@@ -37,6 +37,7 @@ import (
 	"hayloft.dev/agent/worker"
 	"hayloft.dev/metrics"
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/kubeconfig"
 	"hayloft.dev/pkg/lease"
 	"hayloft.dev/pkg/reload"
 )
@@ -98,7 +99,7 @@ func run(ctx context.Context, o options) error {
 	log := slog.New(handler).With("node", o.node)
 	ctrl.SetLogger(logr.FromSlogHandler(handler))
 
-	config, err := restConfig(o.kubeconfig)
+	config, credentials, err := restConfig(o.kubeconfig, log)
 	if err != nil {
 		return err
 	}
@@ -128,6 +129,11 @@ func run(ctx context.Context, o options) error {
 	})
 	if err != nil {
 		return fmt.Errorf("making the manager: %w", err)
+	}
+	if credentials != nil {
+		if err := mgr.Add(credentials); err != nil {
+			return fmt.Errorf("adding the kubeconfig: %w", err)
+		}
 	}
 
 	kubevirt, err := quiesce.New(config)
@@ -218,16 +224,19 @@ func (o options) follow(mgr ctrl.Manager, level *slog.LevelVar, w *worker.Worker
 	return nil
 }
 
-func restConfig(kubeconfig string) (*rest.Config, error) {
-	config, err := rest.InClusterConfig()
-	if kubeconfig != "" {
-		config, err = clientcmd.BuildConfigFromFlags("", kubeconfig)
+// restConfig is how to reach the API server. credentials follow a kubeconfig, if
+// there is one.
+func restConfig(path string, log *slog.Logger) (config *rest.Config, credentials manager.Runnable, err error) {
+	if path == "" {
+		config, err = rest.InClusterConfig()
+	} else {
+		config, credentials, err = kubeconfig.Open(path, log)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("finding the API server (--kubeconfig %q): %w", kubeconfig, err)
+		return nil, nil, fmt.Errorf("finding the API server (--kubeconfig %q): %w", path, err)
 	}
 	// The API server's priority and fairness is the limit that counts; one of
 	// the client's own would delay claims, and heartbeats until they are late.
 	config.QPS = -1
-	return config, nil
+	return config, credentials, nil
 }

@@ -20,9 +20,9 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"hayloft.dev/coordinator/control"
@@ -33,6 +33,7 @@ import (
 	"hayloft.dev/coordinator/targetio/protocol"
 	"hayloft.dev/coordinator/targetwork"
 	"hayloft.dev/metrics"
+	"hayloft.dev/pkg/kubeconfig"
 	"hayloft.dev/pkg/reload"
 	"hayloft.dev/pkg/version"
 )
@@ -139,7 +140,7 @@ func run(ctx context.Context, f flags) error {
 	klog.SetLogger(logr.FromSlogHandler(log.Handler())) // client-go's
 	log.Info("coordinator starts", "version", version.Version)
 
-	config, err := restConfig(f.kubeconfig)
+	config, credentials, err := restConfig(f.kubeconfig, log)
 	if err != nil {
 		return err
 	}
@@ -155,6 +156,11 @@ func run(ctx context.Context, f flags) error {
 	mgr, err := control.NewManager(config, f.control, f.election)
 	if err != nil {
 		return err
+	}
+	if credentials != nil {
+		if err := mgr.Add(credentials); err != nil {
+			return fmt.Errorf("adding the kubeconfig: %w", err)
+		}
 	}
 	c, err := control.Setup(ctx, mgr, f.control)
 	if err != nil {
@@ -227,16 +233,22 @@ func observe(w *metrics.Work) func(op string, wall, cpu time.Duration, err error
 	}
 }
 
-func restConfig(path string) (*rest.Config, error) {
-	config, err := clientcmd.BuildConfigFromFlags("", path)
+// restConfig is how to reach the API server. credentials follow a kubeconfig, if
+// there is one.
+func restConfig(path string, log *slog.Logger) (config *rest.Config, credentials manager.Runnable, err error) {
+	if path == "" {
+		config, err = rest.InClusterConfig()
+	} else {
+		config, credentials, err = kubeconfig.Open(path, log)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("reading the cluster's configuration: %w", err)
+		return nil, nil, fmt.Errorf("finding the API server (--kubeconfig %q): %w", path, err)
 	}
 	// Watches and the pools bound the load; client-go's own limit of five
 	// requests a second would only add waiting.
 	config.QPS = -1
 	config.UserAgent = "hayloft-coordinator/" + version.Version
-	return config, nil
+	return config, credentials, nil
 }
 
 // ready: the caches are filled, so that this process could lead, and the webhook
