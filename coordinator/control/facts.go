@@ -80,7 +80,9 @@ func (c *Controller) TargetUsers(ctx context.Context) (points []v1alpha1.VMBacku
 func (c *Controller) place(ctx context.Context, s *v1alpha1.VMRestore, b *v1alpha1.VMBackup) (p rules.Place, err error) {
 	switch {
 	case s.Spec.Replace != nil:
-		p.Replaced, p.Snapshots, err = c.replaceable(ctx, s)
+		if p.Replaced, p.Snapshots, err = c.replaceable(ctx, s); err == nil {
+			p.Schedule, err = c.madeBy(ctx, b)
+		}
 	case s.Spec.DiskClaim != nil:
 		p.Taken, err = c.taken(ctx, kindClaim, s, s.Spec.DiskClaim.Claim)
 	default:
@@ -109,6 +111,20 @@ func (c *Controller) place(ctx context.Context, s *v1alpha1.VMRestore, b *v1alph
 func (c *Controller) taken(ctx context.Context, kind schema.GroupVersionKind, s *v1alpha1.VMRestore, name string) (bool, error) {
 	o, _, err := c.lookFor(ctx, kind, s.Namespace, name)
 	return o != nil && (s.UID == "" || !owned(o, s.UID)), err
+}
+
+// madeBy is the VMSchedule that made a point, read live; nil: none, or it is gone.
+func (c *Controller) madeBy(ctx context.Context, b *v1alpha1.VMBackup) (*v1alpha1.VMSchedule, error) {
+	uid, name := b.Labels[v1alpha1.LabelSchedule], b.Annotations[v1alpha1.AnnotationSchedule]
+	if uid == "" || name == "" {
+		return nil, nil
+	}
+	s := &v1alpha1.VMSchedule{}
+	ok, err := getFrom(ctx, c.live, b.Namespace, name, s)
+	if err != nil || !ok || string(s.UID) != uid {
+		return nil, err
+	}
+	return s, nil
 }
 
 // replaceable is the VM that a restore is to replace, and, if its volumes are to

@@ -29,6 +29,9 @@ type Place struct {
 	Taken bool
 	// Replaced is the VM of spec.replace; nil: there is none.
 	Replaced *VM
+	// Schedule is the VMSchedule that made the point; nil when none did, it is gone,
+	// or no VM is replaced.
+	Schedule *v1alpha1.VMSchedule
 	// SourceLives: the VM that the point was taken of exists.
 	SourceLives bool
 	// Others are the VMRestores in the restore's namespace; it may be among
@@ -63,6 +66,9 @@ func Restore(f RestoreFacts) []Refusal {
 	switch {
 	case spec.Replace != nil:
 		out = append(out, Replaceable(f.Restore, f.Place.Replaced)...)
+		if s := f.Place.Schedule; s != nil && s.DeletionTimestamp.IsZero() && !s.Spec.Suspend {
+			out = append(out, refusal(Refused, "spec.replace.vm: VMSchedule %s, which made VMBackup %s, goes on taking points of VM %s while that is replaced: suspend it (hayloft schedule suspend %s) until the restore is done, or restore to a new VM with spec.newVM", s.Name, f.Backup.Name, spec.Replace.VM, s.Name))
+		}
 		if f.Backup.Spec.Type != v1alpha1.TypeSnapshot && f.Place.Replaced != nil {
 			out = append(out, TakenAlong(f.Restore, f.Place.Snapshots, f.Place.Snapshots)...)
 		}

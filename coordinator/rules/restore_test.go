@@ -46,6 +46,14 @@ func snapshot(f *RestoreFacts) {
 	f.Backup.Spec.Type, f.Backup.Spec.Target, f.Target = v1alpha1.TypeSnapshot, "", nil
 }
 
+// madeBy has the point made by a schedule.
+func madeBy(change func(*v1alpha1.VMSchedule)) func(*RestoreFacts) {
+	return func(f *RestoreFacts) {
+		f.Place.Schedule = &v1alpha1.VMSchedule{ObjectMeta: metav1.ObjectMeta{Name: "nightly"}}
+		change(f.Place.Schedule)
+	}
+}
+
 func oneDisk(f *RestoreFacts) {
 	f.Restore.Spec.NewVM, f.Restore.Spec.DiskClaim = "", &v1alpha1.DiskClaim{Disk: "data", Claim: "c"}
 }
@@ -55,9 +63,15 @@ func TestRestore(t *testing.T) {
 		facts RestoreFacts
 		want  []Refusal
 	}{
-		"new VM":                      {facts: restoring()},
-		"new VM of a snapshot":        {facts: restoring(snapshot)},
-		"replace":                     {facts: restoring(replacing)},
+		"new VM":                             {facts: restoring()},
+		"new VM of a snapshot":               {facts: restoring(snapshot)},
+		"replace":                            {facts: restoring(replacing)},
+		"replace, its schedule is suspended": {facts: restoring(replacing, madeBy(func(s *v1alpha1.VMSchedule) { s.Spec.Suspend = true }))},
+		"replace, its schedule goes":         {facts: restoring(replacing, madeBy(func(s *v1alpha1.VMSchedule) { s.DeletionTimestamp = gone() }))},
+		"replace, its schedule runs": {
+			facts: restoring(replacing, madeBy(func(*v1alpha1.VMSchedule) {})),
+			want:  []Refusal{{Refused, "spec.replace.vm: VMSchedule nightly, which made VMBackup p, goes on taking points of VM web while that is replaced: suspend it (hayloft schedule suspend nightly) until the restore is done, or restore to a new VM with spec.newVM"}},
+		},
 		"replace and remove":          {facts: restoring(removing)},
 		"replace by a snapshot":       {facts: restoring(snapshot, replacing)},
 		"one disk":                    {facts: restoring(oneDisk)},
