@@ -8,10 +8,14 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"hayloft.dev/coordinator/plan"
+	"hayloft.dev/coordinator/vmspec"
 	"hayloft.dev/pkg/api/v1alpha1"
 )
 
@@ -57,6 +61,34 @@ func (r *restores) clean(ctx context.Context, s *v1alpha1.VMRestore) (left int, 
 		err = r.unfence(ctx, s)
 	}
 	return left, err
+}
+
+// removeCopies removes the Secrets and ConfigMaps that a restore made, but for
+// those that a VM or an instance of the namespace refers to. By collection, as in
+// clean.
+func (r *restores) removeCopies(ctx context.Context, namespace string, restore types.UID) error {
+	secrets, configMaps := map[string]bool{}, map[string]bool{}
+	err := r.eachShape(ctx, namespace, func(_ string, vm *unstructured.Unstructured) {
+		vmspec.AddReferences(vm, secrets, configMaps)
+	})
+	if err != nil {
+		return err
+	}
+	for _, k := range []struct {
+		kind  client.Object
+		stays map[string]bool
+	}{{&corev1.Secret{}, secrets}, {&corev1.ConfigMap{}, configMaps}} {
+		var goes []fields.Selector
+		for name := range k.stays {
+			goes = append(goes, fields.OneTermNotEqualSelector("metadata.name", name))
+		}
+		err := r.client.DeleteAllOf(ctx, k.kind, client.InNamespace(namespace),
+			client.MatchingLabels{v1alpha1.LabelRestore: string(restore)}, client.MatchingFieldsSelector{Selector: fields.AndSelectors(goes...)})
+		if err != nil {
+			return fmt.Errorf("removing the %Ts of the former restore: %w", k.kind, err)
+		}
+	}
+	return nil
 }
 
 func (r *restores) cleanKind(ctx context.Context, kind schema.GroupVersionKind, namespace string, label client.MatchingLabels) (int, error) {

@@ -28,6 +28,7 @@ type restores struct {
 	known   *known
 	cleaned *memory[bool]   // whether the last look found nothing of a restore
 	refused *memory[string] // why the API server refused an object of a restore
+	copies  *memory[bool]   // whether the copies that the former restore made were removed
 }
 
 // Reconcile brings one VMRestore a step further.
@@ -69,6 +70,7 @@ func (r *restores) forget(uid types.UID) {
 	r.pace.forget(uid)
 	r.cleaned.forget(uid)
 	r.refused.forget(uid)
+	r.copies.forget(uid)
 }
 
 func (r *restores) view(ctx context.Context, s *v1alpha1.VMRestore, jobs []v1alpha1.NodeJob) (plan.RestoreView, error) {
@@ -77,6 +79,7 @@ func (r *restores) view(ctx context.Context, s *v1alpha1.VMRestore, jobs []v1alp
 	}
 	v.Cleaned = r.cleaned.get(s.UID)
 	v.Refused = r.refused.get(s.UID)
+	v.CopiesGone = r.copies.get(s.UID)
 	if s.Status.Phase == v1alpha1.RestoreReady {
 		return v, nil
 	}
@@ -370,6 +373,7 @@ func (r *restores) act(ctx context.Context, s *v1alpha1.VMRestore, v plan.Restor
 			r.fresh.wrote(s.DeepCopy(), before)
 			r.pool.forget(s.UID)
 			r.refused.forget(s.UID)
+			r.copies.forget(s.UID)
 		}
 		return 0, nil
 	}

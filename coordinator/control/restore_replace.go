@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"hayloft.dev/coordinator/plan"
@@ -34,7 +35,7 @@ func (r *restores) replaced(ctx context.Context, s *v1alpha1.VMRestore) (*plan.R
 	}
 	v := &plan.Replaced{
 		UID: vm.GetUID(), Leaving: vm.GetDeletionTimestamp() != nil, Object: vm,
-		On: vmspec.Off(vm, vmi), Mine: owned(vm, s.UID), Strategy: vm.GetAnnotations()[vmspec.AnnotationRunStrategy],
+		On: vmspec.Off(vm, vmi), Mine: owned(vm, s.UID), Restore: types.UID(vm.GetLabels()[v1alpha1.LabelRestore]), Strategy: vm.GetAnnotations()[vmspec.AnnotationRunStrategy],
 	}
 	seen, _, _ := unstructured.NestedString(vm.Object, "status", "runStrategy")
 	v.Halted = vmi == nil && (seen == "" || seen == "Halted")
@@ -109,6 +110,17 @@ func (r *restores) claimsOfVM(ctx context.Context, s *v1alpha1.VMRestore, v *pla
 // refer to it.
 func (r *restores) users(ctx context.Context, namespace string) (map[string][]string, error) {
 	out := map[string][]string{}
+	err := r.eachShape(ctx, namespace, func(user string, vm *unstructured.Unstructured) {
+		for _, d := range vmspec.ClaimsOf(vm, nil) {
+			out[d.Claim] = append(out[d.Claim], user)
+		}
+	})
+	return out, err
+}
+
+// eachShape looks live at all VMs and running instances of a namespace, each in
+// the shape of a VM.
+func (r *restores) eachShape(ctx context.Context, namespace string, look func(user string, vm *unstructured.Unstructured)) error {
 	for _, kind := range []struct {
 		gvk  string
 		path []string
@@ -119,7 +131,7 @@ func (r *restores) users(ctx context.Context, namespace string) (map[string][]st
 		list := &unstructured.UnstructuredList{}
 		list.SetGroupVersionKind(kindVM.GroupVersion().WithKind(kind.gvk + "List"))
 		if err := r.live.List(ctx, list, client.InNamespace(namespace)); err != nil {
-			return nil, fmt.Errorf("listing who uses the former claims: %w", err)
+			return fmt.Errorf("listing who uses what the VM had before: %w", err)
 		}
 		for i := range list.Items {
 			o := &list.Items[i]
@@ -127,12 +139,10 @@ func (r *restores) users(ctx context.Context, namespace string) (map[string][]st
 			if kind.path == nil { // an instance's spec is a VM's template
 				shape = &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"template": map[string]any{"spec": o.Object["spec"]}}}}
 			}
-			for _, d := range vmspec.ClaimsOf(shape, nil) {
-				out[d.Claim] = append(out[d.Claim], kind.gvk+" "+o.GetName())
-			}
+			look(kind.gvk+" "+o.GetName(), shape)
 		}
 	}
-	return out, nil
+	return nil
 }
 
 // points are those of the VM that are being taken, and those of type Snapshot

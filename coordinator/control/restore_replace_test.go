@@ -115,6 +115,49 @@ func TestGivenUpReplaceFencesTheVM(t *testing.T) {
 	require.Equal(t, "web-root", claimOfDisk(t, vm, 0))
 }
 
+// What a restore made of Secrets for a VM goes when the next one has replaced the
+// VM, so that they do not grow with each: but not what anybody refers to, and
+// nothing that somebody else made.
+func TestCopiesOfAnEarlierRestoreGo(t *testing.T) {
+	w := newWorld(t)
+	w.start("one")
+	session, b := w.point()
+	first := w.replace("r1", b.Name, "web", v1alpha1.VolumesRetain)
+	w.restored(first, session)
+	w.awaitRestore(first, v1alpha1.RestoreReady)
+	made := func(name, restore string) metav1.ObjectMeta {
+		m := metav1.ObjectMeta{Name: name, Namespace: w.ns}
+		if restore != "" {
+			m.Labels = map[string]string{v1alpha1.LabelRestore: restore}
+		}
+		return m
+	}
+	uid := string(first.UID)
+	goes := []client.Object{&corev1.Secret{ObjectMeta: made("keys-a", uid)}, &corev1.ConfigMap{ObjectMeta: made("config-a", uid)}}
+	stays := []client.Object{
+		&corev1.Secret{ObjectMeta: made("shared", uid)}, &corev1.ConfigMap{ObjectMeta: made("shared", uid)},
+		&corev1.Secret{ObjectMeta: made("keys", "")}, &corev1.Secret{ObjectMeta: made("keys-b", "another")},
+	}
+	w.create(append(goes, stays...)...)
+	other := w.vmObject("other")
+	require.NoError(t, unstructured.SetNestedSlice(other.Object, []any{
+		map[string]any{"name": "a", "secret": map[string]any{"secretName": "shared"}},
+		map[string]any{"name": "b", "configMap": map[string]any{"name": "shared"}},
+	}, "spec", "template", "spec", "volumes"))
+	w.create(other)
+
+	second := w.replace("r2", b.Name, "web", v1alpha1.VolumesRetain)
+	w.restored(second, session)
+	w.awaitRestore(second, v1alpha1.RestoreReady)
+	require.Equal(t, first.UID, second.Status.FormerRestore)
+	for _, o := range goes {
+		require.False(t, w.refresh(o), "%T %s", o, o.GetName())
+	}
+	for _, o := range stays {
+		require.True(t, w.refresh(o), "%T %s", o, o.GetName())
+	}
+}
+
 // A claim that came from a DataVolume would go with the VM, and be made again by
 // CDI when only the claim is deleted.
 func TestFormerClaimsOfDataVolumes(t *testing.T) {

@@ -64,6 +64,13 @@ func (r *restores) replace(ctx context.Context, s *v1alpha1.VMRestore, v plan.Re
 		}
 		changed = true
 	}
+	if in.RemoveCopies != "" {
+		if err := r.removeCopies(ctx, s.Namespace, in.RemoveCopies); err != nil {
+			return false, err
+		}
+		r.copies.put(s.UID, true)
+		changed = true
+	}
 	return changed, nil
 }
 

@@ -50,7 +50,7 @@ func (c *Controller) addBackups(mgr ctrl.Manager) error {
 func (c *Controller) addRestores(mgr ctrl.Manager) error {
 	r := &restores{
 		Controller: c, fresh: newFreshest[*v1alpha1.VMRestore](), pace: newPacer(), known: newKnown(),
-		cleaned: newMemory[bool](), refused: newMemory[string](),
+		cleaned: newMemory[bool](), refused: newMemory[string](), copies: newMemory[bool](),
 	}
 	return ctrl.NewControllerManagedBy(mgr).Named("restores").
 		For(&v1alpha1.VMRestore{}).

@@ -52,7 +52,9 @@ type RestoreView struct {
 	Refused string
 	// Cleaned: a live look found nothing left of this restore.
 	Cleaned bool
-	Config  Config
+	// CopiesGone: this leader has had RestoreIntent.RemoveCopies carried out.
+	CopiesGone bool
+	Config     Config
 }
 
 // Origin is a point's document and what the cluster says about restoring it.
@@ -122,6 +124,9 @@ type RestoreIntent struct {
 	// DeletePoints and DeleteClaims go for good.
 	DeletePoints []DeletePoint
 	DeleteClaims []v1alpha1.FormerClaim
+	// RemoveCopies is the restore whose Secrets and ConfigMaps go, but for those
+	// that somebody refers to.
+	RemoveCopies types.UID
 }
 
 // DeleteVolume names exactly one Longhorn volume.

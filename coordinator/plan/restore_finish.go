@@ -33,7 +33,7 @@ func (p *restorePlan) finishing() {
 		p.complete(fmt.Sprintf("VM %s was replaced, and deleted since", p.replaces().VM))
 		return
 	}
-	if !p.release() || !p.restart() || !p.removeFormer() {
+	if !p.release() || !p.restart() || !p.removeFormer() || !p.removeCopies() {
 		p.a.again(p.v.Config.WorkRetry)
 		return
 	}
@@ -168,6 +168,22 @@ func (p *restorePlan) removeOne(f *v1alpha1.FormerClaim) (wait string) {
 	}
 	p.out.DeleteClaims = append(p.out.DeleteClaims, *f)
 	return "deleting former claim " + f.Claim
+}
+
+// removeCopies deletes what the restore before this one made of Secrets and
+// ConfigMaps for the VM: else they would grow with each restore. Those that
+// somebody else made are not touched.
+func (p *restorePlan) removeCopies() bool {
+	waitsForVM := p.replaces().Volumes == v1alpha1.VolumesDelete && starts(p.st.RunStrategy)
+	switch {
+	case p.st.FormerRestore == "" || p.v.CopiesGone || !p.v.Restore.DeletionTimestamp.IsZero():
+		return true
+	case waitsForVM && !p.v.Replaced.Running: // it did not run in time, and what it had is kept
+		return true
+	}
+	p.out.RemoveCopies = p.st.FormerRestore
+	p.working("removing the Secrets and ConfigMaps that an earlier restore made for VM %s", p.replaces().VM)
+	return false
 }
 
 // keep notes, once, that something was not deleted.

@@ -25,6 +25,8 @@ type Replaced struct {
 	// Mine: it carries this restore's label, so it has been given the restored
 	// disks.
 	Mine bool
+	// Restore is the UID of the restore that gave it what it has; "": none did.
+	Restore types.UID
 	// Strategy is the run strategy that it is still to get; "": none.
 	Strategy string
 	// Halted: KubeVirt has seen that it is halted, and has no instance of it.
@@ -139,6 +141,7 @@ func (p *restorePlan) record() {
 	if vm := p.v.Replaced; p.replaces() != nil && vm != nil {
 		p.st.VMUID = vm.UID
 		p.st.Former = slices.Clone(vm.Former)
+		p.st.FormerRestore = vm.Restore
 	}
 }
 

@@ -259,6 +259,27 @@ func TestDeleteWaitsUntilTheRestoredVMIsReady(t *testing.T) {
 	require.Equal(t, v1alpha1.RestoreReady, in.Status.Phase)
 }
 
+func TestCopiesOfAnEarlierRestoreGoWhenTheVMIsReady(t *testing.T) {
+	earlier := func(v *RestoreView) { v.Restore.Status.FormerRestore = "r0" }
+	runs := func(v *RestoreView) { v.Restore.Status.RunStrategy = "Always" }
+	in := Restore(want(inspected, toReplace, onReplace(func(r *Replaced) { r.Restore = "r0" })))
+	require.EqualValues(t, "r0", in.Status.FormerRestore)
+
+	in = Restore(want(released, earlier))
+	require.EqualValues(t, "r0", in.RemoveCopies)
+	require.Equal(t, v1alpha1.RestoreBuilding, in.Status.Phase)
+	in = Restore(want(released, earlier, func(v *RestoreView) { v.CopiesGone = true }))
+	require.Empty(t, in.RemoveCopies)
+	require.Equal(t, v1alpha1.RestoreReady, in.Status.Phase)
+	require.Empty(t, Restore(want(swapped, earlier)).RemoveCopies, "its former claims first")
+
+	require.Empty(t, Restore(want(released, earlier, withDelete, runs)).RemoveCopies, "the VM does not run yet")
+	late := func(v *RestoreView) { v.Restore.Status.ReplacedAt = ago(time.Hour) }
+	in = Restore(want(released, earlier, withDelete, runs, late))
+	require.Empty(t, in.RemoveCopies, "it keeps all that it had")
+	require.Equal(t, v1alpha1.RestoreReady, in.Status.Phase)
+}
+
 func TestWhatDeleteKeeps(t *testing.T) {
 	only := func(in RestoreIntent) {
 		t.Helper()

@@ -178,7 +178,7 @@ func (r *rebuilder) references(spec object, in Source) {
 	}
 	switch n := len(r.out.Secrets) + len(r.out.ConfigMaps); {
 	case n > 0 && r.o.Replace != nil:
-		r.note("%d Secrets and ConfigMaps were restored, named <original name>%s; the former ones stay as they are", n, suffix(r.o.RestoreUID))
+		r.note("%d Secrets and ConfigMaps were restored, named <original name>%s; those that the VM had before stay, unless a restore made them", n, suffix(r.o.RestoreUID))
 	case n > 0:
 		r.note("the VM has its own copies of %d Secrets and ConfigMaps, named %s-<original name>", n, r.o.NewName)
 	}

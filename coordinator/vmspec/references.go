@@ -1,5 +1,7 @@
 package vmspec
 
+import "k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
 // The kinds of object, other than claims, that a VM's spec refers to by name.
 const (
 	kindSecret    = "Secret"
@@ -51,6 +53,17 @@ func references(spec object) []reference {
 	}
 	add(kindSecret, child(spec, "domain", "firmware", "kernelBoot", "container"), "imagePullSecret")
 	return refs
+}
+
+// AddReferences notes the Secrets and ConfigMaps that a VM names.
+func AddReferences(vm *unstructured.Unstructured, secrets, configMaps map[string]bool) {
+	for _, r := range references(child(vm.Object, "spec", "template", "spec")) {
+		if r.kind == kindSecret {
+			secrets[r.name()] = true
+		} else {
+			configMaps[r.name()] = true
+		}
+	}
 }
 
 // collect sorts the names of a kind into needed and optional ones.

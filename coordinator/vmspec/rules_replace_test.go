@@ -191,7 +191,7 @@ spec: {dataVolumeTemplates: [{metadata: {name: old-root}}]}`),
 			check: func(t *testing.T, r vmspec.Result) {
 				assert.Equal(t, map[string]string{"keys": "keys" + mark(t)}, r.Secrets)
 				assert.Equal(t, "keys"+mark(t), inSpec(t, r, "accessCredentials", 0, "sshPublicKey", "source", "secret", "secretName"))
-				noted(t, r, "the former ones stay as they are")
+				noted(t, r, "those that the VM had before stay, unless a restore made them")
 			},
 		},
 		{

@@ -86,8 +86,6 @@ func TestCase5RestoreBackupFromDetachedVolumes(t *testing.T) {
 	})
 }
 
-// TestReplaceOfARunningVM: replacing is refused while the VM runs, and works
-// after its guest has shut down. The restored VM runs by itself; the former
 // TestCase2ReplaceFromSnapshot: a stopped VM goes back to its snapshot, whose
 // volumes are retained, so that it can go back once more. Replacing with delete
 // takes snapshots along only by name.
@@ -129,6 +127,8 @@ func TestCase2ReplaceFromSnapshot(t *testing.T) {
 	w.nothingLeft()
 }
 
+// TestReplaceOfARunningVM: replacing is refused while the VM runs, and works
+// after its guest has shut down. The restored VM runs by itself; the former
 // volumes go only then.
 func TestReplaceOfARunningVM(t *testing.T) {
 	t.Parallel()

@@ -171,6 +171,11 @@ type VMRestoreStatus struct {
 	// +listMapKey=disk
 	// +kubebuilder:validation:MaxItems=256
 	Former []FormerClaim `json:"former,omitempty"`
+	// FormerRestore is the UID of the restore that last made or replaced the VM
+	// which is replaced. The Secrets and ConfigMaps that it made for it go, once the
+	// VM is ready.
+	// +optional
+	FormerRestore types.UID `json:"formerRestore,omitempty"`
 	// +optional
 	StartedAt *metav1.Time `json:"startedAt,omitempty"`
 	// +optional
