@@ -57,11 +57,26 @@ func TestCoordinatorKilledAtEachStepOfAReplace(t *testing.T) {
 			require.Equal(t, kubevirt.RunStrategyManual, *vm.Spec.RunStrategy)
 			require.NotContains(t, vm.Annotations, "hayloft.dev/run-strategy")
 			w.awaitFormerGone(r)
+			w.requireSecrets("keys", vm.Spec.Template.Spec.AccessCredentials[0].SSHPublicKey.Source.Secret.SecretName)
 		},
 	})
 	w.disarm()
 	w.nothingLeft()
 	require.NotContains(t, w.victim().Log(t), "DATA RACE")
+}
+
+// requireSecrets: the Secrets that were made for VMs are just these.
+func (w *world) requireSecrets(names ...string) {
+	w.t.Helper()
+	var list corev1.SecretList
+	require.NoError(w.t, w.c.List(w.ctx, &list, client.InNamespace(w.ns)))
+	var found []string
+	for _, s := range list.Items {
+		if s.Type == corev1.SecretTypeOpaque {
+			found = append(found, s.Name)
+		}
+	}
+	require.ElementsMatch(w.t, names, found)
 }
 
 // requireNoHalf: every claim and Secret that a VM names is there and stays.
