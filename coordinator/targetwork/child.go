@@ -94,7 +94,11 @@ func withDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 func (c *Caller) command(input []byte) *exec.Cmd {
-	cmd := exec.Command(c.Path, "--kubeconfig", c.Kubeconfig, "--namespace", c.Namespace, "--mounts", c.Mounts)
+	args := []string{"--kubeconfig", c.Kubeconfig, "--namespace", c.Namespace}
+	if c.Mounts != "" {
+		args = append(args, "--mounts", c.Mounts)
+	}
+	cmd := exec.Command(c.Path, args...)
 	for _, name := range passed {
 		if v, ok := os.LookupEnv(name); ok {
 			cmd.Env = append(cmd.Env, name+"="+v)
