@@ -105,6 +105,7 @@ func TestDeletion(t *testing.T) {
 	t.Run("while another backup of its volume runs, and before one", func(t *testing.T) { deleteInTurn(w.as(t)) })
 	t.Run("Retain", func(t *testing.T) { retain(w.as(t)) })
 	t.Run("with a dead target", func(t *testing.T) { deleteWithDeadTarget(w.as(t)) })
+	t.Run("on several targets", func(t *testing.T) { severalTargets(w.as(t)) })
 }
 
 // deleteFirstMiddleLast: every backup holds the full list of its blocks, so no
