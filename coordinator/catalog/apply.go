@@ -91,6 +91,10 @@ func (x *Index) read(f Facts, d protocol.FoundDocument, in *Intent) {
 	point, have := f.Points[d.Path]
 	e := Entry{Version: d.Version}
 	switch {
+	case have && point.Found && !point.Deleting && point.Digest != d.Digest && d.Origin.MadeBy != "":
+		// Harvester writes its files anew, which have no digest of their own.
+		in.Make = append(in.Make, d)
+		return
 	case have && point.Digest != "" && point.Digest != d.Digest:
 		e.State, e.Why = Faulty, fmt.Sprintf("it was exchanged: its digest is %s, and VMBackup %s/%s recorded %s", d.Digest, point.Namespace, point.Name, point.Digest)
 	case have:

@@ -7,6 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"hayloft.dev/coordinator/targetio/protocol"
+	"hayloft.dev/pkg/document"
 )
 
 const (
@@ -76,6 +77,13 @@ func (x *Index) HasWaiting() bool {
 
 // split takes a document's path apart; its form was checked before.
 func split(path string) (namespace string, uid types.UID) {
+	if document.ByHarvester(path) {
+		p, err := document.ParsePath(path)
+		if err != nil {
+			return "", ""
+		}
+		return p.Namespace, p.UID
+	}
 	parts := strings.Split(path, "/")
 	const uidLength = 36
 	name := strings.TrimSuffix(parts[len(parts)-1], ".json")

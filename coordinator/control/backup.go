@@ -48,10 +48,18 @@ func (r *backups) Reconcile(ctx context.Context, req reconcile.Request) (reconci
 	if err != nil {
 		return reconcile.Result{}, nil
 	}
-	if cached.Spec.Found != nil {
+	b := r.fresh.latest(&cached)
+	switch {
+	case b.Spec.Found == nil || claims(b) && hasFinalizer(b, v1alpha1.FinalizerData) && !b.DeletionTimestamp.IsZero():
+	case claims(b) && b.DeletionTimestamp.IsZero():
+		err := r.claimed(ctx, b.DeepCopy())
+		if apierrors.IsConflict(err) {
+			return reconcile.Result{RequeueAfter: conflictPause}, nil
+		}
+		return reconcile.Result{}, err
+	default:
 		return reconcile.Result{}, nil // it is what its target says, see found.go
 	}
-	b := r.fresh.latest(&cached)
 	var quotas []v1alpha1.SnapshotQuota
 	if undecided(b) {
 		if quotas, err = r.quotas(ctx, b.Namespace); err != nil {

@@ -84,6 +84,9 @@ func (r *backups) start(b *v1alpha1.VMBackup, t *v1alpha1.BackupTarget, o plan.O
 		// Written perhaps, though nobody lived to note it.
 		path, _ := document.PointPath(b.Namespace, b.Name, b.UID)
 		request := protocol.DeleteRequest{DocumentPath: path, DraftUID: b.UID}
+		if b.Spec.Found != nil {
+			request = protocol.DeleteRequest{DocumentPath: b.Status.Document}
+		}
 		for _, ref := range o.Backups {
 			request.Backups = append(request.Backups, protocol.Backup{Volume: ref.Volume, Backup: ref.Backup})
 		}

@@ -43,6 +43,7 @@ type TargetWork interface {
 	DropAttempt(ctx context.Context, at protocol.Target, volume, backup string) error
 	DeletePoint(ctx context.Context, at protocol.Target, r protocol.DeleteRequest) error
 	Refresh(ctx context.Context, at protocol.Target, r protocol.RefreshRequest) (protocol.RefreshResult, protocol.Cost, error)
+	Leftovers(ctx context.Context, at protocol.Target, r protocol.LeftoversRequest) (protocol.LeftoversResult, error)
 }
 
 // Tombstones notes points whose data is kept though their VMBackup goes, so that
@@ -97,6 +98,9 @@ type Options struct {
 	Refresh      refresh.Bounds
 	MaxDocuments int
 	Refreshes    RefreshRecorder
+	// LeftoverAge is how old something on a target must be to be removed as a
+	// leftover: whoever may still be writing it has ended by then.
+	LeftoverAge time.Duration
 	// GuardEvery is the time between two looks at the refresh intervals of
 	// Harvester and Longhorn, which are corrected with HealIntervals. Guard is told
 	// of them; may be nil.
@@ -124,6 +128,7 @@ func (o Options) Defaults() Options {
 	if o.Runs == (runs.Config{}) {
 		o.Runs = runs.DefaultConfig()
 	}
+	set(&o.LeftoverAge, 24*time.Hour)
 	if o.MaxJobsPerNode == 0 {
 		o.MaxJobsPerNode = 8
 	}

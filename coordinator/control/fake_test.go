@@ -181,6 +181,10 @@ func (f *fakeTargets) Refresh(_ context.Context, t protocol.Target, r protocol.R
 	return protocol.RefreshResult{Listed: len(r.Known), Unchanged: len(r.Known)}, cost, nil
 }
 
+func (f *fakeTargets) Leftovers(context.Context, protocol.Target, protocol.LeftoversRequest) (protocol.LeftoversResult, error) {
+	return protocol.LeftoversResult{}, f.do("leftovers", "")
+}
+
 func (f *fakeTargets) DeletePoint(_ context.Context, _ protocol.Target, r protocol.DeleteRequest) error {
 	return f.do("deletePoint", fmt.Sprintf("%s %d", r.DraftUID, len(r.Backups)))
 }

@@ -71,28 +71,42 @@ func foundPoint(target, name string, d protocol.FoundDocument) *v1alpha1.VMBacku
 	return &v1alpha1.VMBackup{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: d.Point.Namespace, Name: name,
-			Labels: map[string]string{v1alpha1.LabelVM: d.Origin.VM, v1alpha1.LabelFound: string(d.Origin.ClusterUID)},
+			Labels: map[string]string{v1alpha1.LabelVM: d.Origin.VM, v1alpha1.LabelFound: taker(d)},
 		},
 		Spec: v1alpha1.VMBackupSpec{
 			VM: d.Origin.VM, Type: v1alpha1.TypeBackup, Target: target, DeletionPolicy: v1alpha1.DeletionRetain,
 			Quiesce: v1alpha1.Quiesce{Policy: v1alpha1.QuiesceNever, DeadlineSeconds: 1},
-			Found:   &v1alpha1.FoundPoint{ClusterUID: d.Origin.ClusterUID, UID: d.Point.UID},
+			Found:   &v1alpha1.FoundPoint{ClusterUID: d.Origin.ClusterUID, UID: d.Point.UID, MadeBy: d.Origin.MadeBy},
 		},
 	}
+}
+
+// taker is who took a point: a cluster, or another program.
+func taker(d protocol.FoundDocument) string {
+	if d.Origin.MadeBy != "" {
+		return string(d.Origin.MadeBy)
+	}
+	return string(d.Origin.ClusterUID)
 }
 
 // foundStatus is what a document says of its point. Its engine snapshots, if there
 // are any, are its own cluster's.
 func foundStatus(b *v1alpha1.VMBackup, d protocol.FoundDocument) v1alpha1.VMBackupStatus {
-	cut := metav1.NewMicroTime(d.Point.CutAt)
 	created := metav1.NewTime(d.Point.CreatedAt)
 	st := v1alpha1.VMBackupStatus{
 		ObservedGeneration: b.Generation, Phase: v1alpha1.BackupReady, SourceUID: d.Origin.VMUID, Consistency: d.Consistency,
-		CutAt: &cut, CompletedAt: &created, Document: d.Path, DocumentDigest: d.Digest, ProgressText: "100%",
+		CompletedAt: &created, Document: d.Path, DocumentDigest: d.Digest, ProgressText: "100%",
 		Conditions: b.Status.Conditions,
 	}
+	if !d.Point.CutAt.IsZero() { // Harvester does not always tell
+		cut := metav1.NewMicroTime(d.Point.CutAt)
+		st.CutAt = &cut
+	}
 	if created.IsZero() {
-		st.CompletedAt = &metav1.Time{Time: cut.Time}
+		st.CompletedAt = nil
+		if st.CutAt != nil {
+			st.CompletedAt = &metav1.Time{Time: st.CutAt.Time}
+		}
 	}
 	for _, disk := range d.Disks {
 		st.Disks = append(st.Disks, foundDisk(disk))
@@ -113,6 +127,9 @@ func foundDisk(d document.Disk) v1alpha1.BackupDisk {
 
 func foundMessage(d protocol.FoundDocument) string {
 	text := fmt.Sprintf("found on the target: taken in cluster %s as %s/%s; deleting this object leaves its data", d.Origin.ClusterUID, d.Point.Namespace, d.Point.Name)
+	if d.Origin.MadeBy != "" {
+		text = fmt.Sprintf("found on the target: made by %s as %s/%s; deleting this object leaves its data", d.Origin.MadeBy, d.Point.Namespace, d.Point.Name)
+	}
 	if d.Sealed > 0 {
 		text += fmt.Sprintf("; it holds %s, encrypted", words.Count(d.Sealed, "Secret"))
 	}

@@ -53,7 +53,8 @@ func (g *graves) watch(ctx context.Context, mgr ctrl.Manager) error {
 		}
 		// One that was missing went by itself, or could go as well: there is nothing
 		// that could come back.
-		if b, ok := o.(*v1alpha1.VMBackup); ok && b.Spec.Found != nil && b.Status.Phase != v1alpha1.BackupMissing {
+		// Of one that was claimed its deletion has said what becomes of its data.
+		if b, ok := o.(*v1alpha1.VMBackup); ok && b.Spec.Found != nil && !b.Spec.Claimed && b.Status.Phase != v1alpha1.BackupMissing {
 			g.note(b)
 		}
 	}})

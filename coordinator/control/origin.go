@@ -92,12 +92,16 @@ func rebuild(s *v1alpha1.VMRestore, source vmspec.Source, vm *plan.Replaced, rea
 	return vmspec.Rebuild(source, o)
 }
 
-// mapReplicas gives a disk whose storage class is mapped the number of replicas
-// of the class that it is mapped to.
+// mapReplicas gives a disk whose storage class is mapped, or whose number of
+// replicas is not known, that of its class here.
 func (r *restores) mapReplicas(ctx context.Context, s *v1alpha1.VMRestore, d *plan.OriginDisk) error {
 	class, ok := s.Spec.StorageClasses[d.StorageClass]
-	if !ok {
+	switch {
+	case ok:
+	case d.Replicas > 0 || d.StorageClass == "":
 		return nil
+	default:
+		class = d.StorageClass // Harvester does not tell how many its volumes had
 	}
 	var c storagev1.StorageClass
 	err := r.live.Get(ctx, client.ObjectKey{Name: class}, &c)
@@ -133,7 +137,7 @@ func refused(sentences ...string) (out []rules.Refusal) {
 func sameOrigin(doc *document.Document, b *v1alpha1.VMBackup) string {
 	if f := b.Spec.Found; f != nil {
 		// Its name here may be another one, and so is its UID.
-		if doc.Point.UID != f.UID || doc.Origin.ClusterUID != f.ClusterUID || doc.Point.Namespace != b.Namespace {
+		if doc.Point.UID != f.UID || doc.Origin.ClusterUID != f.ClusterUID || doc.Origin.MadeBy != f.MadeBy || doc.Point.Namespace != b.Namespace {
 			return fmt.Sprintf("the document on the target is of point %s/%s (%s), not of the one that was found (%s)", doc.Point.Namespace, doc.Point.Name, doc.Point.UID, f.UID)
 		}
 		return ""

@@ -206,6 +206,9 @@ func (w *refreshing) removeFound(ctx context.Context, p catalog.Point) error {
 	if err := w.live.Get(ctx, types.NamespacedName{Namespace: p.Namespace, Name: p.Name}, b); err != nil {
 		return client.IgnoreNotFound(err)
 	}
+	if claims(b) {
+		return nil // that would delete its data, which nobody has asked for
+	}
 	if b.UID != p.UID || b.Spec.Found == nil || b.Status.Phase != v1alpha1.BackupMissing {
 		return nil
 	}

@@ -27,8 +27,8 @@ import (
 // leader, the graves before each refresh.
 
 const (
-	shelfIndex  = "index"  // what is known of the documents
-	shelfGraves = "graves" // points that were deleted here and whose data was kept
+	shelfIndex  = v1alpha1.KeptIndex
+	shelfGraves = v1alpha1.KeptGraves
 
 	keyIndex = "index.json.gz"
 )

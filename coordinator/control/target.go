@@ -41,14 +41,17 @@ func (c *Controller) addTargets(mgr ctrl.Manager) error {
 		Complete(&targets{Controller: c, known: newKnown()})
 }
 
-// asked passes targets on which somebody has asked for a refresh or a test.
+// asked passes targets on which somebody has asked for a refresh or a test, for
+// forgotten points or for leftovers.
 var asked = predicate.Funcs{
 	CreateFunc:  func(event.CreateEvent) bool { return false },
 	DeleteFunc:  func(event.DeleteEvent) bool { return false },
 	GenericFunc: func(event.GenericEvent) bool { return false },
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		was, is := e.ObjectOld.GetAnnotations(), e.ObjectNew.GetAnnotations()
-		return was[v1alpha1.AnnotationRefresh] != is[v1alpha1.AnnotationRefresh] || was[v1alpha1.AnnotationTest] != is[v1alpha1.AnnotationTest]
+		return was[v1alpha1.AnnotationRefresh] != is[v1alpha1.AnnotationRefresh] || was[v1alpha1.AnnotationTest] != is[v1alpha1.AnnotationTest] ||
+			is[v1alpha1.AnnotationRemember] != "" && was[v1alpha1.AnnotationRemember] != is[v1alpha1.AnnotationRemember] ||
+			was[v1alpha1.AnnotationLeftovers] != is[v1alpha1.AnnotationLeftovers]
 	},
 }
 
@@ -71,6 +74,9 @@ func (r *targets) Reconcile(ctx context.Context, req reconcile.Request) (reconci
 	if err := r.graves.settle(ctx, &t); err != nil {
 		return reconcile.Result{}, err
 	}
+	if err := r.graves.remember(ctx, &t); err != nil {
+		return reconcile.Result{}, err
+	}
 	var all v1alpha1.BackupTargetList
 	if err := r.cache.List(ctx, &all); err != nil {
 		return reconcile.Result{}, fmt.Errorf("listing the other targets: %w", err)
@@ -85,6 +91,7 @@ func (r *targets) Reconcile(ctx context.Context, req reconcile.Request) (reconci
 		}
 		return reconcile.Result{RequeueAfter: r.tuning().ProbeFloor}, nil
 	}
+	soon := r.leftovers(&t)
 	due := nextProbe(last, r.ProbeEvery, r.tuning().ProbeFloor)
 	if wait := time.Until(due); !last.running && (wait <= 0 || testWanted(&t, last)) {
 		r.probes.request(&t, func() {})
@@ -112,6 +119,9 @@ func (r *targets) Reconcile(ctx context.Context, req reconcile.Request) (reconci
 	again := time.Until(due)
 	if look.again > 0 {
 		again = min(again, look.again)
+	}
+	if soon > 0 {
+		again = min(again, soon)
 	}
 	return reconcile.Result{RequeueAfter: max(time.Second, again)}, nil
 }

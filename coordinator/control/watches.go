@@ -116,7 +116,7 @@ func (c *Controller) waitingFor(ctx context.Context, o client.Object) []reconcil
 	}
 	var out []reconcile.Request
 	for i := range list.Items {
-		if b := &list.Items[i]; b.Spec.Found == nil && (b.Status.Phase != v1alpha1.BackupReady || !b.DeletionTimestamp.IsZero()) {
+		if b := &list.Items[i]; (b.Spec.Found == nil || claims(b)) && (b.Status.Phase != v1alpha1.BackupReady || !b.DeletionTimestamp.IsZero()) {
 			out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(b)})
 		}
 	}

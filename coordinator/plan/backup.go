@@ -324,6 +324,9 @@ func (p *backupPlan) disk(name string) *v1alpha1.BackupDisk {
 func (p *backupPlan) attempts() []BackupRef {
 	var out []BackupRef
 	for _, d := range p.st.Disks {
+		if p.v.Backup.Spec.Found != nil && d.Backup != "" {
+			out = append(out, BackupRef{Volume: d.Volume, Backup: d.Backup}) // it knows of no other attempts
+		}
 		for n := int32(1); n <= d.Attempt; n++ {
 			out = append(out, BackupRef{Volume: d.Volume, Backup: names.Backup(p.v.Backup.UID, d.Name, n)})
 		}

@@ -161,7 +161,11 @@ func (p *backupPlan) bury(reason string) {
 	if path == "" {
 		path, _ = document.PointPath(b.Namespace, b.Name, b.UID) // written perhaps, though nobody lived to note it
 	}
-	p.tombstone = &Tombstone{Target: b.Spec.Target, Path: path, Point: b.UID, Namespace: b.Namespace, Name: b.Name, Reason: reason}
+	point := b.UID
+	if b.Spec.Found != nil {
+		point = b.Spec.Found.UID
+	}
+	p.tombstone = &Tombstone{Target: b.Spec.Target, Path: path, Point: point, Namespace: b.Namespace, Name: b.Name, Reason: reason}
 }
 
 // depart is the end: the object goes now, so there is nothing to write.

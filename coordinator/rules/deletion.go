@@ -57,7 +57,7 @@ func unfinished(b *v1alpha1.VMBackup) string {
 		return string(v1alpha1.BackupDeleting)
 	case b.Status.Phase == v1alpha1.BackupReady, b.Status.Phase == v1alpha1.BackupFailed, b.Status.Phase == v1alpha1.BackupDataLost,
 		b.Status.Phase == v1alpha1.BackupMissing, b.Spec.Found != nil:
-		return ""
+		return "" // nothing is done for it
 	}
 	return phaseOf(b)
 }

@@ -32,6 +32,9 @@ func (w *worker) deletePoint(ctx context.Context, r protocol.DeleteRequest) erro
 		if err != nil {
 			return refuse("%v", err)
 		}
+		if document.ByHarvester(path) {
+			return w.deleteHarvesters(ctx, path, going)
+		}
 		files = append(files, path)
 		if w.store != nil {
 			if going, err = w.mark(ctx, path, point, going); err != nil {

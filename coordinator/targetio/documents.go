@@ -23,6 +23,9 @@ func (w *worker) readPoint(ctx context.Context, path, wanted string) (*document.
 	if err != nil {
 		return nil, err
 	}
+	if document.ByHarvester(path) {
+		return w.adopted(path, data, wanted)
+	}
 	d, err := document.Parse(data)
 	if err != nil {
 		return nil, unreadable(path, err)

@@ -42,8 +42,10 @@ func (w *worker) refresh(ctx context.Context, r protocol.RefreshRequest) (*proto
 		path, version := protocol.ParseKnown(k)
 		l.known[path] = version
 	}
-	if err := w.store.Walk(ctx, pointsDir, l.see); err != nil {
-		return nil, err
+	for _, dir := range []string{pointsDir, document.HarvesterDir} {
+		if err := w.store.Walk(ctx, dir, l.see); err != nil {
+			return nil, err
+		}
 	}
 	var err error
 	w.readNew(ctx, l)

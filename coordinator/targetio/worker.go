@@ -57,6 +57,9 @@ func (w *worker) do(ctx context.Context, r *protocol.Request, answer *protocol.A
 		return err
 	case r.Operation == protocol.OpReadDocument && r.ReadDocument != nil:
 		d, err := w.readPoint(ctx, r.ReadDocument.Path, r.ReadDocument.Digest)
+		if err == nil {
+			err = w.complete(ctx, d)
+		}
 		if err == nil && r.ReadDocument.Open {
 			_, err = w.secretsOf(ctx, d)
 		}
@@ -76,13 +79,16 @@ func (w *worker) do(ctx context.Context, r *protocol.Request, answer *protocol.A
 	case r.Operation == protocol.OpRefresh && r.Refresh != nil:
 		answer.Refresh, err = w.refresh(ctx, *r.Refresh)
 		return err
+	case r.Operation == protocol.OpLeftovers && r.Leftovers != nil:
+		answer.Leftovers, err = w.leftovers(ctx, *r.Leftovers)
+		return err
 	}
 	return refuse("operation %q is not known, or what it needs is missing", r.Operation)
 }
 
 func onTargetsOnly(op protocol.Operation) bool {
 	switch op {
-	case protocol.OpProbe, protocol.OpInspectBackups, protocol.OpDropAttempt, protocol.OpRefresh:
+	case protocol.OpProbe, protocol.OpInspectBackups, protocol.OpDropAttempt, protocol.OpRefresh, protocol.OpLeftovers:
 		return true
 	}
 	return false

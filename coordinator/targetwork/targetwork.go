@@ -183,3 +183,16 @@ func (c *Caller) Refresh(ctx context.Context, at Target, r RefreshRequest) (Refr
 func incomplete(op protocol.Operation) error {
 	return &Error{Reason: protocol.Internal, Message: "the target worker's answer to " + string(op) + " lacks its result"}
 }
+
+// Leftovers looks for what nobody needs any more on a target, and removes it if the
+// request says so.
+func (c *Caller) Leftovers(ctx context.Context, at Target, r protocol.LeftoversRequest) (protocol.LeftoversResult, error) {
+	a, err := c.call(ctx, at, protocol.Request{Operation: protocol.OpLeftovers, Leftovers: &r})
+	if err == nil && a.Leftovers == nil {
+		err = incomplete(protocol.OpLeftovers)
+	}
+	if err != nil {
+		return protocol.LeftoversResult{}, err
+	}
+	return *a.Leftovers, nil
+}

@@ -81,6 +81,9 @@ type Origin struct {
 	Namespace  string    `json:"namespace"`
 	VM         string    `json:"vm"`
 	VMUID      types.UID `json:"vmUID"`
+	// MadeBy is who made the point, when that was not Hayloft: then it has no
+	// ClusterUID, and perhaps no VMUID.
+	MadeBy v1alpha1.Maker `json:"madeBy,omitempty"`
 }
 
 // Point is the VMBackup that a document belongs to.

@@ -32,15 +32,18 @@ func DraftPath(uid types.UID) (string, error) {
 	return fmt.Sprintf("hayloft/drafts/%s.json", uid), nil
 }
 
-// CheckPath refuses a path that PointPath could not have made.
+// CheckPath refuses a path that PointPath could not have made, nor Harvester.
 func CheckPath(path string) error {
 	_, err := ParsePath(path)
 	return err
 }
 
-// ParsePath tells which point's document lies at a path that PointPath has made;
-// the point's times are not in it.
+// ParsePath tells which point's document lies at a path that PointPath has made, or
+// Harvester; the point's times are not in it.
 func ParsePath(path string) (Point, error) {
+	if ByHarvester(path) {
+		return parseHarvesterPath(path)
+	}
 	m := pointPattern.FindStringSubmatch(path)
 	if m == nil {
 		return Point{}, fmt.Errorf("%s is not the path of a point's document", shown(path))

@@ -25,6 +25,9 @@ func (d *Document) validate(draft bool) error {
 	if err := d.checkSealed(); err != nil {
 		return err
 	}
+	if d.Origin.MadeBy != "" {
+		return fmt.Errorf("it says that %s made it, whose backups have files of their own", shown(d.Origin.MadeBy))
+	}
 	if err := d.checkOrigin(); err != nil {
 		return err
 	}
@@ -73,6 +76,10 @@ func (d *Document) checkOrigin() error {
 	if err := dnsName("VM", d.Origin.VM); err != nil {
 		return err
 	}
+	return d.checkVM()
+}
+
+func (d *Document) checkVM() error {
 	head, err := readHead(d.VM)
 	if err != nil {
 		return fmt.Errorf("its VM: %w", err)

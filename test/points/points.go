@@ -91,3 +91,11 @@ func WriteAll(tb testing.TB, root string, documents ...*document.Document) {
 		Write(tb, root, Path(tb, d), Encode(tb, d))
 	}
 }
+
+// Remove takes a document from a directory that is a target.
+func Remove(tb testing.TB, root string, d *document.Document) {
+	tb.Helper()
+	if err := os.Remove(filepath.Join(root, Path(tb, d))); err != nil {
+		tb.Fatal(err)
+	}
+}

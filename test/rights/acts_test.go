@@ -57,6 +57,11 @@ func (w *world) pin() func(client.Client) error {
 	return w.patch(w.point(), `{"spec":{"pinned":true}}`)
 }
 
+// claim takes a found point over.
+func (w *world) claim() func(client.Client) error {
+	return w.patch(&v1alpha1.VMBackup{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "f"}}, `{"spec":{"claimed":true,"deletionPolicy":"Delete"}}`)
+}
+
 func (w *world) remove() func(client.Client) error {
 	return func(c client.Client) error { return c.Delete(w.t.Context(), w.point(), client.DryRunAll) }
 }

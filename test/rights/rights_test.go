@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -53,6 +55,7 @@ func TestCallers(t *testing.T) {
 		{"takes a snapshot", w.backup("web", "") /*                                      */, "A+ E+ b+ u+ vx s+ d- S- G- R- Wx C+ 1- 2- n-"},
 		{"says that it found a point", w.found() /*                                      */, "Ax Ex bx ux vx sx d- S- G- R- Wx C+ 1- 2- n-"},
 		{"pins a point", w.pin() /*                                                      */, "A+ E+ b+ u+ v+ s+ d- S- G- R- W+ C+ 1- 2- n-"},
+		{"claims another cluster's point", w.claim() /*                                  */, "A+ Ex bx ux vx sx d- S- G- R- Wx Cx 1- 2- n-"},
 		{"deletes a point", w.remove() /*                                                */, "A+ E+ b+ u+ v+ s+ d- S- G- R- W+ C+ 1- 2- n-"},
 		{"schedules backups of a VM", w.schedule("s3") /*                                */, "A+ E+ b+ ux vx s+ dx S- G- R- Wx C- 1- 2- n-"},
 		{"schedules snapshots of all VMs", w.schedule("") /*                             */, "A+ E+ b+ u+ vx s+ dx S- G- R- Wx C- 1- 2- n-"},
@@ -125,10 +128,27 @@ func TestSentences(t *testing.T) {
 		{user("editor-without-vms"), w.schedule(""), "spec.selector: you may not get and list virtualmachines in namespace shop, of which it picks some"},
 		{user("editor-without-use"), w.change("target", `"other"`), "spec.target: you may not use BackupTarget other from namespace shop"},
 		{user("wide"), w.found(), "spec.found is set by Hayloft's coordinator alone, on points that it found on a target: remove it"},
+		{user("wide"), w.claim(), "spec.claimed: you may not claim points on BackupTarget s3: ask for the verb claim on it, as ClusterRole hayloft-claim-points has it"},
 		{user("wide"), w.status(), "the status is written by Hayloft's coordinator alone"},
 	} {
 		require.ErrorContains(t, c.act(w.as(c.who)), c.says)
 	}
+}
+
+// TestClaimer: the right to claim is given for the cluster, and is none to change
+// points.
+func TestClaimer(t *testing.T) {
+	w := newWorld(t)
+	for _, name := range []string{"editor-and-claimer", "claimer"} {
+		w.make(&rbacv1.ClusterRoleBinding{
+			ObjectMeta: metav1.ObjectMeta{GenerateName: name + "-"},
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "hayloft-claim-points"},
+			Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "User", Name: name}},
+		})
+	}
+	w.bind("shop", "editor-and-claimer", "ClusterRole", "hayloft-edit")
+	require.Eventually(t, func() bool { return w.claim()(w.as(user("editor-and-claimer"))) == nil }, patience, 20*time.Millisecond)
+	require.True(t, apierrors.IsForbidden(w.claim()(w.as(user("claimer")))))
 }
 
 // TestUseOfOneTarget: the right can be given for one target, in one namespace.

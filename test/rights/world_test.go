@@ -59,6 +59,7 @@ func newWorld(t *testing.T) *world {
 			Spec:       v1alpha1.VMBackupSpec{VM: "web", Target: "s3"},
 		})
 	}
+	w.foundPoint("f")
 	w.make(nightly())
 	for name, node := range map[string]string{"on-n1": "n1", "on-none": ""} {
 		w.make(job(name, node))
@@ -70,6 +71,7 @@ func newWorld(t *testing.T) *world {
 		func() error { return w.makeJob()(w.as(user("wide"))) },
 		func() error { return w.status()(w.as(user("wide"))) },
 		func() error { return w.schedule("s3")(w.as(user("editor-without-use"))) },
+		func() error { return w.claim()(w.as(user("editor"))) },
 	} {
 		require.EventuallyWithT(t, func(t *assert.CollectT) {
 			err := waits()
@@ -77,6 +79,19 @@ func newWorld(t *testing.T) *world {
 		}, patience, 20*time.Millisecond)
 	}
 	return w
+}
+
+// foundPoint makes a point as the coordinator does that finds one.
+func (w *world) foundPoint(name string) {
+	w.t.Helper()
+	c := w.as(account("hayloft-coordinator", ""))
+	require.EventuallyWithT(w.t, func(t *assert.CollectT) {
+		b := &v1alpha1.VMBackup{Spec: v1alpha1.VMBackupSpec{
+			VM: "web", Target: "s3", DeletionPolicy: v1alpha1.DeletionRetain, Found: &v1alpha1.FoundPoint{ClusterUID: "c", UID: "u"},
+		}}
+		b.Namespace, b.Name = "shop", name
+		assert.NoError(t, client.IgnoreAlreadyExists(c.Create(w.t.Context(), b)))
+	}, patience, 20*time.Millisecond, "the coordinator's rights")
 }
 
 // as is a client that is taken for somebody.

@@ -64,6 +64,20 @@ func (a *app) unpin() *cobra.Command {
 	}, `{"spec":{"pinned":false}}`, "unpinned", "backup")
 }
 
+// claim takes a found point over.
+func (a *app) claim() *cobra.Command {
+	return a.change(&cobra.Command{
+		Use:   "claim backup NAME",
+		Short: "Take over a backup that another cluster has left on the target",
+		Long: `Take over a backup that was found on the target: from then on deleting it deletes
+its data there. Do this only when the cluster that took it is gone or has given
+it up, since it would miss its backup. It cannot be taken back; hayloft delete
+backup NAME --keep-data leaves the data. It needs the verb claim on the target.`,
+		ValidArgsFunction: a.completeKinds([]string{"backup"}, false),
+		Args:              exactly("what to claim", "its name"),
+	}, `{"spec":{"claimed":true,"deletionPolicy":"Delete"}}`, "claimed: deleting it deletes its data", "backup")
+}
+
 // change makes a command that merges a patch into one object.
 func (a *app) change(c *cobra.Command, patch, did string, allowed ...string) *cobra.Command {
 	c.RunE = func(c *cobra.Command, args []string) error {

@@ -21,7 +21,12 @@ func Backup(out io.Writer, b *v1alpha1.VMBackup, a Around) error {
 	p.line("Type", backupType(b))
 	p.line("To target", b.Spec.Target)
 	if f := b.Spec.Found; f != nil {
-		p.line("Found there", fmt.Sprintf("taken by cluster %s; deleting it here leaves its data", f.ClusterUID))
+		by := "cluster " + string(f.ClusterUID)
+		if f.MadeBy != "" {
+			by = string(f.MadeBy)
+		}
+		p.line("Found there", fmt.Sprintf("taken by %s; %s", by,
+			choose(b.Spec.Claimed, "claimed by this one", "deleting it here leaves its data (hayloft claim backup)")))
 	}
 	p.line("Phase", backupPhase(b))
 	p.why(s, b.DeletionTimestamp)

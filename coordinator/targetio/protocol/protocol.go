@@ -48,6 +48,7 @@ type Request struct {
 	DropAttempt    *Backup                `json:"dropAttempt,omitempty"`
 	DeletePoint    *DeleteRequest         `json:"deletePoint,omitempty"`
 	Refresh        *RefreshRequest        `json:"refresh,omitempty"`
+	Leftovers      *LeftoversRequest      `json:"leftovers,omitempty"`
 }
 
 // Target is where documents and backups are: the part of a BackupTarget that a
@@ -95,6 +96,7 @@ type Answer struct {
 	ReadDocument   *document.Document `json:"readDocument,omitempty"`
 	InspectBackups []Inspection       `json:"inspectBackups,omitempty"`
 	Refresh        *RefreshResult     `json:"refresh,omitempty"`
+	Leftovers      *LeftoversResult   `json:"leftovers,omitempty"`
 	// Requests that were made to the target.
 	Requests int64 `json:"requests,omitempty"`
 }

@@ -127,6 +127,16 @@ func (s *Store) Size(ctx context.Context, path string) (int64, error) {
 	return i.size, err
 }
 
+// Modified is when a file was last written, by the target's clock; ErrMissing when
+// it is not there.
+func (s *Store) Modified(ctx context.Context, path string) (time.Time, error) {
+	if err := checkPath(path); err != nil {
+		return time.Time{}, err
+	}
+	i, err := s.backend.stat(ctx, path)
+	return i.modified, err
+}
+
 // Read returns a whole file of at most limit bytes.
 func (s *Store) Read(ctx context.Context, path string, limit int64) ([]byte, error) {
 	if err := checkPath(path); err != nil {

@@ -131,6 +131,9 @@ type BackupTargetStatus struct {
 	// Refresh is what looking through the target found, and at what cost.
 	// +optional
 	Refresh *TargetRefreshStatus `json:"refresh,omitempty"`
+	// Leftovers is what the last look for leftovers found.
+	// +optional
+	Leftovers *TargetLeftovers `json:"leftovers,omitempty"`
 	// +optional
 	// +listType=map
 	// +listMapKey=type

@@ -47,15 +47,29 @@ const (
 	// the cluster that took the point.
 	LabelFound = "hayloft.dev/found"
 	// LabelTarget holds the UID of the BackupTarget that something is kept for, and
-	// LabelKept what it is.
+	// LabelKept what it is: KeptIndex is what is known of its documents, KeptGraves
+	// which points were deleted here with their data kept.
 	LabelTarget = "hayloft.dev/target"
 	LabelKept   = "hayloft.dev/kept"
+	KeptIndex   = "index"
+	KeptGraves  = "graves"
 	// AnnotationRefresh on a BackupTarget asks for a refresh: any value that is not
 	// yet in status.refresh.requested.
 	AnnotationRefresh = "hayloft.dev/refresh-requested"
 	// AnnotationTest on a BackupTarget asks for a test of it: any value that is not
 	// status.test.requested.
 	AnnotationTest = "hayloft.dev/test-requested"
+	// AnnotationRemember on a BackupTarget has points found again that were deleted
+	// here with their data kept: "all", or UIDs and NAMESPACE/NAME of points,
+	// separated by commas. It goes when that is done.
+	AnnotationRemember = "hayloft.dev/remember-points"
+	RememberAll        = "all"
+	// AnnotationLeftovers on a BackupTarget asks for a look for what nobody needs any
+	// more: LeftoversList or LeftoversRemove, a space, and anything that makes it
+	// another value than the last one. The answer is in status.leftovers.
+	AnnotationLeftovers = "hayloft.dev/leftovers-requested"
+	LeftoversList       = "list"
+	LeftoversRemove     = "remove"
 	// AnnotationFormerInterval keeps the refresh interval that an object of
 	// Harvester's or Longhorn's had before Hayloft corrected it.
 	AnnotationFormerInterval = "hayloft.dev/former-refresh-interval"

@@ -114,7 +114,9 @@ type Quiesce struct {
 // +kubebuilder:validation:XValidation:rule="has(self.includeDisks) == has(oldSelf.includeDisks) && (!has(self.includeDisks) || self.includeDisks == oldSelf.includeDisks) && has(self.excludeDisks) == has(oldSelf.excludeDisks) && (!has(self.excludeDisks) || self.excludeDisks == oldSelf.excludeDisks)",message="spec.includeDisks and spec.excludeDisks are immutable: create another VMBackup"
 // +kubebuilder:validation:XValidation:rule="!(has(self.includeDisks) && has(self.excludeDisks))",message="spec.includeDisks and spec.excludeDisks exclude each other: set one of them"
 // +kubebuilder:validation:XValidation:rule="has(self.found) == has(oldSelf.found) && (!has(self.found) || self.found == oldSelf.found)",message="spec.found is immutable: Hayloft sets it on a point that it found on the target"
-// +kubebuilder:validation:XValidation:rule="!has(self.found) || self.type == 'Backup' && self.deletionPolicy == 'Retain'",message="spec.deletionPolicy of a point that was found on the target (spec.found) is Retain: its data is another cluster's"
+// +kubebuilder:validation:XValidation:rule="!has(self.found) || self.type == 'Backup' && (self.deletionPolicy == 'Retain' || has(self.claimed) && self.claimed)",message="spec.deletionPolicy of a point that was found on the target (spec.found) is Retain: its data is another cluster's, unless it is claimed (spec.claimed)"
+// +kubebuilder:validation:XValidation:rule="!has(self.claimed) || !self.claimed || has(self.found)",message="spec.claimed is for points that were found on the target: this one is this cluster's own"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.claimed) || !oldSelf.claimed || (has(self.claimed) && self.claimed)",message="spec.claimed cannot be taken back: set spec.deletionPolicy to Retain to keep the data"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.cancel) || !oldSelf.cancel || (has(self.cancel) && self.cancel)",message="spec.cancel cannot be taken back: create another VMBackup"
 type VMBackupSpec struct {
 	// VM is the name of a VirtualMachine in the same namespace.
@@ -170,19 +172,36 @@ type VMBackupSpec struct {
 	Cancel bool `json:"cancel,omitempty"`
 	// Found is set by Hayloft on a point that it found on the target: one that
 	// another cluster has taken, or this one before it lost its VMBackup. Nothing
-	// is backed up for it, and its data is never deleted from here.
+	// is backed up for it, and its data is not deleted from here unless it is claimed.
 	// +optional
 	Found *FoundPoint `json:"found,omitempty"`
+	// Claimed says of a found point that this cluster may delete its data, with
+	// spec.deletionPolicy Delete, since the cluster that took it is gone or gives it
+	// up. Setting it needs the verb "claim" on the BackupTarget.
+	// +optional
+	Claimed bool `json:"claimed,omitempty"`
 }
 
 // FoundPoint tells where a point that was found on a target comes from.
 type FoundPoint struct {
 	// ClusterUID is the UID of the namespace kube-system of the cluster that took
-	// the point.
+	// the point; empty when it was made by another program, which does not say.
 	ClusterUID types.UID `json:"clusterUID"`
 	// UID that the point's VMBackup had there; its document is named by it.
 	UID types.UID `json:"uid"`
+	// MadeBy is the program that made the point; empty: Hayloft.
+	// +optional
+	MadeBy Maker `json:"madeBy,omitempty"`
 }
+
+// Maker is a program other than Hayloft whose backups are offered as points.
+//
+// +kubebuilder:validation:Enum=Harvester
+type Maker string
+
+// MadeByHarvester is a VirtualMachineBackup of Harvester's. Its files are never
+// changed; claiming and deleting it deletes them.
+const MadeByHarvester Maker = "Harvester"
 
 // BackupPhase is where a point is in its life.
 //
