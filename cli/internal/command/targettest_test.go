@@ -31,18 +31,20 @@ func TestTargetTest(t *testing.T) {
 		"bad":    {v1alpha1.TargetTest{Reason: "BucketNotFound", Message: "create the bucket"}, 1, "", "Error: target " + target.Name + " cannot be used (BucketNotFound): create the bucket\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			seen := &v1alpha1.BackupTarget{}
+			require.NoError(t, w.Get(t.Context(), client.ObjectKeyFromObject(target), seen))
 			answered := make(chan struct{})
 			go func() { // as the coordinator does
 				defer close(answered)
-				for before := target.Annotations[v1alpha1.AnnotationTest]; ; time.Sleep(20 * time.Millisecond) {
-					if err := w.Get(t.Context(), client.ObjectKeyFromObject(target), target); err != nil {
+				for before := seen.Annotations[v1alpha1.AnnotationTest]; ; time.Sleep(20 * time.Millisecond) {
+					if err := w.Get(t.Context(), client.ObjectKeyFromObject(seen), seen); err != nil {
 						assert.NoError(t, err)
 						return
 					}
-					if asked := target.Annotations[v1alpha1.AnnotationTest]; asked != before {
+					if asked := seen.Annotations[v1alpha1.AnnotationTest]; asked != before {
 						c.answer.Requested, c.answer.Time = asked, metav1.Now()
-						target.Status.Test = &c.answer
-						assert.NoError(t, w.Status().Update(t.Context(), target))
+						seen.Status.Test = &c.answer
+						assert.NoError(t, w.Status().Update(t.Context(), seen))
 						return
 					}
 				}
