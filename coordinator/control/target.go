@@ -147,6 +147,9 @@ func nextProbe(last probed, every, floor time.Duration) time.Time {
 func (r *targets) record(ctx context.Context, t *v1alpha1.BackupTarget, all []v1alpha1.BackupTarget, last probed, refresh *v1alpha1.TargetRefreshStatus) error {
 	st := t.Status.DeepCopy()
 	ready := readiness(t, last)
+	// A new generation alone is no news for people, and an object has few events.
+	before := meta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionReady)
+	told := before != nil && before.Status == ready.Status && before.Reason == ready.Reason && before.Message == ready.Message
 	changed := meta.SetStatusCondition(&st.Conditions, ready)
 	encrypted := r.tellEncryption(t, &st.Conditions)
 	freesSpace(t, st, last)
@@ -168,7 +171,7 @@ func (r *targets) record(ctx context.Context, t *v1alpha1.BackupTarget, all []v1
 	if err := r.client.Status().Update(ctx, t); err != nil {
 		return fmt.Errorf("writing the status of BackupTarget %s: %w", t.Name, client.IgnoreNotFound(err))
 	}
-	if changed {
+	if !told {
 		kind, reason := "Normal", "Ready"
 		if last.err != nil {
 			kind, reason = "Warning", last.err.Reason
