@@ -68,11 +68,11 @@ func setStage(w *world) *stage {
 	s.point(w.ns, "snap", "vm", "", v1alpha1.BackupReady, volume)
 	s.point(s.other, "snap-there", "vm", "", v1alpha1.BackupReady, volume)
 	s.going(s.point(w.ns, "leaving", "vm", s.deaf.Name, v1alpha1.BackupReady, volume))
-	nightly := &v1alpha1.VMSchedule{Spec: v1alpha1.VMScheduleSpec{Cron: "0 3 1 1 *", VM: "vm", Target: s.deaf.Name}}
-	nightly.Namespace, nightly.Name = w.ns, "nightly"
-	w.mustMake(nightly)
-	s.patch(s.point(w.ns, "of-nightly", "vm", s.deaf.Name, v1alpha1.BackupReady, volume), fmt.Sprintf(`{"metadata":{"labels":{%q:%q},"annotations":{%q:%q}}}`,
-		v1alpha1.LabelSchedule, nightly.UID, v1alpha1.AnnotationSchedule, nightly.Name))
+	yearly := &v1alpha1.VMSchedule{Spec: v1alpha1.VMScheduleSpec{Cron: "0 3 1 1 *", VM: "vm", Target: s.deaf.Name}}
+	yearly.Namespace, yearly.Name = w.ns, "yearly"
+	w.mustMake(yearly)
+	s.patch(s.point(w.ns, "of-yearly", "vm", s.deaf.Name, v1alpha1.BackupReady, volume), fmt.Sprintf(`{"metadata":{"labels":{%q:%q},"annotations":{%q:%q}}}`,
+		v1alpha1.LabelSchedule, yearly.UID, v1alpha1.AnnotationSchedule, yearly.Name))
 	w.mustMake(s.restoreOf("first", "ready", func(r *v1alpha1.VMRestoreSpec) { r.NewVM = "rival" }))
 	return s
 }
@@ -158,7 +158,7 @@ func (s *stage) refusals() map[string]refusal {
 		"name of the new VM taken":            {s.restoreOf("r-taken", "ready", newVM("vm")), "VirtualMachine vm exists already in namespace " + s.ns + ": choose another name in spec.newVM"},
 		"replaced VM missing":                 {s.restoreOf("r-missing", "of-lost", replace("lost", v1alpha1.VolumesRetain)), `there is no VirtualMachine "lost" in namespace ` + s.ns + " (spec.replace.vm): restore to a new VM with spec.newVM"},
 		"replaced VM runs":                    {s.restoreOf("r-running", "of-running", replace("running", v1alpha1.VolumesRetain)), "VirtualMachine running is running (Running): shut it down, or stop it (virtctl stop running), and create the restore again"},
-		"replaced VM goes on being backed up": {s.restoreOf("r-nightly", "of-nightly", replace("vm", v1alpha1.VolumesRetain)), "spec.replace.vm: VMSchedule nightly, which made VMBackup of-nightly, goes on taking points of VM vm while that is replaced: suspend it (hayloft schedule suspend nightly) until the restore is done"},
+		"replaced VM goes on being backed up": {s.restoreOf("r-yearly", "of-yearly", replace("vm", v1alpha1.VolumesRetain)), "spec.replace.vm: VMSchedule yearly, which made VMBackup of-yearly, goes on taking points of VM vm while that is replaced: suspend it (hayloft schedule suspend yearly) until the restore is done"},
 		"another VM's point":                  {s.restoreOf("r-another", "of-lost", replace("vm", v1alpha1.VolumesRetain)), `spec.replace.vm is "vm", but VMBackup of-lost is of VM "lost": name that one, or restore to a new VM with spec.newVM`},
 		"restore beside another":              {s.restoreOf("r-rival", "ready", newVM("rival")), "VMRestore first is restoring into VM rival already: wait for its end, or name another in spec.newVM"},
 		"MAC addresses of a living VM": {
