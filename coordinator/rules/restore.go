@@ -219,10 +219,14 @@ func rival(s *v1alpha1.VMRestore, others []v1alpha1.VMRestore) string {
 // failed: it only cleans up, and makes nothing any more.
 func failed(s *v1alpha1.VMRestore) bool { return s.Status.CompletedAt != nil }
 
-// before: a was created before b; what is being created now comes last.
+// before: a was created before b; what is being created now comes last. At
+// admission that has a UID and a time already, but no version.
 func before(a, b *v1alpha1.VMRestore) bool {
 	if b.UID == "" || a.UID == "" {
 		return b.UID == ""
+	}
+	if created := b.ResourceVersion != ""; created != (a.ResourceVersion != "") {
+		return !created
 	}
 	if !a.CreationTimestamp.Equal(&b.CreationTimestamp) {
 		return a.CreationTimestamp.Before(&b.CreationTimestamp)

@@ -212,6 +212,7 @@ func TestRivals(t *testing.T) {
 		"mine is younger":             {mine: planned("a", 11), other: other(func(*v1alpha1.VMRestore) {}), refuse: true},
 		"same second, mine first":     {mine: planned("a", 10), other: other(func(*v1alpha1.VMRestore) {})},
 		"same second, mine second":    {mine: planned("c", 10), other: other(func(*v1alpha1.VMRestore) {}), refuse: true},
+		"same second, at admission":   {mine: planned("a", 10), other: other(func(o *v1alpha1.VMRestore) { o.ResourceVersion = "7" }), refuse: true},
 		"older, but it has begun":     {mine: planned("a", 9), other: other(func(o *v1alpha1.VMRestore) { o.Status.StartedAt = &now }), refuse: true},
 	} {
 		t.Run(name, func(t *testing.T) {

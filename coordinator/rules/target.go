@@ -101,11 +101,13 @@ func mountPlace(spec v1alpha1.BackupTargetSpec) string {
 }
 
 // later tells which of two targets came second; one that is yet to be created is
-// the last.
+// the last. At admission that has a UID and a time already, but no version.
 func later(a, b *v1alpha1.BackupTarget) bool {
 	switch {
 	case b.UID == "":
 		return false
+	case (a.ResourceVersion == "") != (b.ResourceVersion == ""):
+		return a.ResourceVersion == ""
 	case !a.CreationTimestamp.Equal(&b.CreationTimestamp):
 		return a.CreationTimestamp.After(b.CreationTimestamp.Time)
 	}
