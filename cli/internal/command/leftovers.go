@@ -2,7 +2,6 @@ package command
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -42,13 +41,8 @@ this cluster has. What stays says why.`,
 			word = v1alpha1.LeftoversRemove
 		}
 		request := word + " " + a.Now().UTC().Format(time.RFC3339Nano)
-		patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{v1alpha1.AnnotationLeftovers: request}}})
+		t, err := askTarget(c.Context(), cluster, args[0], v1alpha1.AnnotationLeftovers, request)
 		if err != nil {
-			return err
-		}
-		t := &v1alpha1.BackupTarget{}
-		t.Name = args[0]
-		if err := cluster.Client.Patch(c.Context(), t, client.RawPatch("application/merge-patch+json", patch)); err != nil {
 			return err
 		}
 		ctx, cancel := context.WithTimeout(c.Context(), timeout)
@@ -60,7 +54,7 @@ this cluster has. What stays says why.`,
 			select {
 			case <-ctx.Done():
 				if c.Context().Err() == nil {
-					return fmt.Errorf("no coordinator has answered within %s: is one leading? The answer will be in the target's status.leftovers", timeout)
+					return fmt.Errorf("no coordinator has answered within %s: is one leading? The answer will be in the target's status.leftovers: %w", timeout, errTimeout)
 				}
 				return c.Context().Err()
 			case <-time.After(500 * time.Millisecond):

@@ -1,16 +1,31 @@
 package command
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"hayloft.dev/cli/internal/kinds"
+	"hayloft.dev/cli/internal/kube"
 	"hayloft.dev/pkg/api/v1alpha1"
 )
+
+// askTarget writes an annotation that asks the coordinator for something once; the
+// target is as it was when that was written.
+func askTarget(ctx context.Context, cluster *kube.Cluster, name, annotation, request string) (*v1alpha1.BackupTarget, error) {
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{annotation: request}}})
+	if err != nil {
+		return nil, err
+	}
+	t := &v1alpha1.BackupTarget{}
+	t.Name = name
+	return t, cluster.Client.Patch(ctx, t, client.RawPatch(types.MergePatchType, patch))
+}
 
 // targetRefresh asks for a look through a target.
 func (a *app) targetRefresh() *cobra.Command {
@@ -36,15 +51,8 @@ exit code tells whether the target could be looked through.`,
 				return err
 			}
 			asked := a.Now().UTC()
-			patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{
-				v1alpha1.AnnotationRefresh: asked.Format(time.RFC3339Nano),
-			}}})
+			t, err := askTarget(c.Context(), cluster, args[0], v1alpha1.AnnotationRefresh, asked.Format(time.RFC3339Nano))
 			if err != nil {
-				return err
-			}
-			t := &v1alpha1.BackupTarget{}
-			t.Name = args[0]
-			if err := cluster.Client.Patch(c.Context(), t, client.RawPatch("application/merge-patch+json", patch)); err != nil {
 				return err
 			}
 			if wait {

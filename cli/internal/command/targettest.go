@@ -1,7 +1,6 @@
 package command
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -44,13 +43,8 @@ is deleted, so that deleting backups would free nothing.`,
 			return err
 		}
 		asked := a.Now().UTC().Format(time.RFC3339Nano)
-		patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{v1alpha1.AnnotationTest: asked}}})
+		t, err := askTarget(c.Context(), cluster, args[0], v1alpha1.AnnotationTest, asked)
 		if err != nil {
-			return err
-		}
-		t := &v1alpha1.BackupTarget{}
-		t.Name = args[0]
-		if err := cluster.Client.Patch(c.Context(), t, client.RawPatch("application/merge-patch+json", patch)); err != nil {
 			return err
 		}
 		k, _ := kinds.Find("target")
