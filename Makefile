@@ -55,6 +55,11 @@ stress: deps build local ## 50 VMs used at random for ten minutes, while agents 
 	HAYLOFT_STRESS_SEED=$${HAYLOFT_STRESS_SEED:-$$(od -An -N6 -tu8 /dev/urandom | tr -d ' ')} HAYLOFT_STRESS_MINUTES=$${HAYLOFT_STRESS_MINUTES:-10} HAYLOFT_STRESS_VMS=$${HAYLOFT_STRESS_VMS:-50} HAYLOFT_STRESS_RUNNING=$${HAYLOFT_STRESS_RUNNING:-12} \
 	  go test -count 1 -v -run '^TestStress$$' -parallel 4 -timeout 120m ./test/e2e
 
+# `make test` takes a few.
+.PHONY: pauses
+pauses: deps build local ## 200 points of a VM whose container is paused for each, all restored and compared
+	HAYLOFT_PAUSES=$${HAYLOFT_PAUSES:-200} go test -count 1 -v -run '^TestQuiesce$$/paused' -timeout 90m ./test/e2e
+
 .PHONY: bench
 bench: deps build local ## the figures, side by side with the bare engine
 	go test -run '^$$' -bench . -benchtime 1x -timeout 60m ./test/bench/... ./metrics

@@ -10,6 +10,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/test/containertest"
+	"hayloft.dev/test/harness"
 )
 
 // BenchmarkFreeze: a running VM with four disks and a guest agent, snapshots
@@ -19,29 +21,53 @@ import (
 func BenchmarkFreeze(b *testing.B) {
 	w := newWorld(b)
 	w.startHayloft()
+	w.cutAtRest(v1alpha1.ConsistencyFrozen, map[string]string{"local.hayloft.dev/guest-agent": "connected"})
+}
+
+// BenchmarkPause: the same with a VM without an agent, whose container, of a real
+// containerd and runc, is paused.
+func BenchmarkPause(b *testing.B) {
+	ctrd := containertest.Start(b)
+	w := newWorld(b)
+	socket := w.PauserSocket(b)
+	w.StartPauser(b, ctrd.Socket, socket)
+	w.StartAgents(b, harness.ProgramOptions{Args: []string{"--pauser-socket", socket}})
+	w.StartCoordinator(b, "coordinator-1", harness.ProgramOptions{})
+	vm := w.cutAtRest(v1alpha1.ConsistencyPaused, map[string]string{"local.hayloft.dev/containerd": ctrd.Socket})
+	check(b, w.c.Delete(w.ctx, vm)) // before the containerd that its container needs
+	w.eventually("the VM to be gone", func() bool {
+		return apierrors.IsNotFound(w.c.Get(w.ctx, client.ObjectKeyFromObject(vm), vm))
+	})
+}
+
+// cutAtRest makes a VM, takes points of it and deletes them, and reports what it
+// cost the VM.
+func (w *world) cutAtRest(want v1alpha1.Consistency, annotations map[string]string) *kubevirt.VirtualMachine {
+	w.b.Helper()
 	vm := w.vm("vm", kubevirt.RunStrategyAlways, w.filled(16*mib, "vm-root", "vm-data1", "vm-data2", "vm-data3")...)
-	vm.Annotations = map[string]string{"local.hayloft.dev/guest-agent": "connected"}
+	vm.Annotations = annotations
 	w.startVM(vm)
 
-	var window, frozen []time.Duration
-	for i := range setting(b, "HAYLOFT_BENCH_CUTS", 100) {
+	var window, still []time.Duration
+	for i := range setting(w.b, "HAYLOFT_BENCH_CUTS", 100) {
 		o := w.newBackup(fmt.Sprintf("point-%d", i), "vm", "")
 		o.Spec.Type = v1alpha1.TypeSnapshot
 		w.createAndWatch(o, "to be Ready", func() bool { return o.Status.CompletedAt != nil })
-		if o.Status.Consistency != v1alpha1.ConsistencyFrozen || len(o.Status.Disks) != 4 {
-			b.Fatalf("point %s is %s: %s", o.Name, o.Status.Consistency, o.Status.ConsistencyMessage)
+		if o.Status.Consistency != want || len(o.Status.Disks) != 4 {
+			w.b.Fatalf("point %s is %s: %s", o.Name, o.Status.Consistency, o.Status.ConsistencyMessage)
 		}
 		window = append(window, time.Duration(*o.Status.CutWindowMilliseconds)*time.Millisecond)
-		frozen = append(frozen, time.Duration(*o.Status.FrozenMilliseconds)*time.Millisecond)
-		check(b, w.c.Delete(w.ctx, o))
+		still = append(still, time.Duration(*o.Status.FrozenMilliseconds)*time.Millisecond)
+		check(w.b, w.c.Delete(w.ctx, o))
 		w.eventually("point "+o.Name+" to be gone", func() bool {
 			return apierrors.IsNotFound(w.c.Get(w.ctx, client.ObjectKeyFromObject(o), o))
 		})
 		w.settled()
 	}
-	b.Logf("%d cuts of 4 disks, %s", len(window), load())
-	for what, all := range map[string][]time.Duration{"window": window, "frozen": frozen} {
-		b.ReportMetric(milliseconds(quantile(all, 0.50)), what+"-p50-ms")
-		b.ReportMetric(milliseconds(quantile(all, 0.99)), what+"-p99-ms")
+	w.b.Logf("%d cuts of 4 disks, %s", len(window), load())
+	for what, all := range map[string][]time.Duration{"window": window, "still": still} {
+		w.b.ReportMetric(milliseconds(quantile(all, 0.50)), what+"-p50-ms")
+		w.b.ReportMetric(milliseconds(quantile(all, 0.99)), what+"-p99-ms")
 	}
+	return vm
 }

@@ -27,6 +27,7 @@ func TestQuiesce(t *testing.T) {
 	t.Run("two disks of a frozen guest agree", func(t *testing.T) { disksAgree(t, s) })
 	t.Run("what was reached is told", func(t *testing.T) { reachedIsTold(t, s) })
 	t.Run("agent killed inside the freeze", func(t *testing.T) { killedInFreeze(t, s) })
+	t.Run("guests without an agent are paused", func(t *testing.T) { pauses(t, s) })
 }
 
 // writingVM makes a VM with two disks whose guest writes as fast as it can.

@@ -93,6 +93,16 @@ func (p *Program) Kill(t testing.TB) {
 	p.wait(t, killTimeout)
 }
 
+// KillAll is kill -9 of this process and its children at once, as when the memory of their container runs out. It
+// returns when this process is gone.
+func (p *Program) KillAll(t testing.TB) {
+	t.Helper()
+	if err := syscall.Kill(-p.PID(), syscall.SIGKILL); err != nil && p.Running() {
+		t.Fatalf("killing %s %s and its children: %v", p.Kind, p.Name, err)
+	}
+	p.wait(t, killTimeout)
+}
+
 // Stop asks the process to end (SIGTERM) and fails the test if it does not within the grace.
 func (p *Program) Stop(t testing.TB, grace time.Duration) {
 	t.Helper()

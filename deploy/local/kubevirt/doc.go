@@ -51,5 +51,9 @@
 // it: error, hang, or a duration that it takes longer (above 10 s: the guest is frozen when nobody waits any more). The
 // annotation local.hayloft.dev/migration makes migrations fail when they run (error) or run for a duration.
 //
+// The annotation local.hayloft.dev/containerd is the socket of a containerd: the guest runs in a container of it, with the
+// labels of a virt-launcher pod's compute container, so that it can be paused from outside. Such a guest cannot migrate,
+// nor read or write files for its disks. status.activePods names the pod in any case.
+//
 // There are no pods, networks, consoles, hot-plug into a running VM, KubeVirt snapshots or exports.
 package kubevirt

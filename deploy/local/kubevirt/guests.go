@@ -57,7 +57,7 @@ func newGuests(o Options) *guests {
 type sizer func(ctx context.Context, volume string) (int64, error)
 
 // start starts the guest on volumes that are attached.
-func (g *guests) start(ctx context.Context, vmi *virt.VirtualMachineInstance, disks []attachedDisk, size sizer) error {
+func (g *guests) start(ctx context.Context, vmi *virt.VirtualMachineInstance, node string, disks []attachedDisk, size sizer) error {
 	if g.get(vmi) != nil {
 		return nil // started by a step whose outcome could not be written
 	}
@@ -73,10 +73,11 @@ func (g *guests) start(ctx context.Context, vmi *virt.VirtualMachineInstance, di
 		}
 		o.Disks = append(o.Disks, guest.Disk{Name: d.Name, Volume: d.Volume, Size: bytes})
 	}
-	p, err := g.procs.Start(proc.Spec{
-		Kind: "guest", Name: vmi.Namespace + "-" + vmi.Name, Path: g.self, Args: guest.Args(o),
-		Labels: map[string]string{"namespace": vmi.Namespace, "vm": vmi.Name},
-	})
+	spec, err := g.spec(vmi, node, o)
+	if err != nil {
+		return err
+	}
+	p, err := g.procs.Start(spec)
 	if err != nil {
 		return err
 	}

@@ -25,6 +25,7 @@ const (
 	GuestAgentAnnotation    = "local.hayloft.dev/guest-agent"
 	FreezeFaultAnnotation   = "local.hayloft.dev/freeze-fault"
 	MigrationAnnotation     = "local.hayloft.dev/migration"
+	ContainerdAnnotation    = "local.hayloft.dev/containerd"
 )
 
 // AgentConnected is the annotation's value for a guest with an agent. All others are without one.
@@ -261,7 +262,7 @@ func newInstance(vm *virt.VirtualMachine) *virt.VirtualMachineInstance {
 	vmi.Name, vmi.GenerateName, vmi.Namespace = vm.Name, "", vm.Namespace
 	vmi.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(vm, virt.VirtualMachineGroupVersionKind)}
 	vmi.Finalizers = append(vmi.Finalizers, virt.VirtualMachineInstanceFinalizer)
-	for _, own := range []string{WriteIntervalAnnotation, NodeAnnotation, GuestAgentAnnotation} {
+	for _, own := range []string{WriteIntervalAnnotation, NodeAnnotation, GuestAgentAnnotation, ContainerdAnnotation} {
 		if value, ok := vm.Annotations[own]; ok {
 			if vmi.Annotations == nil {
 				vmi.Annotations = map[string]string{}

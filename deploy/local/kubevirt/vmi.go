@@ -139,7 +139,7 @@ func (r *instances) attach(ctx context.Context, vmi *virt.VirtualMachineInstance
 	if !isAttached {
 		return attachInterval, nil
 	}
-	if err := r.guests.start(ctx, vmi, held.Disks, r.tickets.size); err != nil {
+	if err := r.guests.start(ctx, vmi, held.Node, held.Disks, r.tickets.size); err != nil {
 		r.log.Warn("starting a guest", "namespace", vmi.Namespace, "vm", vmi.Name, "error", err)
 		setPhase(vmi, virt.Failed)
 		return 0, nil
@@ -169,6 +169,7 @@ func (r *instances) attend(ctx context.Context, vmi *virt.VirtualMachineInstance
 			setCondition(vmi, virt.VirtualMachineInstanceAgentConnected, corev1.ConditionTrue, "", "")
 		}
 		setPhase(vmi, virt.Running)
+		setPods(vmi)
 		if err := r.leaveOther(ctx, vmi); err != nil {
 			return 0, err
 		}
@@ -235,7 +236,7 @@ func (r *instances) cleanUp(ctx context.Context, vmi *virt.VirtualMachineInstanc
 	setCondition(vmi, virt.VirtualMachineInstanceReady, corev1.ConditionFalse, virt.PodNotExistsReason, "the guest has ended")
 	removeCondition(vmi, virt.VirtualMachineInstanceAgentConnected)
 	removeCondition(vmi, virt.VirtualMachineInstancePaused)
-	vmi.Status.FSFreezeStatus = ""
+	vmi.Status.FSFreezeStatus, vmi.Status.ActivePods = "", nil
 	_ = r.guests.stop(vmi) // it has ended, and how is in the phase
 	held, err := attachedOf(vmi)
 	if err != nil {

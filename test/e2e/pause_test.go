@@ -1,0 +1,142 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	kubevirt "kubevirt.io/api/core/v1"
+
+	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/test/containertest"
+	"hayloft.dev/test/harness"
+)
+
+// inContainerd is the KubeVirt stand-in's annotation for a guest that runs in a
+// container.
+const inContainerd = "local.hayloft.dev/containerd"
+
+// pauses: VMs without a guest agent whose containers, of a real containerd and
+// runc, stand still while the disks are cut. HAYLOFT_PAUSES is how many points are
+// taken and restored besides those of the faults: `make pauses` takes 200.
+func pauses(t *testing.T, s *harness.Stack) {
+	ctrd := containertest.Start(t)
+	w := bare(t, s)
+	socket := s.PauserSocket(t)
+	start := func() *harness.Program { return s.StartPauser(t, ctrd.Socket, socket, "--limit", "1m") }
+	pauser := start()
+	relay := newRelay(t, socket)
+	agents := func() {
+		for _, n := range s.Nodes {
+			w.startAgent(n.Name, harness.ProgramOptions{Args: []string{"--pauser-socket", relay.listen}})
+		}
+	}
+	agents()
+	w.startCoordinator("coordinator-1", harness.ProgramOptions{})
+	w.writingVM("vm", map[string]string{inContainerd: ctrd.Socket})
+
+	must := v1alpha1.Quiesce{Policy: v1alpha1.QuiesceRequired, Method: v1alpha1.QuiescePause, DeadlineSeconds: 60}
+	var stood []time.Duration
+	for i := range pauseCount(t) {
+		q := must
+		if i == 0 {
+			q = v1alpha1.Quiesce{DeadlineSeconds: 60} // a guest without an agent is paused by itself
+		}
+		name := fmt.Sprintf("point-%d", i)
+		w.snapshotOf(name, "vm", q)
+		stood = append(stood, w.stoodStill(name))
+	}
+	slices.Sort(stood)
+	t.Logf("%d points, stood still for %s at the median, %s at most", len(stood), stood[len(stood)/2], stood[len(stood)-1])
+
+	w.snapshotOf("frozen", "vm", v1alpha1.Quiesce{Policy: v1alpha1.QuiesceRequired})
+	_, why := readyWords(t, w.awaitBackup("frozen", v1alpha1.BackupFailed))
+	require.Contains(t, why, "spec.quiesce.method Pause", "who requires a frozen guest is not served with a paused one")
+
+	t.Log("kill -9 of every agent while the container stands still")
+	struck := relay.onPaused(func() {
+		for _, a := range w.agents {
+			a.Kill(t)
+		}
+	})
+	w.snapshotOf("agent-killed", "vm", must)
+	<-struck
+	w.awaitWrites("vm")
+	agents()
+	w.stoodStill("agent-killed")
+
+	t.Log("kill -9 of the pauser, all of it, while the container stands still")
+	struck = relay.onPaused(func() { pauser.KillAll(t) })
+	w.snapshotOf("pauser-killed", "vm", v1alpha1.Quiesce{DeadlineSeconds: 60})
+	<-struck
+	pauser = start() // as a kubelet does
+	w.awaitWrites("vm")
+	b := w.awaitBackup("pauser-killed", v1alpha1.BackupReady)
+	require.Equal(t, v1alpha1.ConsistencyQuiesceFailed, b.Status.Consistency, "the cut may have gone on after the container did: %s", b.Status.ConsistencyMessage)
+	require.Contains(t, b.Status.ConsistencyMessage, "is not certain")
+
+	t.Log("no pauser")
+	relay.refuse()
+	w.snapshotOf("refused", "vm", v1alpha1.Quiesce{})
+	b = w.awaitBackup("refused", v1alpha1.BackupReady)
+	require.Equal(t, v1alpha1.ConsistencyQuiesceFailed, b.Status.Consistency, b.Status.ConsistencyMessage)
+	w.snapshotOf("refused-must", "vm", must)
+	reason, _ := readyWords(t, w.awaitBackup("refused-must", v1alpha1.BackupFailed))
+	require.Equal(t, v1alpha1.ReasonQuiesceFailed, reason)
+	w.awaitWrites("vm")
+	require.True(t, pauser.Running())
+	w.nothingLeft()
+	// Its container would else be started again, on a containerd that is gone.
+	vm := &kubevirt.VirtualMachine{}
+	vm.Namespace, vm.Name = w.ns, "vm"
+	w.mustRemove(vm)
+	w.gone(vm)
+}
+
+// pauseCount is how many points are taken of a VM that is paused.
+func pauseCount(t *testing.T) int {
+	t.Helper()
+	text := os.Getenv("HAYLOFT_PAUSES")
+	if text == "" {
+		return 2
+	}
+	n, err := strconv.Atoi(text)
+	require.NoError(t, err, "HAYLOFT_PAUSES is a number")
+	return n
+}
+
+// snapshotOf makes a Snapshot point.
+func (w *world) snapshotOf(name, vm string, q v1alpha1.Quiesce) {
+	w.t.Helper()
+	b := &v1alpha1.VMBackup{}
+	b.Namespace, b.Name = w.ns, name
+	b.Spec = v1alpha1.VMBackupSpec{VM: vm, Type: v1alpha1.TypeSnapshot, Quiesce: q}
+	require.NoError(w.t, w.c.Create(w.ctx, b))
+}
+
+// stoodStill waits for a point that was cut while the VM was paused, and restores
+// it: the second disk is not ahead of the first, and a round behind it at most. It
+// returns how long the VM stood still. The copy and the point are deleted.
+func (w *world) stoodStill(point string) time.Duration {
+	w.t.Helper()
+	b := w.awaitBackup(point, v1alpha1.BackupReady)
+	require.Equal(w.t, v1alpha1.ConsistencyPaused, b.Status.Consistency, b.Status.ConsistencyMessage)
+	require.NotNil(w.t, b.Status.FrozenMilliseconds)
+	copied := w.restoreHalted("r-"+point, point, "copy-"+point)
+	first, second := w.sequence(copied["root"]), w.sequence(copied["data1"])
+	w.t.Logf("%s: the first disk ends with write %d, the second with %d; paused for %d ms", point, first, second, *b.Status.FrozenMilliseconds)
+	require.LessOrEqual(w.t, second, first, "the second disk is not ahead of the first")
+	require.LessOrEqual(w.t, first-second, int64(1), "no round is missing on the second disk")
+	require.Positive(w.t, second)
+
+	r := &v1alpha1.VMRestore{}
+	r.Namespace, r.Name = w.ns, "r-"+point
+	w.mustRemove(r)
+	w.removeStressVM("copy-"+point, copied)
+	w.mustRemove(b)
+	return time.Duration(*b.Status.FrozenMilliseconds) * time.Millisecond
+}
