@@ -16,6 +16,7 @@ import (
 )
 
 func TestBackupBecomesReady(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.start("one")
 	session, _ := w.session("n1")
@@ -59,6 +60,7 @@ func TestBackupBecomesReady(t *testing.T) {
 }
 
 func TestRefusedBackups(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.start("one")
 	w.session("n1")
@@ -91,6 +93,7 @@ func TestRefusedBackups(t *testing.T) {
 }
 
 func TestTargetThatIsNotReady(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.start("one")
 	w.session("n1")
@@ -111,6 +114,7 @@ func TestTargetThatIsNotReady(t *testing.T) {
 }
 
 func TestFailedAttemptIsDroppedAndTriedAgain(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.start("one")
 	session, _ := w.session("n1")
@@ -134,6 +138,7 @@ func TestFailedAttemptIsDroppedAndTriedAgain(t *testing.T) {
 // An attempt whose end nobody saw is looked for on the target, and taken over
 // if it is whole.
 func TestLostAttemptThatIsWholeIsTakenOver(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.start("one")
 	session, _ := w.session("n1")
@@ -151,6 +156,7 @@ func TestLostAttemptThatIsWholeIsTakenOver(t *testing.T) {
 }
 
 func TestFailedPointLeavesNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.start("one")
 	session, _ := w.session("n1")
@@ -179,6 +185,7 @@ func TestFailedPointLeavesNothing(t *testing.T) {
 // The third backup removes the first point's engine snapshots, the second is its
 // base; no point gets a job for that.
 func TestLaterBackupRemovesEngineSnapshots(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.start("one")
 	session, _ := w.session("n1")
@@ -210,6 +217,7 @@ func TestLaterBackupRemovesEngineSnapshots(t *testing.T) {
 
 // A VM that is not backed up any more does not keep superseded snapshots for ever.
 func TestSupersededSnapshotsGetAJobAfterAWhile(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.opts.Plan.SupersededRest = time.Millisecond
 	w.start("one")
@@ -233,6 +241,7 @@ func TestSupersededSnapshotsGetAJobAfterAWhile(t *testing.T) {
 // What a restored disk has to be like was recorded when the point began: nothing
 // is looked up when the document is written, by when the claims may be gone.
 func TestClaimsThatGoDuringTheUpload(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.start("one")
 	session, _ := w.session("n1")
@@ -276,6 +285,7 @@ func (w *world) disksGo(b *v1alpha1.VMBackup) {
 // A job goes at once to where its volume's engine runs, not first to the agent
 // with the least to do.
 func TestJobIsMadeForTheEnginesNode(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for _, node := range []string{"n1", "n2", "n3"} {
 		w.session(node)
@@ -306,8 +316,10 @@ func (w *world) ready(name, target, session string) *v1alpha1.VMBackup {
 }
 
 func TestDeletion(t *testing.T) {
+	t.Parallel()
 	for _, policy := range []v1alpha1.DeletionPolicy{v1alpha1.DeletionDelete, v1alpha1.DeletionRetain} {
 		t.Run(string(policy), func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t)
 			w.start("one")
 			session, _ := w.session("n1")
@@ -333,6 +345,7 @@ func TestDeletion(t *testing.T) {
 }
 
 func TestDeletionWaitsForTheTarget(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.start("one")
 	session, _ := w.session("n1")
@@ -357,6 +370,7 @@ func TestDeletionWaitsForTheTarget(t *testing.T) {
 }
 
 func TestCaptureThatFailsFailsThePoint(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.start("one")
 	session, _ := w.session("n1")
@@ -377,6 +391,7 @@ func TestCaptureThatFailsFailsThePoint(t *testing.T) {
 }
 
 func TestLatencyFromCreationToCutJob(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.start("one")
 	session, _ := w.session("n1")

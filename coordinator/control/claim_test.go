@@ -23,6 +23,7 @@ func (w *world) patchPoint(name, body string) error {
 // claimed; from then on its deletion is like that of any other point, and nothing
 // but a deletion removes it.
 func TestClaimedPoints(t *testing.T) {
+	t.Parallel()
 	w, dir, target := onDirectory(t)
 	c := &counts{}
 	w.opts.Refreshes = c
@@ -65,6 +66,7 @@ func TestClaimedPoints(t *testing.T) {
 
 // Points that were forgotten come back when somebody asks for them, and only those.
 func TestRememberedPoints(t *testing.T) {
+	t.Parallel()
 	w, dir, target := onDirectory(t)
 	c := &counts{}
 	w.opts.Refreshes = c

@@ -48,6 +48,7 @@ func (c *counter) take() map[string]int {
 }
 
 func TestRequestsOfABackup(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	count := &counter{count: map[string]int{}}
 	w.config = rest.CopyConfig(w.config)

@@ -64,8 +64,10 @@ func (w *world) removed(b *v1alpha1.VMBackup, session string) {
 // Data that is kept by a user's word, said before or after the deletion, has a
 // tombstone before its VMBackup goes.
 func TestKeptDataHasATombstone(t *testing.T) {
+	t.Parallel()
 	for _, reason := range []string{plan.TombstoneRetained, plan.TombstoneForced} {
 		t.Run(reason, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t)
 			g := &graves{}
 			w.opts.Tombstones = g
@@ -103,6 +105,7 @@ func TestKeptDataHasATombstone(t *testing.T) {
 // What is deleted with its namespace was not spoken about: nothing is removed
 // from the target, and nothing keeps it from being found again.
 func TestPointOfANamespaceThatGoesKeepsItsData(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	g := &graves{before: func() bool { return true }}
 	w.opts.Tombstones = g
@@ -122,6 +125,7 @@ func TestPointOfANamespaceThatGoesKeepsItsData(t *testing.T) {
 
 // A failed point can be deleted though its target is gone for good.
 func TestFailedPointOfADeadTargetGoes(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.opts.Plan.DeletePatience = time.Second
 	w.start("one")
@@ -144,13 +148,16 @@ func TestFailedPointOfADeadTargetGoes(t *testing.T) {
 // A target that is deleted under a backup, which no webhook refused, fails it
 // after a while, unless it comes back.
 func TestTargetThatIsDeletedUnderABackup(t *testing.T) {
+	t.Parallel()
 	t.Run("comes back", func(t *testing.T) {
-		w, b, _ := targetDeletedUnderABackup(t)
+		t.Parallel()
+		w, b, _ := targetDeletedUnderABackup(t, time.Minute)
 		w.target("s3")
 		w.awaitBackup(b, v1alpha1.BackupReady)
 	})
 	t.Run("stays away", func(t *testing.T) {
-		w, b, session := targetDeletedUnderABackup(t)
+		t.Parallel()
+		w, b, session := targetDeletedUnderABackup(t, 2*time.Second)
 		w.eventually("it failed", func() bool {
 			w.refresh(b)
 			reason, _ := ready(b.Status.Conditions)
@@ -163,8 +170,9 @@ func TestTargetThatIsDeletedUnderABackup(t *testing.T) {
 	})
 }
 
-func targetDeletedUnderABackup(t *testing.T) (w *world, b *v1alpha1.VMBackup, session string) {
+func targetDeletedUnderABackup(t *testing.T, patience time.Duration) (w *world, b *v1alpha1.VMBackup, session string) {
 	w = newWorld(t)
+	w.opts.Plan.WorkPatience = patience
 	w.start("one")
 	session, _ = w.session("n1")
 	w.vm("web")

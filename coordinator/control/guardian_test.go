@@ -93,6 +93,7 @@ func (w *world) guarded(heal bool) (*guards, *unstructured.Unstructured, *longho
 }
 
 func TestHarvestersIntervalIsTold(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	g, setting, bt := w.guarded(false)
 	w.start("one")
@@ -127,6 +128,7 @@ func TestHarvestersIntervalIsTold(t *testing.T) {
 }
 
 func TestHarvestersIntervalIsHealed(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	g, setting, bt := w.guarded(true)
 	w.start("one")

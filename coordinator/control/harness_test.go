@@ -38,10 +38,12 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// world is one test's part of the API server.
+// world is an API server that one test has for its time, since a coordinator looks
+// at the users' objects in all namespaces.
 type world struct {
 	t      *testing.T
 	ctx    context.Context
+	server harness.Server
 	config *rest.Config
 	client client.Client
 	ns     string // the users'
@@ -53,13 +55,14 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	config := harness.APIServer(t)
+	server := harness.OwnAPIServer(t)
+	config := server.Config
 	scheme, err := control.Scheme()
 	require.NoError(t, err)
 	c, err := client.New(config, client.Options{Scheme: scheme})
 	require.NoError(t, err)
 	w := &world{
-		t: t, ctx: t.Context(), config: config, client: c,
+		t: t, ctx: t.Context(), server: server, config: config, client: c,
 		ns: harness.Namespace(t, config), own: harness.Namespace(t, config), lh: harness.Namespace(t, config),
 		fake: newFakeTargets(),
 	}
@@ -165,7 +168,7 @@ func (w *world) eventually(what string, ok func() bool) {
 		if time.Now().After(deadline) {
 			w.t.Fatalf("not within a minute: %s", what)
 		}
-		time.Sleep(5 * time.Millisecond)
+		time.Sleep(20 * time.Millisecond)
 	}
 }
 

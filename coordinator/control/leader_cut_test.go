@@ -19,6 +19,7 @@ import (
 // leader is its last. The volumes go before it is cleaned up or, in every other
 // run, after that.
 func TestCancelledSnapshotOfADeletedVM(t *testing.T) {
+	t.Parallel()
 	w := snapshotWorld(t)
 	session, _ := w.session("n1")
 	k := 1

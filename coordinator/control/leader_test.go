@@ -18,6 +18,7 @@ import (
 )
 
 func TestOneLeaderAndTheOtherGoesOn(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	one, stopOne := w.start("one")
 	w.eventually("one leads", one.Leading)
@@ -45,6 +46,7 @@ func TestOneLeaderAndTheOtherGoesOn(t *testing.T) {
 }
 
 func TestNewLeaderCapturesWhatTheOldOneDidNot(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	session, _ := w.session("n1")
 	_, stop := w.start("one")
@@ -64,6 +66,7 @@ func TestNewLeaderCapturesWhatTheOldOneDidNot(t *testing.T) {
 }
 
 func TestJobOfADeadAgentGoesToAnother(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.start("one")
 	first, kill := w.session("n1")
@@ -79,6 +82,7 @@ func TestJobOfADeadAgentGoesToAnother(t *testing.T) {
 }
 
 func TestUnclaimedJobGoesToAnother(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.start("one")
 	w.session("n1")
@@ -91,6 +95,7 @@ func TestUnclaimedJobGoesToAnother(t *testing.T) {
 }
 
 func TestSweep(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.opts.SweepEvery, w.opts.SweepGrace = 100*time.Millisecond, 200*time.Millisecond
 	dead := "gone-00001111"
@@ -139,6 +144,7 @@ func TestSweep(t *testing.T) {
 
 // No grace time passes, and no sweep, before a ticket leaves a workload's way.
 func TestTicketsInTheWayOfWorkloads(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.opts.SweepEvery, w.opts.SweepGrace = time.Hour, time.Hour
 	dead := "gone-00001111"
@@ -162,6 +168,7 @@ func TestTicketsInTheWayOfWorkloads(t *testing.T) {
 }
 
 func TestEmptyListingRemovesNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.opts.SweepEvery, w.opts.SweepGrace = 50*time.Millisecond, time.Millisecond
 	w.lease("a", "", 1)

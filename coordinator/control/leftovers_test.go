@@ -19,6 +19,7 @@ import (
 // A target is looked through for leftovers when somebody asks, once for each
 // request; the status has the answer.
 func TestLeftoversOnRequest(t *testing.T) {
+	t.Parallel()
 	w, dir, target := onDirectory(t)
 	w.opts.LeftoverAge = time.Millisecond
 	system := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: metav1.NamespaceSystem}}

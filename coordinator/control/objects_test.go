@@ -34,6 +34,7 @@ func (w *world) scrape(c *control.Controller, counted prometheus.Gatherer) strin
 // TestMetricsOfObjectsAreRightAfterARestartAndGoneWithTheirObject is what peers'
 // metrics are not.
 func TestMetricsOfObjectsAreRightAfterARestartAndGoneWithTheirObject(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	registry := prometheus.NewRegistry()
 	w.opts.Recorder = metrics.NewWork(registry)

@@ -55,7 +55,7 @@ func (c *counts) get() counts {
 func onDirectory(t *testing.T) (w *world, dir string, target *v1alpha1.BackupTarget) {
 	t.Helper()
 	w = newWorld(t)
-	w.opts.Targets = &targetwork.Caller{Path: harness.TestedBinary(t, "targetio"), Kubeconfig: harness.Kubeconfig(t), Namespace: w.own}
+	w.opts.Targets = &targetwork.Caller{Path: harness.TestedBinary(t, "targetio"), Kubeconfig: w.server.Kubeconfig, Namespace: w.own}
 	w.opts.Refresh = refresh.DefaultBounds()
 	w.opts.Refresh.Default, w.opts.Refresh.Floor, w.opts.Refresh.WallShare = 200*time.Millisecond, 100*time.Millisecond, 1
 	dir = t.TempDir()
@@ -95,6 +95,7 @@ func (w *world) seenTimes(c *counts, n int) {
 }
 
 func TestPointsOfAnotherClusterAppear(t *testing.T) {
+	t.Parallel()
 	w, dir, target := onDirectory(t)
 	c := &counts{}
 	w.opts.Refreshes = c
@@ -143,6 +144,7 @@ func TestPointsOfAnotherClusterAppear(t *testing.T) {
 }
 
 func TestPointsWaitForTheirNamespace(t *testing.T) {
+	t.Parallel()
 	w, dir, target := onDirectory(t)
 	later := w.ns + "-later"
 	points.WriteAll(t, dir, points.Document(later, "p1", 1), points.Document("kube-system", "p2", 2))
@@ -157,6 +159,7 @@ func TestPointsWaitForTheirNamespace(t *testing.T) {
 }
 
 func TestVanishedPointsAreMissingThenGo(t *testing.T) {
+	t.Parallel()
 	w, dir, target := onDirectory(t)
 	c := &counts{}
 	w.opts.Refreshes = c
@@ -196,6 +199,7 @@ func TestVanishedPointsAreMissingThenGo(t *testing.T) {
 
 // A VMBackup that has the point's name is never touched.
 func TestNamesThatAreTaken(t *testing.T) {
+	t.Parallel()
 	w, dir, target := onDirectory(t)
 	own := &v1alpha1.VMBackup{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "nightly"}, Spec: v1alpha1.VMBackupSpec{VM: "absent", Target: "other"}}
 	w.create(own)
@@ -217,6 +221,7 @@ func TestNamesThatAreTaken(t *testing.T) {
 // A VMBackup that was brought back with its status, under another UID, keeps its
 // document: it is not found once more.
 func TestAPointThatWasBroughtBackKeepsItsDocument(t *testing.T) {
+	t.Parallel()
 	w, dir, target := onDirectory(t)
 	d := points.Document(w.ns, "own", 1)
 	points.WriteAll(t, dir, d)
@@ -231,6 +236,7 @@ func TestAPointThatWasBroughtBackKeepsItsDocument(t *testing.T) {
 
 // What a cluster has lost without a word, such as its whole state, it finds again.
 func TestAnOwnPointThatWasLostIsFound(t *testing.T) {
+	t.Parallel()
 	w, dir, _ := onDirectory(t)
 	b := &v1alpha1.VMBackup{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "own"}, Spec: v1alpha1.VMBackupSpec{VM: "vm-0", Target: "dir-" + w.ns}}
 	w.create(b)
@@ -251,8 +257,10 @@ func TestAnOwnPointThatWasLostIsFound(t *testing.T) {
 // Whatever the interval says, a target is looked through at its pace: neither the
 // status, nor edits, nor requests make it faster.
 func TestThePaceIsKept(t *testing.T) {
+	t.Parallel()
 	for _, interval := range []string{"", "0", "1s"} {
 		t.Run("interval "+interval, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t)
 			c := &counts{}
 			w.opts.Refreshes = c
@@ -287,6 +295,7 @@ func TestThePaceIsKept(t *testing.T) {
 
 // A new leader keeps to what its predecessor has written down.
 func TestANewLeaderDoesNotRefreshAtOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := &counts{}
 	w.opts.Refreshes = c
@@ -305,6 +314,7 @@ func TestANewLeaderDoesNotRefreshAtOnce(t *testing.T) {
 // Something that changes a target all the time is found out, and stops nothing but
 // the looks at it.
 func TestALoopIsStopped(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := &counts{}
 	w.opts.Refreshes = c
@@ -331,6 +341,7 @@ func TestALoopIsStopped(t *testing.T) {
 
 // A target that fails is left alone for longer and longer, and costs what it costs.
 func TestAFailingRefreshBacksOff(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := &counts{}
 	w.opts.Refreshes = c

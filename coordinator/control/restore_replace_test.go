@@ -52,6 +52,7 @@ func claimOfDisk(t *testing.T, vm *unstructured.Unstructured, i int) string {
 // A point of some disks only: a new VM is without the others, one that is
 // replaced keeps them, and they are no former claims.
 func TestRestoreOfSomeDisks(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.start("one")
 	session, b := w.point()
@@ -89,6 +90,7 @@ func TestRestoreOfSomeDisks(t *testing.T) {
 // A restore that is given up after its claims are made changes the VM, so that
 // a swap which is still on its way is refused, and leaves no trace on it.
 func TestGivenUpReplaceFencesTheVM(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.start("one")
 	session, b := w.point()
@@ -119,6 +121,7 @@ func TestGivenUpReplaceFencesTheVM(t *testing.T) {
 // VM, so that they do not grow with each: but not what anybody refers to, and
 // nothing that somebody else made.
 func TestCopiesOfAnEarlierRestoreGo(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.start("one")
 	session, b := w.point()
@@ -161,6 +164,7 @@ func TestCopiesOfAnEarlierRestoreGo(t *testing.T) {
 // A claim that came from a DataVolume would go with the VM, and be made again by
 // CDI when only the claim is deleted.
 func TestFormerClaimsOfDataVolumes(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.dataVolumes()
 	w.start("one")

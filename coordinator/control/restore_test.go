@@ -95,6 +95,7 @@ func (w *world) bindClaims(vm string) {
 }
 
 func TestRestoreMakesAVM(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.start("one")
 	session, b := w.point()
@@ -129,6 +130,7 @@ func TestRestoreMakesAVM(t *testing.T) {
 }
 
 func TestRecordThatLacksAReplicaIsNotTrusted(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.start("one")
 	session, b := w.point()
@@ -149,6 +151,7 @@ func TestRecordThatLacksAReplicaIsNotTrusted(t *testing.T) {
 }
 
 func TestFailedRestoreLeavesNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.start("one")
 	session, b := w.point()
@@ -171,6 +174,7 @@ func TestFailedRestoreLeavesNothing(t *testing.T) {
 }
 
 func TestDeletedWhileRestoring(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.start("one")
 	session, b := w.point()
@@ -215,6 +219,7 @@ func (w *world) unprotect(c *corev1.PersistentVolumeClaim) {
 }
 
 func TestRefusedRestores(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.start("one")
 	_, b := w.point()
@@ -272,6 +277,7 @@ func TestRefusedRestores(t *testing.T) {
 }
 
 func TestNoSpaceForTheVolume(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.opts.Plan.ScheduleGrace = 10e6
 	w.start("one")

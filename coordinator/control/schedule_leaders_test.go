@@ -30,7 +30,7 @@ func (c *coordinators) start() {
 	c.t.Helper()
 	c.started++
 	identity := fmt.Sprintf("coordinator-%d", c.started)
-	c.living[identity] = harness.StartLoneCoordinator(c.t, identity, harness.ProgramOptions{Args: []string{
+	c.living[identity] = harness.StartLoneCoordinator(c.t, identity, harness.ProgramOptions{Kubeconfig: c.server.Kubeconfig, Args: []string{
 		"--namespace", c.own, "--longhorn-namespace", c.lh, "--lease-duration", "5s",
 		"--leader-lease-duration", "2s", "--leader-lease-renew", "1500ms", "--leader-lease-retry", "250ms",
 	}})
@@ -87,6 +87,7 @@ func (c *coordinators) lose(freeze bool) {
 // starting deadline, or as skipped, since the one before had not ended.
 // HAYLOFT_LEADER_KILLS is how many are lost, if not 15.
 func TestLeadersAreKilledWhileSchedulesFireEachSecond(t *testing.T) {
+	t.Parallel()
 	kills := 15
 	if s := os.Getenv("HAYLOFT_LEADER_KILLS"); s != "" {
 		n, err := strconv.Atoi(s)

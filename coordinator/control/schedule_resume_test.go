@@ -18,6 +18,7 @@ import (
 // failures suspended the one that asks for it goes on by itself; one that does not
 // ask, and one that a user has suspended, wait for a person.
 func TestResumesByItself(t *testing.T) {
+	t.Parallel()
 	const wait = 2
 	w := newWorld(t)
 	w.opts.ProbeEvery, w.opts.ProbeFloor = 300*time.Millisecond, 100*time.Millisecond

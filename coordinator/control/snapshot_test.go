@@ -87,6 +87,7 @@ func (w *world) volumeAttached(volume string) {
 }
 
 func TestSnapshotBecomesReady(t *testing.T) {
+	t.Parallel()
 	w := snapshotWorld(t)
 	w.start("one")
 	session, _ := w.session("n1")
@@ -115,6 +116,7 @@ func TestSnapshotBecomesReady(t *testing.T) {
 }
 
 func TestSnapshotIsClonedToANewVM(t *testing.T) {
+	t.Parallel()
 	w := snapshotWorld(t)
 	w.start("one")
 	session, _ := w.point()
@@ -143,6 +145,7 @@ func TestSnapshotIsClonedToANewVM(t *testing.T) {
 }
 
 func TestSnapshotsThatLoseSomething(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		// lose takes something away; d is the point's disk root.
 		lose func(w *world, d v1alpha1.BackupDisk)
@@ -186,6 +189,7 @@ func TestSnapshotsThatLoseSomething(t *testing.T) {
 		}, "was deleted, and its engine snapshot"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := snapshotWorld(t)
 			w.start("one")
 			session, _ := w.session("n1")
@@ -220,6 +224,7 @@ func TestSnapshotsThatLoseSomething(t *testing.T) {
 // cut, however long ago that was: Longhorn's manager may be busy, or away. Once it
 // has shown it, it counts, for other leaders too.
 func TestListThatMayBeOlderThanTheCut(t *testing.T) {
+	t.Parallel()
 	w := snapshotWorld(t)
 	w.opts.Plan.LookEvery = time.Hour
 	_, stop := w.start("one")
@@ -246,8 +251,10 @@ func (w *world) attachedUnasked(volume string) {
 }
 
 func TestSnapshotsGoWithTheirVM(t *testing.T) {
+	t.Parallel()
 	for name, again := range map[string]bool{"deleted": false, "made again under its name": true} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := snapshotWorld(t)
 			w.start("one")
 			session, _ := w.session("n1")
@@ -275,6 +282,7 @@ func TestSnapshotsGoWithTheirVM(t *testing.T) {
 
 // As long as nothing is missing, looking costs no request.
 func TestLooksAtSnapshotsCostNothing(t *testing.T) {
+	t.Parallel()
 	w := snapshotWorld(t)
 	count := &counter{count: map[string]int{}}
 	w.config = rest.CopyConfig(w.config)

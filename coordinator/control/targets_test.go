@@ -33,6 +33,7 @@ func (w *world) condition(t *v1alpha1.BackupTarget, kind string) metav1.Conditio
 
 // Whoever asks for a test gets the answer of a probe that was made for it.
 func TestATestOfATarget(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	target := w.target("t")
 	w.start("one")
@@ -67,6 +68,7 @@ func TestATestOfATarget(t *testing.T) {
 
 // Where no webhook has kept a second default away, both say so.
 func TestTwoDefaults(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a, b := w.target("a"), w.target("b")
 	w.patch(a, `{"spec":{"default":true}}`)
@@ -86,6 +88,7 @@ func TestTwoDefaults(t *testing.T) {
 
 // What no webhook has refused, the planner does, by the same rules.
 func TestTargetsThatTakeNoPointsFromHere(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.vm("vm")
 	readOnly, closed, picky := w.target("read"), w.target("closed"), w.target("picky")
@@ -107,6 +110,7 @@ func TestTargetsThatTakeNoPointsFromHere(t *testing.T) {
 
 // Points of namespaces that a target does not allow wait until it does.
 func TestPointsOfNamespacesThatAreNotAllowed(t *testing.T) {
+	t.Parallel()
 	w, dir, target := onDirectory(t)
 	points.WriteAll(t, dir, points.Document(w.ns, "p", 1))
 	w.patch(target, `{"spec":{"allowedNamespaces":{"names":["elsewhere"]}}}`)

@@ -66,6 +66,7 @@ func (w *world) sayLonghorn(u *unstructured.Unstructured, state string) {
 // A point says what it waits for, and goes on when that is over: for agents,
 // for Longhorn's own backup of a volume, for another job, for its target's slots.
 func TestPointSaysWhatItWaitsFor(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.start("one")
 	w.vm("web")
@@ -95,6 +96,7 @@ func TestPointSaysWhatItWaitsFor(t *testing.T) {
 // A job that an agent has, and cannot begin since another session has a lease,
 // says so.
 func TestPointSaysWhoHasTheLease(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.start("one")
 	w.session("n1")

@@ -46,6 +46,51 @@ func Kubeconfig(t testing.TB) string {
 	return started.kubeconfig
 }
 
+// Server is an API server: the admin's configuration, without the client's own rate limit, and a file with the same.
+type Server struct {
+	Config     *rest.Config
+	Kubeconfig string
+}
+
+// OwnAPIServer is an APIServer that no other test of the binary uses before this one has ended: for programs that look
+// at every namespace, and so would meet other tests' objects. It holds what the tests before have left in it. No more
+// are started than tests run at once.
+func OwnAPIServer(t testing.TB) Server {
+	t.Helper()
+	started, err := ownAPIServers.take()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ownAPIServers.giveBack(started) })
+	return Server{Config: rest.CopyConfig(started.config), Kubeconfig: started.kubeconfig}
+}
+
+// ownAPIServers are those that no test has.
+var ownAPIServers serverPool
+
+type serverPool struct {
+	mu   sync.Mutex
+	free []*apiServer
+}
+
+func (p *serverPool) take() (*apiServer, error) {
+	p.mu.Lock()
+	if n := len(p.free); n > 0 {
+		last := p.free[n-1]
+		p.free = p.free[:n-1]
+		p.mu.Unlock()
+		return last, nil
+	}
+	p.mu.Unlock()
+	return startAPIServer()
+}
+
+func (p *serverPool) giveBack(s *apiServer) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.free = append(p.free, s)
+}
+
 // Namespace makes a namespace that no other test uses.
 func Namespace(t testing.TB, config *rest.Config) string {
 	t.Helper()
@@ -67,10 +112,11 @@ type apiServer struct {
 	kubeconfig string
 }
 
-// sharedAPIServer starts the server once per process. It ends when this process does, however that happens: it reads
-// the pipe whose other end only this process holds, and then removes its folder.
+// sharedAPIServer starts the server once per process.
 var sharedAPIServer = sync.OnceValues(startAPIServer)
 
+// startAPIServer starts a server that ends when this process does, however that happens: it reads the pipe whose other
+// end only this process holds, and then removes its folder.
 func startAPIServer() (*apiServer, error) {
 	kube, err := findBinary("local/kube")
 	if err != nil {

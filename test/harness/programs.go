@@ -94,12 +94,12 @@ func TestedBinary(t testing.TB, name string) string {
 	return path
 }
 
-// StartLoneCoordinator starts a coordinator on APIServer, without a stack around it: no webhook, and an administrator's
-// account. Its namespaces are given in o.Args.
+// StartLoneCoordinator starts a coordinator on an API server without a stack around it, o.Kubeconfig's: no webhook, and
+// one account for itself and its target worker. Its namespaces are given in o.Args.
 func StartLoneCoordinator(t testing.TB, identity string, o ProgramOptions) *Program {
 	t.Helper()
 	address := FreeAddress(t)
-	kubeconfig := Kubeconfig(t)
+	kubeconfig := o.Kubeconfig
 	args := []string{
 		"--identity", identity, "--listen", address, "--kubeconfig", kubeconfig,
 		"--targetio", TestedBinary(t, "targetio"), "--targetio-kubeconfig", kubeconfig,
