@@ -106,6 +106,7 @@ func parse(args []string) (flags, error) {
 	fs.DurationVar(&f.control.Refresh.Floor, "refresh-floor", f.control.Refresh.Floor, "shortest time between two looks through a target, whatever its spec or a user asks for")
 	fs.DurationVar(&f.control.Refresh.Deadline, "refresh-deadline", f.control.Refresh.Deadline, "time that a look through a target may take")
 	fs.DurationVar(&f.control.LeftoverAge, "leftover-age", 24*time.Hour, "how old something on a target must be to be removed as a leftover")
+	fs.DurationVar(&f.control.LeftoversEvery, "leftovers-every", 24*time.Hour, "time between two looks by which leftovers on a target are counted, within what refreshing may cost; 0: only when somebody asks")
 	fs.IntVar(&f.control.MaxDocuments, "refresh-max-documents", 50_000, "documents that a target may hold; of one with more nothing is found, and nothing goes")
 	fs.BoolVar(&f.control.HealIntervals, "heal-refresh-intervals", false, "set refresh intervals of Harvester's backup-target setting and of Longhorn's BackupTargets that are 0, absent or below 60s to 60s")
 	if err := fs.Parse(args); err != nil {

@@ -117,6 +117,7 @@ func target(name string, ready bool, reason string) *v1alpha1.BackupTarget {
 	t.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: status, Reason: reason}}
 	if ready {
 		t.Spec.Refresh = &v1alpha1.TargetRefresh{Interval: "1h"}
+		t.Status.Leftovers = &v1alpha1.TargetLeftovers{Time: ptr.To(metav1.NewTime(epoch)), InProgress: 3, NoDocument: 2, Drafts: 1, Removable: 4}
 		t.Status.Refresh = &v1alpha1.TargetRefreshStatus{
 			EffectiveInterval: &metav1.Duration{Duration: time.Hour}, SucceededTime: ptr.To(metav1.NewTime(epoch)), SpentCPUMilliseconds: 3600,
 			Documents: &v1alpha1.RefreshedDocuments{Total: 12, Points: 7, Forgotten: 1, Waiting: 2, Faulty: 1, Unread: 1},

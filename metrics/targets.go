@@ -21,6 +21,14 @@ var (
 		Name: "hayloft_target_last_probe_timestamp_seconds", Kind: Gauge, By: Leader, Labels: []string{"target"},
 		Help: "When a probe of the target last ended, as its status says.",
 	})
+	targetLeftovers = define(Metric{
+		Name: "hayloft_target_leftovers", Kind: Gauge, By: Leader, Labels: []string{"target", "kind"},
+		Help: "What nobody needs any more on the target, as the last look for leftovers found: transfers in progress (those of other clusters may be under way), backups without a document (no_document), drafts.",
+	})
+	targetLeftoversRemovable = define(Metric{
+		Name: "hayloft_target_leftovers_removable", Kind: Gauge, By: Leader, Labels: []string{"target"},
+		Help: "How many of them may be removed: they are old enough, and nobody else's.",
+	})
 	targetJobsLimit = define(Metric{
 		Name: "hayloft_target_jobs_limit", Kind: Gauge, By: Leader, Labels: []string{"target"},
 		Help: "The most NodeJobs that may move data to or from the target at once.",
@@ -48,6 +56,12 @@ func (c *targetCollector) Collect(ctx context.Context, s *Samples) error {
 		}
 		s.set(targetJobsLimit, float64(t.Spec.MaxConcurrentJobs), l)
 		collectRefresh(s, t, l)
+		if f := t.Status.Leftovers; f != nil && f.Time != nil {
+			s.set(targetLeftovers, float64(f.InProgress), by("kind", "in_progress", "target", t.Name))
+			s.set(targetLeftovers, float64(f.NoDocument), by("kind", "no_document", "target", t.Name))
+			s.set(targetLeftovers, float64(f.Drafts), by("kind", "draft", "target", t.Name))
+			s.set(targetLeftoversRemovable, float64(f.Removable), l)
+		}
 	}
 	return nil
 }

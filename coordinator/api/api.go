@@ -88,7 +88,7 @@ func build(o Options) (http.Handler, huma.API, error) {
 	mux := http.NewServeMux()
 	api := humago.New(mux, config())
 	api.UseMiddleware(noteOperation)
-	for _, add := range []func(huma.API){s.addTriggers, s.addPoints, s.addRestores, s.addSchedules, s.addTargets, s.addJobs, s.addProgress, s.addUpgrade} {
+	for _, add := range []func(huma.API){s.addTriggers, s.addPoints, s.addRestores, s.addSchedules, s.addTargets, s.addLeftovers, s.addForgotten, s.addJobs, s.addProgress, s.addUpgrade} {
 		add(api)
 	}
 	mux.HandleFunc("/", notThere(mux))

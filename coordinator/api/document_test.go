@@ -96,9 +96,12 @@ GET    /restores list-all-restores
 GET    /schedules list-all-schedules
 GET    /targets list-targets
 GET    /targets/{name} get-target
+GET    /targets/{name}/forgotten list-forgotten
+GET    /targets/{name}/leftovers get-leftovers
 GET    /upgrade check-upgrade
 POST   /namespaces/{namespace}/backups create-backup
 POST   /namespaces/{namespace}/points/{name}/cancel cancel-point
+POST   /namespaces/{namespace}/points/{name}/claim claim-point
 POST   /namespaces/{namespace}/points/{name}/pin pin-point
 POST   /namespaces/{namespace}/points/{name}/unpin unpin-point
 POST   /namespaces/{namespace}/restores create-restore
@@ -106,7 +109,9 @@ POST   /namespaces/{namespace}/restores/{name}/cancel cancel-restore
 POST   /namespaces/{namespace}/schedules/{name}/resume resume-schedule
 POST   /namespaces/{namespace}/schedules/{name}/suspend suspend-schedule
 POST   /namespaces/{namespace}/snapshots create-snapshot
+POST   /targets/{name}/leftovers find-leftovers
 POST   /targets/{name}/refresh refresh-target
+POST   /targets/{name}/remember remember-points
 POST   /targets/{name}/test test-target
 POST   /upgrade/finish finish-upgrade
 POST   /upgrade/prepare prepare-upgrade

@@ -28,6 +28,7 @@ type Point struct {
 	ConsistencyMessage string     `json:"consistencyMessage,omitempty"`
 	Schedule           string     `json:"schedule,omitempty" doc:"The VMSchedule that made it"`
 	Found              bool       `json:"found,omitempty" doc:"It was found on its target: another cluster made it, or an earlier life of this one"`
+	Claimed            bool       `json:"claimed,omitempty" doc:"It was found and claimed: deleting it can delete its data"`
 	StartedAt          *time.Time `json:"startedAt,omitempty"`
 	CutAt              *time.Time `json:"cutAt,omitempty" doc:"The moment that it stands for"`
 	CompletedAt        *time.Time `json:"completedAt,omitempty"`
@@ -37,7 +38,7 @@ func pointOf(b *v1alpha1.VMBackup) Point {
 	p := Point{
 		Identity: identityOf(b), State: stateOf(status.OfBackup(b), b.Status.Conditions),
 		VM: b.Spec.VM, Type: string(b.Spec.Type), Target: b.Spec.Target, DeletionPolicy: string(b.Spec.DeletionPolicy),
-		Note: b.Spec.Note, Pinned: b.Spec.Pinned, Cancelled: b.Spec.Cancel, Schedule: b.Annotations[v1alpha1.AnnotationSchedule], Found: b.Spec.Found != nil,
+		Note: b.Spec.Note, Pinned: b.Spec.Pinned, Cancelled: b.Spec.Cancel, Schedule: b.Annotations[v1alpha1.AnnotationSchedule], Found: b.Spec.Found != nil, Claimed: b.Spec.Claimed,
 		Consistency: string(b.Status.Consistency), ConsistencyMessage: b.Status.ConsistencyMessage,
 		StartedAt: timeOf(b.Status.StartedAt), CompletedAt: timeOf(b.Status.CompletedAt),
 	}
@@ -83,6 +84,7 @@ func (s *service) addPoints(api huma.API) {
 		{"cancel-point", "/cancel", "Cancel a point on its way", `{"spec":{"cancel":true}}`},
 		{"pin-point", "/pin", "Keep retention from removing a point", `{"spec":{"pinned":true}}`},
 		{"unpin-point", "/unpin", "Let retention remove a point again", `{"spec":{"pinned":false}}`},
+		{"claim-point", "/claim", "Take over a point that another cluster has left on the target: deleting it deletes its data then; needs the verb claim on the target", `{"spec":{"claimed":true,"deletionPolicy":"Delete"}}`},
 	} {
 		change(s, api, operation(c.id, http.MethodPost, one+c.path, c.summary, "points"), point, pointOf, c.patch)
 	}

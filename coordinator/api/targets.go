@@ -13,6 +13,7 @@ import (
 	"hayloft.dev/coordinator/api/problem"
 	"hayloft.dev/coordinator/targetio/protocol"
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/ask"
 	"hayloft.dev/pkg/target"
 )
 
@@ -89,17 +90,8 @@ func (s *service) addTargets(api huma.API) {
 		}
 		return &one[Target]{targetOf(&t)}, nil
 	})
-	refresh := operation("refresh-target", http.MethodPost, "/targets/{name}/refresh", "Have a target looked through for points now; needs the right to change it", "targets")
-	refresh.DefaultStatus = http.StatusAccepted
-	huma.Register(api, refresh, func(ctx context.Context, in *Object) (*one[Target], error) {
-		t := &v1alpha1.BackupTarget{}
-		t.Name = in.Name
-		// Any other value than the last one asks.
-		patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, v1alpha1.AnnotationRefresh, time.Now().UTC().Format(time.RFC3339Nano))
-		if err := s.Client.Patch(ctx, t, client.RawPatch("application/merge-patch+json", []byte(patch))); err != nil {
-			return nil, problem.FromCluster(err)
-		}
-		return &one[Target]{targetOf(t)}, nil
+	accepted(api, operation("refresh-target", http.MethodPost, "/targets/{name}/refresh", "Have a target looked through for points now; needs the right to change it", "targets"), func(ctx context.Context, in *Object) (*one[Target], error) {
+		return s.askTarget(ctx, in.Name, ask.Refresh(ask.Word(time.Now())))
 	})
 	huma.Register(api, operation("test-target", http.MethodPost, "/targets/{name}/test", "Try a target out now; needs the right to change it", "targets"), func(ctx context.Context, in *Object) (*one[Test], error) {
 		t, err := s.testTarget(ctx, in.Name)
@@ -108,6 +100,22 @@ func (s *service) addTargets(api huma.API) {
 		}
 		return &one[Test]{*t}, nil
 	})
+}
+
+// accepted adds an operation whose work goes on after its answer.
+func accepted[I, O any](api huma.API, op huma.Operation, do func(context.Context, *I) (*O, error)) {
+	op.DefaultStatus = http.StatusAccepted
+	huma.Register(api, op, do)
+}
+
+// askTarget asks the coordinator that leads for work on a target, as anybody can who
+// may change it.
+func (s *service) askTarget(ctx context.Context, name string, r ask.Request) (*one[Target], error) {
+	t, err := ask.Target(ctx, s.Client, name, r)
+	if err != nil {
+		return nil, problem.FromCluster(err)
+	}
+	return &one[Target]{targetOf(t)}, nil
 }
 
 // testTarget tries a target out in this process. Who may change a target could

@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/ask"
 	"hayloft.dev/test/points"
 )
 
@@ -79,18 +80,17 @@ func TestRememberedPoints(t *testing.T) {
 		require.NoError(t, w.client.Delete(w.ctx, &b))
 	}
 	w.eventually("all are forgotten", func() bool { return w.documents(target).Forgotten == 3 })
-	ask := func(what string) {
+	remember := func(word string, points int64, which ...string) {
 		t.Helper()
-		w.refresh(target)
-		before := target.DeepCopy()
-		target.Annotations = map[string]string{v1alpha1.AnnotationRemember: what}
-		require.NoError(t, w.client.Patch(w.ctx, target, client.MergeFrom(before)))
+		_, err := ask.Target(w.ctx, w.client, target.Name, ask.Remember(which, word))
+		require.NoError(t, err)
 		w.eventually("the word is taken up", func() bool {
 			w.refresh(target)
-			return target.Annotations[v1alpha1.AnnotationRemember] == ""
+			r := target.Status.Remembered
+			return r != nil && r.Requested == word && r.Points == points
 		})
 	}
-	ask(fmt.Sprintf("%s/p0, nobody/p1, %s", w.ns, points.UID(2)))
+	remember("1", 2, w.ns+"/p0", "nobody/p1", string(points.UID(2)))
 	w.eventually("two are back", func() bool {
 		all := w.points()
 		return len(all) == 2 && all["p0"].Status.Phase == v1alpha1.BackupReady && all["p2"].Status.Phase == v1alpha1.BackupReady
@@ -99,7 +99,7 @@ func TestRememberedPoints(t *testing.T) {
 	require.Len(t, w.points(), 2)
 	stop()
 	w.start("two")
-	ask(v1alpha1.RememberAll)
+	remember("2", 1, v1alpha1.RememberAll)
 	w.eventually("so is the third", func() bool { return len(w.points()) == 3 })
 	w.eventually("nothing is forgotten", func() bool { return w.documents(target).Forgotten == 0 })
 }

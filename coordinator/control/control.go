@@ -43,7 +43,7 @@ type TargetWork interface {
 	DropAttempt(ctx context.Context, at protocol.Target, volume, backup string) error
 	DeletePoint(ctx context.Context, at protocol.Target, r protocol.DeleteRequest) error
 	Refresh(ctx context.Context, at protocol.Target, r protocol.RefreshRequest) (protocol.RefreshResult, protocol.Cost, error)
-	Leftovers(ctx context.Context, at protocol.Target, r protocol.LeftoversRequest) (protocol.LeftoversResult, error)
+	Leftovers(ctx context.Context, at protocol.Target, r protocol.LeftoversRequest) (protocol.LeftoversResult, protocol.Cost, error)
 }
 
 // Tombstones notes points whose data is kept though their VMBackup goes, so that
@@ -101,6 +101,9 @@ type Options struct {
 	// LeftoverAge is how old something on a target must be to be removed as a
 	// leftover: whoever may still be writing it has ended by then.
 	LeftoverAge time.Duration
+	// LeftoversEvery is the time between two looks by which leftovers on a target are
+	// counted; 0: there are none but those that somebody asks for.
+	LeftoversEvery time.Duration
 	// GuardEvery is the time between two looks at the refresh intervals of
 	// Harvester and Longhorn, which are corrected with HealIntervals. Guard is told
 	// of them; may be nil.

@@ -181,8 +181,8 @@ func (f *fakeTargets) Refresh(_ context.Context, t protocol.Target, r protocol.R
 	return protocol.RefreshResult{Listed: len(r.Known), Unchanged: len(r.Known)}, cost, nil
 }
 
-func (f *fakeTargets) Leftovers(context.Context, protocol.Target, protocol.LeftoversRequest) (protocol.LeftoversResult, error) {
-	return protocol.LeftoversResult{}, f.do("leftovers", "")
+func (f *fakeTargets) Leftovers(_ context.Context, t protocol.Target, _ protocol.LeftoversRequest) (protocol.LeftoversResult, protocol.Cost, error) {
+	return protocol.LeftoversResult{}, protocol.Cost{Reaped: true}, f.do("leftovers", t.Name)
 }
 
 func (f *fakeTargets) DeletePoint(_ context.Context, _ protocol.Target, r protocol.DeleteRequest) error {

@@ -15,6 +15,7 @@ import (
 
 	"hayloft.dev/coordinator/plan"
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/forgotten"
 )
 
 // graves are the points that were deleted in this cluster while their data stays
@@ -100,7 +101,7 @@ func (g *graves) settleOne(ctx context.Context, t *v1alpha1.BackupTarget, point 
 	if with, err := g.c.goesWith(ctx, d.namespace, pointsDefinition); err != nil || with != "" {
 		return err
 	}
-	return g.bury(ctx, t, point, fmt.Sprintf("%s/%s Deleted", d.namespace, d.name))
+	return g.bury(ctx, t, point, d.namespace, d.name, "Deleted")
 }
 
 // Bury writes down that a point of this cluster is not to be found again, before
@@ -111,14 +112,14 @@ func (g *graves) Bury(ctx context.Context, s plan.Tombstone) error {
 	if err != nil || t == nil {
 		return err
 	}
-	return g.bury(ctx, t, s.Point, fmt.Sprintf("%s/%s %s", s.Namespace, s.Name, s.Reason))
+	return g.bury(ctx, t, s.Point, s.Namespace, s.Name, s.Reason)
 }
 
 // bury writes down that a point is not to be found again. When it returns nil, no
 // later refresh brings it back.
-func (g *graves) bury(ctx context.Context, t *v1alpha1.BackupTarget, point types.UID, why string) error {
+func (g *graves) bury(ctx context.Context, t *v1alpha1.BackupTarget, point types.UID, namespace, name, reason string) error {
 	return g.c.shelve(ctx, t, shelfGraves, graveOf(point), "data", map[string]any{
-		string(point): why + " " + time.Now().UTC().Format(time.RFC3339),
+		string(point): forgotten.Text(namespace, name, reason, time.Now()),
 	})
 }
 

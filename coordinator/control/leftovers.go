@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -32,12 +31,11 @@ const (
 // leftovers has a target looked through for what nobody needs any more, once for
 // each request. It tells in how long to come back for that, 0 for not.
 func (r *targets) leftovers(t *v1alpha1.BackupTarget) time.Duration {
-	asked := cutTo(t.Annotations[v1alpha1.AnnotationLeftovers], 64)
-	st := t.Status.Leftovers
-	if asked == "" || st != nil && st.Requested == asked && st.Time != nil {
+	asked := requested(t, v1alpha1.AnnotationLeftovers)
+	if !leftoversWanted(t) {
 		return 0
 	}
-	if st != nil && st.Requested != asked && st.Time != nil {
+	if st := t.Status.Leftovers; st != nil && st.Time != nil {
 		if wait := leftoversFloor - time.Since(st.Time.Time); wait > 0 {
 			return wait
 		}
@@ -45,39 +43,49 @@ func (r *targets) leftovers(t *v1alpha1.BackupTarget) time.Duration {
 	t = t.DeepCopy()
 	key := types.NamespacedName{Name: t.Name}
 	r.pool.run(t.UID, plan.Work{Op: "Leftovers"}, leftoversDeadline, func(ctx context.Context) (any, error) {
-		out := v1alpha1.TargetLeftovers{Requested: asked}
 		remove := strings.HasPrefix(asked, v1alpha1.LeftoversRemove)
-		result, err := r.lookForLeftovers(ctx, t, remove && !t.Spec.ReadOnly)
-		if err != nil {
-			out.Message = cutTo("it failed: "+workError(err).Message, 1024)
-		} else {
-			told(&out, result)
-		}
+		result, _, err := r.lookForLeftovers(ctx, t, r.live, protocol.LeftoversRequest{
+			Remove: remove && !t.Spec.ReadOnly, CPUMilliseconds: leftoversCPU.Milliseconds(),
+		})
+		out := leftoversOf(result, err)
 		if err == nil && remove && t.Spec.ReadOnly {
 			out.Message = "spec.readOnly: nothing is removed from this target"
 		}
-		now := metav1.Now()
-		out.Time = &now
-		return nil, r.tellLeftovers(ctx, t, out)
+		out.Requested = asked
+		if err := r.tellTarget(ctx, t, func(s *v1alpha1.BackupTargetStatus) { s.Leftovers = &out }); err != nil {
+			return nil, err
+		}
+		switch {
+		case out.Removed > 0:
+			r.events.Event(t, corev1.EventTypeNormal, "LeftoversRemoved", words.Count(int(out.Removed), "leftover")+" "+words.Verb(int(out.Removed), "was", "were")+" removed from the target")
+		case out.Message != "":
+			r.events.Event(t, corev1.EventTypeWarning, "LeftoversKept", shorten(out.Message))
+		}
+		return nil, nil
 	}, func() { r.wake.targets.wake(key) })
 	return leftoversFloor
 }
 
-// lookForLeftovers tells the worker all that this cluster has of the target, read
-// live: what is not in the listing could be removed.
-func (r *targets) lookForLeftovers(ctx context.Context, t *v1alpha1.BackupTarget, remove bool) (protocol.LeftoversResult, error) {
-	request := protocol.LeftoversRequest{
-		Remove: remove, MaxTold: leftoversTold, CPUMilliseconds: leftoversCPU.Milliseconds(), MinAgeMilliseconds: r.LeftoverAge.Milliseconds(),
-	}
+// leftoversWanted: somebody asked for a look that was not made yet.
+func leftoversWanted(t *v1alpha1.BackupTarget) bool {
+	asked, st := requested(t, v1alpha1.AnnotationLeftovers), t.Status.Leftovers
+	return asked != "" && (st == nil || st.Requested != asked || st.Time == nil)
+}
+
+// lookForLeftovers tells the worker all that this cluster has of the target. Where
+// something is to be removed it must be read live: what the listing lacks could be
+// removed.
+func (c *Controller) lookForLeftovers(ctx context.Context, t *v1alpha1.BackupTarget, from client.Reader, request protocol.LeftoversRequest) (protocol.LeftoversResult, protocol.Cost, error) {
+	request.MaxTold, request.MinAgeMilliseconds = leftoversTold, c.LeftoverAge.Milliseconds()
 	system := &metav1.PartialObjectMetadata{}
 	system.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
-	if err := r.live.Get(ctx, client.ObjectKey{Name: metav1.NamespaceSystem}, system); err != nil {
-		return protocol.LeftoversResult{}, fmt.Errorf("reading this cluster's UID: %w", err)
+	if err := c.live.Get(ctx, client.ObjectKey{Name: metav1.NamespaceSystem}, system); err != nil {
+		return protocol.LeftoversResult{}, unspent, fmt.Errorf("reading this cluster's UID: %w", err)
 	}
 	request.Cluster = system.UID
 	var list v1alpha1.VMBackupList
-	if err := r.live.List(ctx, &list); err != nil {
-		return protocol.LeftoversResult{}, fmt.Errorf("listing the points of this cluster: %w", err)
+	if err := from.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+		return protocol.LeftoversResult{}, unspent, fmt.Errorf("listing the points of this cluster: %w", err)
 	}
 	for i := range list.Items {
 		b := &list.Items[i]
@@ -97,33 +105,29 @@ func (r *targets) lookForLeftovers(ctx context.Context, t *v1alpha1.BackupTarget
 			}
 		}
 	}
-	return r.Targets.Leftovers(ctx, protocol.OnTarget(t), request)
+	return c.Targets.Leftovers(ctx, protocol.OnTarget(t), request)
 }
 
-func told(out *v1alpha1.TargetLeftovers, r protocol.LeftoversResult) {
-	out.InProgress, out.NoDocument, out.Drafts, out.Removed = int64(r.InProgress), int64(r.NoDocument), int64(r.Drafts), int64(r.Removed)
-	out.Message = cutTo(r.Kept, 1024)
+// unspent is the cost of what the target was not asked for.
+var unspent = protocol.Cost{Reaped: true}
+
+// leftoversOf is what a look found, for a target's status.
+func leftoversOf(r protocol.LeftoversResult, err error) v1alpha1.TargetLeftovers {
+	now := metav1.Now()
+	out := v1alpha1.TargetLeftovers{
+		Time: &now, Message: cutTo(r.Kept, 1024), InProgress: int64(r.InProgress), NoDocument: int64(r.NoDocument), Drafts: int64(r.Drafts),
+		Removable: int64(r.Removable), Removed: int64(r.Removed),
+	}
+	switch {
+	case err != nil:
+		out.Message = cutTo("it failed: "+workError(err).Message, 1024)
+	case r.Unjudged > 0:
+		out.Message = words.Count(r.Unjudged, "backup") + " could not be looked at within what a look may cost by itself: ask for one"
+	}
 	for _, l := range r.Told {
 		out.Items = append(out.Items, v1alpha1.TargetLeftover{
 			Kind: string(l.Kind), Path: l.Path, Volume: l.Volume, Backup: l.Backup, Point: l.Point, Keep: cutTo(l.Keep, 256), Removed: l.Removed,
 		})
 	}
-}
-
-func (r *targets) tellLeftovers(ctx context.Context, t *v1alpha1.BackupTarget, out v1alpha1.TargetLeftovers) error {
-	// The whole field: what a merge would leave of the last look is not of this one.
-	patch, err := json.Marshal([]map[string]any{{"op": "add", "path": "/status/leftovers", "value": out}})
-	if err != nil {
-		return fmt.Errorf("preparing what was found: %w", err)
-	}
-	if err := r.client.Status().Patch(ctx, t.DeepCopy(), client.RawPatch(types.JSONPatchType, patch)); err != nil {
-		return fmt.Errorf("writing what was found on BackupTarget %s: %w", t.Name, client.IgnoreNotFound(err))
-	}
-	switch {
-	case out.Removed > 0:
-		r.events.Event(t, corev1.EventTypeNormal, "LeftoversRemoved", words.Count(int(out.Removed), "leftover")+" was removed from the target")
-	case out.Message != "":
-		r.events.Event(t, corev1.EventTypeWarning, "LeftoversKept", shorten(out.Message))
-	}
-	return nil
+	return out
 }

@@ -151,7 +151,7 @@ func (r *refresher) look(t *v1alpha1.BackupTarget, last probed) looked {
 		return r.stop(t, e)
 	}
 	e.looping = false
-	if ask := t.Annotations[v1alpha1.AnnotationRefresh]; ask != "" && ask != e.asked {
+	if ask := requested(t, v1alpha1.AnnotationRefresh); ask != "" && ask != e.asked {
 		e.pace.Ask()
 	}
 	good := !last.at.IsZero() && last.err == nil
@@ -170,7 +170,7 @@ func (r *refresher) look(t *v1alpha1.BackupTarget, last probed) looked {
 	case next.Due:
 		e.before = *e.status.DeepCopy()
 		out.allowance, out.begin = e.pace.Begin(now)
-		e.asked = cutTo(t.Annotations[v1alpha1.AnnotationRefresh], 64)
+		e.asked = requested(t, v1alpha1.AnnotationRefresh)
 		e.status.StartedTime, e.status.Requested = second(now), e.asked
 		e.status.SpentCPUMilliseconds = e.pace.Spent(now).Milliseconds()
 		next = e.pace.Next(now)
@@ -270,7 +270,7 @@ func (r *refresher) ended(t *v1alpha1.BackupTarget, e *refreshed, w *refreshing,
 		r.c.Refreshes.RefreshClamped(t.Name)
 	}
 	e.tell(next, now)
-	r.c.Refreshes.RefreshDone(t.Name, reason, w.cost.Wall, w.cost.CPU, int64(w.cost.Requests))
+	r.c.Refreshes.RefreshDone(t.Name, reason, w.cost.Wall, w.cost.CPU+w.cost.Beside, int64(w.cost.Requests+w.beside))
 }
 
 // second is a time as the API server keeps it.

@@ -41,7 +41,9 @@ type refreshing struct {
 	allowance time.Duration
 
 	// cost: its time is that in which the target was worked on.
-	cost      refresh.Cost
+	cost refresh.Cost
+	// beside are the requests of what was done beside it.
+	beside    int
 	documents *v1alpha1.RefreshedDocuments
 	faults    []v1alpha1.DocumentFault
 	waiting   []v1alpha1.WaitingNamespace
@@ -87,6 +89,9 @@ func (w *refreshing) do(ctx context.Context) error {
 	w.documents, w.faults, w.waiting = index.Summary(result, intent)
 	if stored := w.storeIndex(ctx, w.target, index); err == nil {
 		err = stored
+	}
+	if err == nil {
+		w.countLeftovers(ctx)
 	}
 	return err
 }

@@ -2,23 +2,26 @@ package control
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/forgotten"
 	"hayloft.dev/pkg/words"
 )
 
 // remember takes back that points are forgotten, as the annotation on their target
 // asks for: the next refresh finds those that are still there.
 func (g *graves) remember(ctx context.Context, t *v1alpha1.BackupTarget) error {
-	asked := t.Annotations[v1alpha1.AnnotationRemember]
-	if asked == "" {
+	which, word, two := strings.Cut(t.Annotations[v1alpha1.AnnotationRemember], " ")
+	if !two {
+		word = which
+	}
+	word = cutTo(word, 64)
+	if word == "" || t.Status.Remembered != nil && t.Status.Remembered.Requested == word {
 		return nil
 	}
 	parts, err := g.c.shelved(ctx, t.UID, shelfGraves)
@@ -27,8 +30,8 @@ func (g *graves) remember(ctx context.Context, t *v1alpha1.BackupTarget) error {
 	}
 	remembered := 0
 	for _, m := range parts {
-		for uid, why := range m.Data {
-			if !asks(asked, uid, why) {
+		for uid, text := range m.Data {
+			if !asks(which, forgotten.Parse(types.UID(uid), text)) {
 				continue
 			}
 			if err := g.unbury(ctx, t, types.UID(uid)); err != nil {
@@ -37,22 +40,19 @@ func (g *graves) remember(ctx context.Context, t *v1alpha1.BackupTarget) error {
 			remembered++
 		}
 	}
-	// By its value: what was asked for meanwhile is done next.
-	patch := fmt.Appendf(nil, `[{"op":"test","path":"/metadata/annotations/%[1]s","value":%[2]q},{"op":"remove","path":"/metadata/annotations/%[1]s"}]`,
-		strings.ReplaceAll(v1alpha1.AnnotationRemember, "/", "~1"), asked)
-	if err := g.c.client.Patch(ctx, t, client.RawPatch(types.JSONPatchType, patch)); err != nil {
-		return fmt.Errorf("noting that points of BackupTarget %s are remembered: %w", t.Name, client.IgnoreNotFound(err))
+	err = g.c.tellTarget(ctx, t, func(s *v1alpha1.BackupTargetStatus) {
+		s.Remembered = &v1alpha1.TargetRemembered{Requested: word, Points: int64(remembered)}
+	})
+	if err != nil {
+		return err
 	}
 	g.c.events.Event(t, corev1.EventTypeNormal, "PointsRemembered", words.Count(remembered, "forgotten point")+" may be found again: the next refresh looks for "+words.Verb(remembered, "it", "them"))
 	return nil
 }
 
-// asks tells whether a forgotten point is asked for; why begins with its namespace
-// and name.
-func asks(asked, uid, why string) bool {
-	name, _, _ := strings.Cut(why, " ")
-	return slices.ContainsFunc(strings.Split(asked, ","), func(s string) bool {
-		s = strings.TrimSpace(s)
-		return s == v1alpha1.RememberAll || s == uid || s == name
+// asks tells whether a forgotten point is asked for.
+func asks(which string, p forgotten.Point) bool {
+	return slices.ContainsFunc(strings.Split(which, ","), func(s string) bool {
+		return s == v1alpha1.RememberAll || s == string(p.UID) || s == p.Namespace+"/"+p.Name
 	})
 }

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -41,17 +42,18 @@ func (c *Controller) addTargets(mgr ctrl.Manager) error {
 		Complete(&targets{Controller: c, known: newKnown()})
 }
 
-// asked passes targets on which somebody has asked for a refresh or a test, for
-// forgotten points or for leftovers.
+// requests are the annotations by which somebody asks for work on a target. Each is
+// taken up once for each value, which the answer in the status repeats.
+var requests = []string{v1alpha1.AnnotationRefresh, v1alpha1.AnnotationTest, v1alpha1.AnnotationRemember, v1alpha1.AnnotationLeftovers}
+
+// asked passes targets on which somebody has asked for something.
 var asked = predicate.Funcs{
 	CreateFunc:  func(event.CreateEvent) bool { return false },
 	DeleteFunc:  func(event.DeleteEvent) bool { return false },
 	GenericFunc: func(event.GenericEvent) bool { return false },
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		was, is := e.ObjectOld.GetAnnotations(), e.ObjectNew.GetAnnotations()
-		return was[v1alpha1.AnnotationRefresh] != is[v1alpha1.AnnotationRefresh] || was[v1alpha1.AnnotationTest] != is[v1alpha1.AnnotationTest] ||
-			is[v1alpha1.AnnotationRemember] != "" && was[v1alpha1.AnnotationRemember] != is[v1alpha1.AnnotationRemember] ||
-			was[v1alpha1.AnnotationLeftovers] != is[v1alpha1.AnnotationLeftovers]
+		return slices.ContainsFunc(requests, func(r string) bool { return was[r] != is[r] })
 	},
 }
 

@@ -2,9 +2,11 @@ package control
 
 import (
 	"context"
+	"fmt"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -12,9 +14,35 @@ import (
 	"hayloft.dev/pkg/api/v1alpha1"
 )
 
+// tellTarget writes a part of a target's status that no other write knows of, and
+// brings the target up to date. One that is gone has nothing to be told.
+func (c *Controller) tellTarget(ctx context.Context, t *v1alpha1.BackupTarget, change func(*v1alpha1.BackupTargetStatus)) error {
+	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		now := &v1alpha1.BackupTarget{}
+		if err := c.live.Get(ctx, client.ObjectKeyFromObject(t), now); err != nil || now.UID != t.UID {
+			return err
+		}
+		change(&now.Status)
+		if err := c.client.Status().Update(ctx, now); err != nil {
+			return err
+		}
+		*t = *now
+		return nil
+	})
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("writing the status of BackupTarget %s: %w", t.Name, err)
+	}
+	return nil
+}
+
+// requested is the request that stands in an annotation of a target, "" for none.
+func requested(t *v1alpha1.BackupTarget, annotation string) string {
+	return cutTo(t.Annotations[annotation], 64)
+}
+
 // testAsked is the request for a test that stands on a target, "" for none.
 func testAsked(t *v1alpha1.BackupTarget) string {
-	return cutTo(t.Annotations[v1alpha1.AnnotationTest], 64)
+	return requested(t, v1alpha1.AnnotationTest)
 }
 
 // testWanted: somebody asked for a test that no probe has answered yet.

@@ -168,7 +168,7 @@ func (p *Pace) Abort() { p.running = false }
 // End notes that a refresh ended, well or not, and what it cost.
 func (p *Pace) End(now time.Time, c Cost, failed bool) {
 	p.running, p.ended, p.last, p.jitter = false, now, c, p.chance()
-	p.ledger.add(now, c.CPU)
+	p.ledger.add(now, c.CPU+c.Beside)
 	if failed {
 		p.failures++
 	} else {

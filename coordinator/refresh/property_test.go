@@ -64,7 +64,8 @@ func TestNoHourCostsMoreThanAllowed(t *testing.T) {
 			past.Started, past.Spent = now, p.Spent(now)
 			end := now.Add(time.Duration(rapid.Int64Range(0, int64(b.Deadline)).Draw(t, "wall")))
 			cost := Cost{CPU: time.Duration(rapid.Int64Range(0, int64(allowance)).Draw(t, "cpu")), Wall: end.Sub(now)}
-			all = append(all, done{now, end, cost.CPU})
+			cost.Beside = time.Duration(rapid.Int64Range(0, int64(allowance-cost.CPU)).Draw(t, "beside"))
+			all = append(all, done{now, end, cost.CPU + cost.Beside})
 			steps = append(steps, now, end)
 			if rapid.IntRange(0, 9).Draw(t, "killed") == 0 {
 				now = end

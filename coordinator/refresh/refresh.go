@@ -86,6 +86,9 @@ func ParseInterval(s string) (every time.Duration, never bool, err error) {
 type Cost struct {
 	CPU, Wall time.Duration
 	Requests  int
+	// Beside is the CPU time of what was done beside the refresh, at a pace of its
+	// own: it counts against the budget of an hour, and lengthens no interval.
+	Beside time.Duration
 }
 
 // Why says what an interval comes from.

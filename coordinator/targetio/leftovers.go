@@ -24,8 +24,8 @@ const draftsDir = "hayloft/drafts"
 // leftovers looks for what nobody needs any more. Of what is to be removed it looks
 // once more, at all that a verdict rests on, right before.
 func (w *worker) leftovers(ctx context.Context, r protocol.LeftoversRequest) (*protocol.LeftoversResult, error) {
-	if r.Cluster == "" || r.MaxTold <= 0 || r.MinAgeMilliseconds < 0 || r.CPUMilliseconds <= 0 {
-		return nil, refuse("a look for leftovers is told which cluster asks, how old they must be, and what it may cost")
+	if r.Cluster == "" || r.MaxTold <= 0 || r.MinAgeMilliseconds < 0 || r.CPUMilliseconds <= 0 || r.Brief && r.Remove {
+		return nil, refuse("a look for leftovers is told which cluster asks, how old they must be, and what it may cost; a brief one removes nothing")
 	}
 	if err := limitCPU(r.CPUMilliseconds); err != nil {
 		return nil, err
@@ -58,6 +58,8 @@ type survey struct {
 
 	found []protocol.Leftover
 	kept  string
+	// unjudged backups were not looked at.
+	unjudged int
 }
 
 func (w *worker) survey(ctx context.Context, r protocol.LeftoversRequest) (*survey, error) {
@@ -69,20 +71,19 @@ func (w *worker) survey(ctx context.Context, r protocol.LeftoversRequest) (*surv
 		s.named[n] = true
 	}
 	// Backups first: what is made meanwhile has its document listed after.
-	var candidates []protocol.Backup
-	err := backups.Each(ctx, w.store, func(b protocol.Backup) error {
-		if !s.named[b.Backup] && !s.living[leftover.PointOf(b.Backup)] {
-			candidates = append(candidates, b)
-		}
-		return nil
-	})
+	candidates, err := backups.All(ctx, w.store)
 	if err != nil {
 		return nil, err
 	}
 	if err := s.list(ctx); err != nil {
 		return nil, err
 	}
-	for _, b := range candidates {
+	candidates = slices.DeleteFunc(candidates, s.needed)
+	for i, b := range candidates {
+		if r.Brief && cpuTime().Milliseconds() >= r.CPUMilliseconds {
+			s.unjudged = len(candidates) - i
+			break
+		}
 		l, err := s.judge(ctx, b)
 		if err != nil {
 			return nil, err
@@ -104,6 +105,17 @@ func (w *worker) survey(ctx context.Context, r protocol.LeftoversRequest) (*surv
 		return strings.Compare(a.Volume+"/"+a.Backup+a.Path, b.Volume+"/"+b.Backup+b.Path)
 	})
 	return s, nil
+}
+
+// needed tells of a backup, without looking at it, that somebody needs it, or that it
+// is not asked for.
+func (s *survey) needed(b protocol.Backup) bool {
+	point := leftover.PointOf(b.Backup)
+	if s.named[b.Backup] || s.living[point] {
+		return true
+	}
+	_, whole := s.documents[point]
+	return s.request.Brief && whole
 }
 
 // list finds the documents and drafts there are.
@@ -279,7 +291,7 @@ func (s *survey) remove(ctx context.Context) error {
 }
 
 func (s *survey) result() *protocol.LeftoversResult {
-	out := &protocol.LeftoversResult{Kept: s.kept}
+	out := &protocol.LeftoversResult{Kept: s.kept, Unjudged: s.unjudged}
 	for _, l := range s.found {
 		switch l.Kind {
 		case protocol.LeftInProgress:
@@ -291,6 +303,8 @@ func (s *survey) result() *protocol.LeftoversResult {
 		}
 		if l.Removed {
 			out.Removed++
+		} else if l.Keep == "" {
+			out.Removable++
 		}
 	}
 	out.Told = s.found[:min(len(s.found), s.request.MaxTold)]

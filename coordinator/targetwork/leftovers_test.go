@@ -19,6 +19,7 @@ import (
 	"hayloft.dev/coordinator/targetwork"
 	"hayloft.dev/pkg/document"
 	"hayloft.dev/pkg/names"
+	"hayloft.dev/test/enginetest"
 	"hayloft.dev/test/points"
 )
 
@@ -88,8 +89,22 @@ func (b bareTarget) draft(n int, of types.UID) string {
 // at all where the listing lacks what must be there.
 func TestLeftovers(t *testing.T) {
 	t.Parallel()
-	w := withoutCluster(t)
-	b := bareTarget{t, t.TempDir()}
+	t.Run("directory", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		testLeftovers(t, withoutCluster(t), dir, directory(dir), protocol.NotFound)
+	})
+	t.Run("s3", func(t *testing.T) {
+		t.Parallel()
+		w, bucket := newWorld(t), enginetest.StartS3(t)
+		testLeftovers(t, w.Caller, bucket.Dir, w.s3(t, bucket.Target), protocol.BucketNotFound)
+	})
+}
+
+// testLeftovers looks for them on a target whose files lie in dir; away is what is
+// said of a target that is not there.
+func testLeftovers(t *testing.T, w *targetwork.Caller, dir string, at targetwork.Target, away protocol.Reason) {
+	b := bareTarget{t, dir}
 	const other types.UID = "c2000000-0000-4000-8000-000000000002"
 	ours := points.Document("prod", "whole", 1)
 	theirs := points.Document("prod", "theirs", 2)
@@ -116,8 +131,9 @@ func TestLeftovers(t *testing.T) {
 		if change != nil {
 			change(&r)
 		}
-		result, err := w.Leftovers(within(t, limit), directory(b.dir), r)
+		result, cost, err := w.Leftovers(within(t, limit), at, r)
 		require.NoError(t, err)
+		require.Positive(t, cost.Requests)
 		return result
 	}
 	all := func() {
@@ -128,7 +144,7 @@ func TestLeftovers(t *testing.T) {
 	}
 
 	r := look(nil)
-	require.Equal(t, []int{5, 1, 2, 0}, []int{r.InProgress, r.NoDocument, r.Drafts - 1, r.Removed}, "%+v", r)
+	require.Equal(t, []int{5, 1, 3, 5, 0}, []int{r.InProgress, r.NoDocument, r.Drafts, r.Removable, r.Removed}, "%+v", r)
 	all()
 	for _, l := range r.Told {
 		switch {
@@ -159,12 +175,19 @@ func TestLeftovers(t *testing.T) {
 	require.Contains(t, r.Kept, "an empty listing")
 	require.NoError(t, os.Rename(filepath.Join(b.dir, "away"), filepath.Join(b.dir, "hayloft")))
 	all()
-	_, err := w.Leftovers(within(t, limit), directory(b.dir), protocol.LeftoversRequest{MaxTold: 1})
+	_, _, err := w.Leftovers(within(t, limit), at, protocol.LeftoversRequest{MaxTold: 1})
 	failed(t, err, protocol.Invalid, "which cluster asks")
 	require.NoError(t, os.Rename(b.dir, b.dir+".away"))
-	_, err = w.Leftovers(within(t, limit), directory(b.dir), request)
-	failed(t, err, protocol.NotFound, "")
+	_, _, err = w.Leftovers(within(t, limit), at, request)
+	failed(t, err, away, "")
 	require.NoError(t, os.Rename(b.dir+".away", b.dir))
+
+	// A brief look reads no document: what may be left of a point that has one is not
+	// counted, and nothing can be removed by it.
+	r = look(func(r *protocol.LeftoversRequest) { r.Brief = true })
+	require.Equal(t, []int{3, 1, 3, 4}, []int{r.InProgress, r.NoDocument, r.Drafts, r.Removable}, "%+v", r)
+	_, _, err = w.Leftovers(within(t, limit), at, func() protocol.LeftoversRequest { r := request; r.Brief, r.Remove = true, true; return r }())
+	failed(t, err, protocol.Invalid, "removes nothing")
 
 	r = look(func(r *protocol.LeftoversRequest) { r.Remove = true })
 	require.Equal(t, len(goes), r.Removed)

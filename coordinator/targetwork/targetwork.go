@@ -185,14 +185,14 @@ func incomplete(op protocol.Operation) error {
 }
 
 // Leftovers looks for what nobody needs any more on a target, and removes it if the
-// request says so.
-func (c *Caller) Leftovers(ctx context.Context, at Target, r protocol.LeftoversRequest) (protocol.LeftoversResult, error) {
-	a, err := c.call(ctx, at, protocol.Request{Operation: protocol.OpLeftovers, Leftovers: &r})
+// request says so. What it cost is told however it went.
+func (c *Caller) Leftovers(ctx context.Context, at Target, r protocol.LeftoversRequest) (protocol.LeftoversResult, Cost, error) {
+	a, cost, err := c.measured(ctx, at, protocol.Request{Operation: protocol.OpLeftovers, Leftovers: &r})
 	if err == nil && a.Leftovers == nil {
 		err = incomplete(protocol.OpLeftovers)
 	}
 	if err != nil {
-		return protocol.LeftoversResult{}, err
+		return protocol.LeftoversResult{}, cost, err
 	}
-	return *a.Leftovers, nil
+	return *a.Leftovers, cost, nil
 }

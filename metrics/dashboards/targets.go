@@ -22,6 +22,9 @@ func targets() Dashboard {
 			{"Content", []Panel{
 				graph("Points", "Ready ones.", count, Query{`max by (target) (hayloft_target_points` + of + `)`, "{{target}}"}),
 				graph("Uploaded by present points", "", inBytes, Query{`max by (target) (hayloft_target_uploaded_bytes` + of + `)`, "{{target}}"}),
+				graph("Leftovers", "As the last look for them found, and those that could be removed.", count,
+					Query{`max by (target, kind) (hayloft_target_leftovers` + of + `)`, "{{target}} {{kind}}"},
+					Query{`max by (target) (hayloft_target_leftovers_removable` + of + `)`, "{{target}} removable"}),
 				graph("Uploaded per hour", "By backups that became Ready.", inBytes,
 					Query{`sum by (target) (increase(hayloft_backup_uploaded_bytes_total` + of + `[1h]))`, "{{target}}"}),
 			}},

@@ -34,6 +34,7 @@ func TestRights(t *testing.T) {
 		w.point(shop, name)
 	}
 	w.point(lab, "theirs")
+	w.found("found")
 	w.restore("r1")
 	w.restore("r2")
 	w.schedule("nightly")
@@ -67,6 +68,7 @@ func TestRights(t *testing.T) {
 		{"POST", "/namespaces/shop/points/pinned/pin", "", "n401 e401 v403 o200 a200"},
 		{"POST", "/namespaces/shop/points/pinned/unpin", "", "n401 e401 v403 o200 a200"},
 		{"POST", "/namespaces/shop/points/pinned/cancel", "", "n401 e401 v403 o200 a200"},
+		{"POST", "/namespaces/shop/points/found/claim", "", "n401 e401 v403 o403 a200"},
 		{"POST", "/namespaces/lab/points/theirs/pin", "", "n401 e401 v403 o403 a200"},
 		{"DELETE", "/namespaces/lab/points/theirs", "", "n401 e401 v403 o403 a202"},
 		{"DELETE", "/namespaces/shop/points/gone-o", "", "n401 e401 v403 o202"},
@@ -87,6 +89,10 @@ func TestRights(t *testing.T) {
 		{"GET", "/targets/dir", "", "n401 e401 v403 o403 a200"},
 		{"POST", "/targets/dir/test", "", "n401 e401 v403 o403 a200"},
 		{"POST", "/targets/dir/refresh", "", "n401 e401 v403 o403 a202"},
+		{"GET", "/targets/dir/leftovers", "", "n401 e401 v403 o403 a200"},
+		{"POST", "/targets/dir/leftovers", "{}", "n401 e401 v403 o403 a202"},
+		{"GET", "/targets/dir/forgotten", "", "n401 e401 v403 o403 a200"},
+		{"POST", "/targets/dir/remember", `{"all":true}`, "n401 e401 v403 o403 a202"},
 		{"GET", "/jobs", "", "n401 e401 v403 o403 a200"},
 		{"GET", "/jobs/none", "", "n401 e401 v403 o403 a404"},
 		{"GET", "/upgrade", "", "n401 e401 v403 o403 a200"},
@@ -121,6 +127,11 @@ func TestRefusedBy(t *testing.T) {
 	require.Equal(t, 403, got.status, got)
 	require.Contains(t, got.detail(), "spec.vm: you may not get VirtualMachine web in namespace shop: ask for that right")
 	require.Equal(t, []string{"body.vm"}, got.locations())
+
+	w.found("taken")
+	got = w.as(r, "operator").do("POST", "/namespaces/shop/points/taken/claim", "")
+	require.Equal(t, 403, got.status, got)
+	require.Contains(t, got.detail(), "you may not claim points on BackupTarget dir: ask for the verb claim on it")
 
 	got = w.as(r, "viewer").do("POST", "/namespaces/shop/backups", `{"vm":"web","target":"dir"}`)
 	require.Contains(t, got.detail(), `User "system:serviceaccount:people:viewer" cannot create resource "vmbackups"`)

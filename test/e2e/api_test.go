@@ -110,5 +110,6 @@ func documented(t testing.TB, w *world, page, but string) string {
 	return strings.NewReplacer(
 		`"target": "s3"`, `"target": "`+w.Target+`"`, "/targets/s3/", "/targets/"+w.Target+"/",
 		"--target s3", "--target "+w.Target, "target refresh s3", "target refresh "+w.Target, "describe target s3", "describe target "+w.Target,
+		"target leftovers s3", "target leftovers "+w.Target, "target remember s3", "target remember "+w.Target,
 	).Replace(script.String())
 }

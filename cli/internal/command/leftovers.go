@@ -1,15 +1,14 @@
 package command
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/ask"
 )
 
 // targetLeftovers shows what nobody needs any more on a target, and removes it.
@@ -30,39 +29,31 @@ this cluster has. What stays says why.`,
 		Args:              exactly("the target's name"),
 	}
 	c.Flags().BoolVar(&remove, "remove", false, "remove those that may go")
-	c.Flags().DurationVar(&timeout, "timeout", 10*time.Minute, "longest time to wait for the answer")
+	c.Flags().DurationVar(&timeout, "timeout", 10*time.Minute, "longest time to wait for the answer, 0 for no limit")
 	c.RunE = func(c *cobra.Command, args []string) error {
+		if timeout < 0 {
+			return usage(c, "--timeout %s is negative", timeout)
+		}
 		cluster, err := a.flags.Open(a.Err)
 		if err != nil {
 			return err
 		}
-		word := v1alpha1.LeftoversList
-		if remove {
-			word = v1alpha1.LeftoversRemove
-		}
-		request := word + " " + a.Now().UTC().Format(time.RFC3339Nano)
-		t, err := askTarget(c.Context(), cluster, args[0], v1alpha1.AnnotationLeftovers, request)
+		request := ask.Leftovers(remove, ask.Word(a.Now()))
+		t, err := ask.Target(c.Context(), cluster.Client, args[0], request)
 		if err != nil {
 			return err
 		}
-		ctx, cancel := context.WithTimeout(c.Context(), timeout)
-		defer cancel()
-		for {
-			if s := t.Status.Leftovers; s != nil && s.Requested == request && s.Time != nil {
-				return a.showLeftovers(s)
-			}
-			select {
-			case <-ctx.Done():
-				if c.Context().Err() == nil {
-					return fmt.Errorf("no coordinator has answered within %s: is one leading? The answer will be in the target's status.leftovers: %w", timeout, errTimeout)
-				}
-				return c.Context().Err()
-			case <-time.After(500 * time.Millisecond):
-			}
-			if err := cluster.Client.Get(ctx, client.ObjectKey{Name: args[0]}, t); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-				return err
-			}
+		t, err = a.awaitTarget(c.Context(), cluster, t, timeout, func(t *v1alpha1.BackupTarget) (bool, string) {
+			s := t.Status.Leftovers
+			return s != nil && s.Requested == request[v1alpha1.AnnotationLeftovers] && s.Time != nil, ""
+		})
+		if errors.Is(err, errTimeout) {
+			return fmt.Errorf("no coordinator has answered within %s: is one leading? The answer will be in the target's status.leftovers: %w", timeout, err)
 		}
+		if err != nil {
+			return err
+		}
+		return a.showLeftovers(t.Status.Leftovers)
 	}
 	return c
 }

@@ -6,10 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"hayloft.dev/cli/internal/follow"
-	"hayloft.dev/cli/internal/kinds"
 	"hayloft.dev/cli/internal/kube"
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/words"
@@ -18,28 +14,11 @@ import (
 // awaitRefresh shows what becomes of a refresh that was asked for at a moment, until
 // it has ended.
 func (a *app) awaitRefresh(ctx context.Context, cluster *kube.Cluster, t *v1alpha1.BackupTarget, asked time.Time, timeout time.Duration) error {
-	ctx, cancel := withTimeout(ctx, timeout)
-	defer cancel()
-	k, _ := kinds.Find("target")
-	last, trouble, said := t, "", ""
-	err := a.display(ctx, func(ctx context.Context, events chan<- event) error {
-		f := follow.Follower{Client: cluster.Client, Kind: k, Key: client.ObjectKeyFromObject(t), UID: t.UID, Trouble: remark(ctx, events, &trouble)}
-		f.Seen = func(o client.Object) bool {
-			last, trouble = o.(*v1alpha1.BackupTarget), ""
-			done, waits := refreshed(last.Status.Refresh, asked)
-			if waits != said && !done {
-				said = waits
-				send(ctx, events, event{remark: waits})
-			}
-			return done
-		}
-		return f.Run(ctx)
-	})
+	last, err := a.awaitTarget(ctx, cluster, t, timeout, func(t *v1alpha1.BackupTarget) (bool, string) { return refreshed(t.Status.Refresh, asked) })
 	switch {
 	case errors.Is(err, errTimeout):
-		return fmt.Errorf("target %s was not looked through after %s; it will be (%s), see: hayloft describe target %s: %w", t.Name, timeout, said, t.Name, err)
-	case errors.Is(err, follow.ErrGone):
-		return fmt.Errorf("target %s was deleted while it was waited for", t.Name)
+		_, waits := refreshed(last.Status.Refresh, asked)
+		return fmt.Errorf("target %s was not looked through after %s; it will be (%s), see: hayloft describe target %s: %w", t.Name, timeout, waits, t.Name, err)
 	case err != nil:
 		return err
 	}

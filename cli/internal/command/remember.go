@@ -2,19 +2,16 @@ package command
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	corev1 "k8s.io/api/core/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"hayloft.dev/cli/internal/kinds"
 	"hayloft.dev/cli/internal/kube"
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/ask"
+	"hayloft.dev/pkg/forgotten"
 )
 
 // targetRemember brings points back that were deleted here with their data kept.
@@ -47,6 +44,11 @@ that it had where it was taken; --list shows which are forgotten.`,
 		case given != 1:
 			return usage(c, "say which backups: their names, --all, or --list to see them")
 		}
+		for _, name := range args[1:] {
+			if !forgotten.IsName(name) {
+				return usage(c, "%q is neither NAMESPACE/NAME nor a UID", name)
+			}
+		}
 		return nil
 	}
 	c.RunE = func(c *cobra.Command, args []string) error {
@@ -57,20 +59,11 @@ that it had where it was taken; --list shows which are forgotten.`,
 		if list {
 			return a.listForgotten(c.Context(), cluster, args[0])
 		}
-		which := v1alpha1.RememberAll
-		if !all {
-			which = strings.Join(args[1:], ",")
+		which := args[1:]
+		if all {
+			which = []string{v1alpha1.RememberAll}
 		}
-		patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{
-			v1alpha1.AnnotationRemember: which,
-			v1alpha1.AnnotationRefresh:  a.Now().UTC().Format(time.RFC3339Nano),
-		}}})
-		if err != nil {
-			return err
-		}
-		t := &v1alpha1.BackupTarget{}
-		t.Name = args[0]
-		if err := cluster.Client.Patch(c.Context(), t, client.RawPatch("application/merge-patch+json", patch)); err != nil {
+		if _, err := ask.Target(c.Context(), cluster.Client, args[0], ask.Remember(which, ask.Word(a.Now()))); err != nil {
 			return err
 		}
 		k, _ := kinds.Find("target")
@@ -82,30 +75,20 @@ that it had where it was taken; --list shows which are forgotten.`,
 
 // listForgotten shows what the coordinator has written down of a target.
 func (a *app) listForgotten(ctx context.Context, cluster *kube.Cluster, target string) error {
-	var t v1alpha1.BackupTarget
-	if err := cluster.Client.Get(ctx, client.ObjectKey{Name: target}, &t); err != nil {
-		return err
-	}
-	var parts corev1.ConfigMapList
-	err := cluster.Client.List(ctx, &parts, client.InNamespace(cluster.System),
-		client.MatchingLabels{v1alpha1.LabelTarget: string(t.UID), v1alpha1.LabelKept: v1alpha1.KeptGraves})
+	points, err := forgotten.List(ctx, cluster.Client, cluster.System, target)
 	if err != nil {
 		return err
 	}
-	var lines []string
-	for _, m := range parts.Items {
-		for uid, why := range m.Data {
-			name, rest, _ := strings.Cut(why, " ")
-			lines = append(lines, fmt.Sprintf("%s\t%s\t%s", name, uid, rest))
-		}
-	}
-	slices.Sort(lines)
-	if len(lines) == 0 {
+	if len(points) == 0 {
 		_, err := fmt.Fprintln(a.Err, "no backup is forgotten on target "+target)
 		return err
 	}
-	for _, line := range lines {
-		if _, err := fmt.Fprintln(a.Out, line); err != nil {
+	for _, p := range points {
+		when := ""
+		if !p.At.IsZero() {
+			when = p.At.Format(time.RFC3339)
+		}
+		if _, err := fmt.Fprintf(a.Out, "%s/%s\t%s\t%s %s\n", p.Namespace, p.Name, p.UID, p.Reason, when); err != nil {
 			return err
 		}
 	}

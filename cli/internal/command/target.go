@@ -2,29 +2,45 @@ package command
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"hayloft.dev/cli/internal/follow"
 	"hayloft.dev/cli/internal/kinds"
 	"hayloft.dev/cli/internal/kube"
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/ask"
 )
 
-// askTarget writes an annotation that asks the coordinator for something once; the
-// target is as it was when that was written.
-func askTarget(ctx context.Context, cluster *kube.Cluster, name, annotation, request string) (*v1alpha1.BackupTarget, error) {
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{annotation: request}}})
-	if err != nil {
-		return nil, err
+// awaitTarget waits until a target has the answer to a request. answered tells
+// whether it has, or what is waited for, which is shown. The last state of the target
+// comes back with errTimeout, too.
+func (a *app) awaitTarget(ctx context.Context, cluster *kube.Cluster, t *v1alpha1.BackupTarget, timeout time.Duration, answered func(*v1alpha1.BackupTarget) (done bool, waits string)) (*v1alpha1.BackupTarget, error) {
+	ctx, cancel := withTimeout(ctx, timeout)
+	defer cancel()
+	k, _ := kinds.Find("target")
+	last, trouble, said := t, "", ""
+	err := a.display(ctx, func(ctx context.Context, events chan<- event) error {
+		f := follow.Follower{Client: cluster.Client, Kind: k, Key: client.ObjectKeyFromObject(t), UID: t.UID, Trouble: remark(ctx, events, &trouble)}
+		f.Seen = func(o client.Object) bool {
+			last, trouble = o.(*v1alpha1.BackupTarget), ""
+			done, waits := answered(last)
+			if waits != said && !done {
+				said = waits
+				send(ctx, events, event{remark: waits})
+			}
+			return done
+		}
+		return f.Run(ctx)
+	})
+	if errors.Is(err, follow.ErrGone) {
+		return last, fmt.Errorf("target %s was deleted while it was waited for", t.Name)
 	}
-	t := &v1alpha1.BackupTarget{}
-	t.Name = name
-	return t, cluster.Client.Patch(ctx, t, client.RawPatch(types.MergePatchType, patch))
+	return last, err
 }
 
 // targetRefresh asks for a look through a target.
@@ -51,7 +67,7 @@ exit code tells whether the target could be looked through.`,
 				return err
 			}
 			asked := a.Now().UTC()
-			t, err := askTarget(c.Context(), cluster, args[0], v1alpha1.AnnotationRefresh, asked.Format(time.RFC3339Nano))
+			t, err := ask.Target(c.Context(), cluster.Client, args[0], ask.Refresh(ask.Word(asked)))
 			if err != nil {
 				return err
 			}

@@ -6,13 +6,11 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"hayloft.dev/cli/internal/follow"
 	"hayloft.dev/cli/internal/kinds"
-	"hayloft.dev/cli/internal/sentence"
 	"hayloft.dev/cli/internal/units"
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/ask"
 )
 
 // targetTest has a target tried out, and says what is wrong with it.
@@ -42,41 +40,26 @@ is deleted, so that deleting backups would free nothing.`,
 		if err != nil {
 			return err
 		}
-		asked := a.Now().UTC().Format(time.RFC3339Nano)
-		t, err := askTarget(c.Context(), cluster, args[0], v1alpha1.AnnotationTest, asked)
+		asked := ask.Word(a.Now())
+		t, err := ask.Target(c.Context(), cluster.Client, args[0], ask.Test(asked))
 		if err != nil {
 			return err
 		}
-		k, _ := kinds.Find("target")
 		if !wait {
+			k, _ := kinds.Find("target")
 			_, err := fmt.Fprintf(a.Out, "%s test requested\n", k.Named(t.Name))
 			return err
 		}
-		ctx, cancel := withTimeout(c.Context(), timeout)
-		defer cancel()
-		found, said := t.Status.Test, ""
-		f := follow.Follower{
-			Client: cluster.Client, Kind: k, Key: client.ObjectKeyFromObject(t), UID: t.UID,
-			Seen: func(o client.Object) bool {
-				found = o.(*v1alpha1.BackupTarget).Status.Test
-				return found != nil && found.Requested == asked
-			},
-			Trouble: func(err error) {
-				if s := sentence.Of(err); s != said {
-					said = s
-					fmt.Fprintln(a.Err, "trying again: "+s)
-				}
-			},
-		}
-		switch err := f.Run(ctx); {
-		case errors.Is(err, errTimeout):
+		t, err = a.awaitTarget(c.Context(), cluster, t, timeout, func(t *v1alpha1.BackupTarget) (bool, string) {
+			return t.Status.Test != nil && t.Status.Test.Requested == asked, ""
+		})
+		if errors.Is(err, errTimeout) {
 			return fmt.Errorf("no coordinator has tested target %s within %s: does one run? The test goes on, see: hayloft describe target %s: %w", t.Name, timeout, t.Name, err)
-		case errors.Is(err, follow.ErrGone):
-			return fmt.Errorf("target %s was deleted while it was tested", t.Name)
-		case err != nil:
+		}
+		if err != nil {
 			return err
 		}
-		return a.testResult(t.Name, found)
+		return a.testResult(t.Name, t.Status.Test)
 	}
 	return c
 }

@@ -201,6 +201,14 @@ func TestFindings(t *testing.T) {
 			f.Targets[0].Status.Refresh.Documents = &v1alpha1.RefreshedDocuments{Faulty: 2}
 			f.Targets[0].Status.Refresh.Faults = []v1alpha1.DocumentFault{{Path: "a", Message: "cut off"}}
 		}, Warning, "targets", "2 documents on target s3 are not taken for points, first a: cut off"},
+		"leftovers on a target": {func(f *Facts) {
+			f.Targets[0].Status.Leftovers = &v1alpha1.TargetLeftovers{InProgress: 2, Drafts: 1, Removable: 2, Items: []v1alpha1.TargetLeftover{
+				{Kind: "InProgress", Backup: "hl-1"}, {Kind: "InProgress", Backup: "hl-2", Keep: "it is another's"}, {Kind: "Draft", Path: "hayloft/drafts/3.json"},
+			}}
+		}, Warning, "targets", "2 leftovers on target s3 are nobody's any more: hl-1, hayloft/drafts/3.json"},
+		"leftovers of others": {func(f *Facts) {
+			f.Targets[0].Status.Leftovers = &v1alpha1.TargetLeftovers{InProgress: 2, Items: []v1alpha1.TargetLeftover{{Kind: "InProgress", Backup: "hl-2", Keep: "it is another's"}}}
+		}, "", "", ""},
 		"waiting documents": {func(f *Facts) {
 			f.Targets[0].Status.Refresh.Documents = &v1alpha1.RefreshedDocuments{Waiting: 1}
 			f.Targets[0].Status.Refresh.Waiting = []v1alpha1.WaitingNamespace{{Namespace: "lab"}}

@@ -52,7 +52,8 @@ func target(t *v1alpha1.BackupTarget) (out []Finding) {
 			})
 		}
 	}
-	return append(out, looked(t, who, describe)...)
+	out = append(out, looked(t, who, describe)...)
+	return append(out, leftOn(t, who)...)
 }
 
 // looked judges the looks through a target.
@@ -104,6 +105,25 @@ func looked(t *v1alpha1.BackupTarget, who, describe string) (out []Finding) {
 		})
 	}
 	return out
+}
+
+// leftOn tells of leftovers on a target that may be removed.
+func leftOn(t *v1alpha1.BackupTarget, who string) []Finding {
+	l := t.Status.Leftovers
+	if l == nil || l.Removable == 0 {
+		return nil
+	}
+	var names []string
+	for _, i := range l.Items {
+		if i.Keep == "" && !i.Removed {
+			names = append(names, i.Path+i.Backup)
+		}
+	}
+	n := int(l.Removable)
+	return []Finding{{
+		Level: Warning, What: fmt.Sprintf("%s on %s %s nobody's any more: %s", words.Count(n, "leftover"), who, words.Verb(n, "is", "are"), listed(names)),
+		Why: "they take space, and while a transfer that never ended is there, no space of its volume is freed", Do: "remove them: hayloft target leftovers " + t.Name + " --remove",
+	}}
 }
 
 func spent(r *v1alpha1.TargetRefreshStatus) string {

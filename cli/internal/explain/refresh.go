@@ -41,6 +41,9 @@ func (p *page) refresh(t *v1alpha1.BackupTarget) {
 	if d := s.Documents; d != nil {
 		p.line("Documents", documents(d))
 	}
+	if l := t.Status.Leftovers; l != nil && l.Time != nil {
+		p.line("Leftovers", leftovers(l)+", looked for "+p.moment(l.Time.Time))
+	}
 	var rows [][]string
 	for _, w := range s.Waiting {
 		rows = append(rows, []string{w.Namespace, fmt.Sprint(w.Points), w.Message})
@@ -85,6 +88,29 @@ func cpuLimit(t *v1alpha1.BackupTarget) time.Duration {
 		cores = r.MaxCPU.AsApproximateFloat64()
 	}
 	return time.Duration(cores * float64(time.Hour))
+}
+
+// leftovers are what the last look for them found.
+func leftovers(l *v1alpha1.TargetLeftovers) string {
+	var parts []string
+	for _, n := range []struct {
+		count int64
+		one   string
+	}{{l.InProgress, "transfer that never ended"}, {l.NoDocument, "backup without a document"}, {l.Drafts, "draft"}} {
+		if n.count > 0 {
+			one, rest, _ := strings.Cut(n.one, " ")
+			parts = append(parts, strings.TrimSpace(words.Count(int(n.count), one)+" "+rest))
+		}
+	}
+	switch {
+	case len(parts) == 0 && l.Message != "":
+		return l.Message
+	case len(parts) == 0:
+		return "none"
+	case l.Removable > 0:
+		parts = append(parts, fmt.Sprintf("%d of these may be removed", l.Removable))
+	}
+	return strings.Join(parts, ", ")
 }
 
 func documents(d *v1alpha1.RefreshedDocuments) string {

@@ -3,60 +3,73 @@ package backups
 import (
 	"context"
 	"errors"
-	"maps"
 	"path"
-	"slices"
+	"sync"
 	"time"
 
 	"github.com/longhorn/backupstore"
+	"golang.org/x/sync/errgroup"
 
 	"hayloft.dev/coordinator/targetio/protocol"
 	"hayloft.dev/coordinator/targetio/store"
 	"hayloft.dev/pkg/document"
 )
 
-// Each tells of every backup of every volume on the target, by its name alone: a
-// request for each folder of volumes and for each volume, none for a backup.
-func Each(ctx context.Context, s *store.Store, see func(protocol.Backup) error) error {
-	dirs := []string{path.Join(backupstore.GetBackupstoreBase(), backupstore.VOLUME_DIRECTORY)}
-	for range 2 { // two levels of folders, by checksum
-		var below []string
-		for _, dir := range dirs {
+// listedAtOnce bounds the listings under way: each waits for the service much
+// longer than it works.
+const listedAtOnce = 8
+
+// All are the backups of every volume on the target, by their names alone and in no
+// order: a request for each folder of volumes and for each volume, none for a
+// backup. One listing of everything would list every block, too.
+func All(ctx context.Context, s *store.Store) ([]protocol.Backup, error) {
+	at := []string{path.Join(backupstore.GetBackupstoreBase(), backupstore.VOLUME_DIRECTORY)}
+	for range 3 { // two levels of folders, by checksum, and the volumes in them
+		below, err := listEach(ctx, at, func(ctx context.Context, dir string) ([]string, error) {
 			names, err := s.List(ctx, dir)
-			if err != nil {
-				return err
+			for i, n := range names {
+				names[i] = path.Join(dir, path.Base(n))
 			}
-			for _, n := range names {
-				below = append(below, path.Join(dir, path.Base(n)))
-			}
-		}
-		dirs = below
-	}
-	for _, dir := range dirs {
-		volumes, err := s.List(ctx, dir)
+			return names, err
+		})
 		if err != nil {
-			return err
+			return nil, err
 		}
-		for _, v := range volumes {
-			volume := path.Base(v)
-			if document.CheckEngineName("volume", volume) != nil {
-				continue
-			}
-			there, err := list(ctx, s, volume)
-			if err != nil {
-				return err
-			}
-			for _, name := range slices.Sorted(maps.Keys(there)) {
-				if document.CheckEngineName("backup", name) != nil {
-					continue
-				}
-				if err := see(protocol.Backup{Volume: volume, Backup: name}); err != nil {
-					return err
-				}
-			}
-		}
+		at = below
 	}
-	return nil
+	return listEach(ctx, at, func(ctx context.Context, dir string) (all []protocol.Backup, err error) {
+		volume := path.Base(dir)
+		if document.CheckEngineName("volume", volume) != nil {
+			return nil, nil
+		}
+		there, err := list(ctx, s, volume)
+		for name := range there {
+			if document.CheckEngineName("backup", name) == nil {
+				all = append(all, protocol.Backup{Volume: volume, Backup: name})
+			}
+		}
+		return all, err
+	})
+}
+
+// listEach lists several places at once and puts together what is there.
+func listEach[T any](ctx context.Context, at []string, list func(context.Context, string) ([]T, error)) (all []T, err error) {
+	var mu sync.Mutex
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(listedAtOnce)
+	for _, place := range at {
+		group.Go(func() error {
+			there, err := list(ctx, place)
+			mu.Lock()
+			defer mu.Unlock()
+			all = append(all, there...)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	return all, nil
 }
 
 // State tells whether a backup is complete, and when it was last written. One that

@@ -31,6 +31,10 @@ type LeftoversRequest struct {
 	MinAgeMilliseconds int64 `json:"minAgeMilliseconds"`
 	// Remove what may be removed.
 	Remove bool `json:"remove,omitempty"`
+	// Brief reads no documents: of points that have one, backups that it may not name
+	// are left out. When the CPU time is over, the rest is not judged. It is for
+	// counting, and does not go with Remove.
+	Brief bool `json:"brief,omitempty"`
 	// MaxTold bounds the leftovers that are told of one by one.
 	MaxTold int `json:"maxTold"`
 	// CPUMilliseconds as in RefreshRequest.
@@ -42,8 +46,11 @@ type LeftoversResult struct {
 	InProgress int `json:"inProgress,omitempty"`
 	NoDocument int `json:"noDocument,omitempty"`
 	Drafts     int `json:"drafts,omitempty"`
-	// Removed of them.
-	Removed int `json:"removed,omitempty"`
+	// Removable of them may be removed, Removed ones were.
+	Removable int `json:"removable,omitempty"`
+	Removed   int `json:"removed,omitempty"`
+	// Unjudged backups were not looked at: see Brief.
+	Unjudged int `json:"unjudged,omitempty"`
 	// Kept is why nothing was removed though it was asked for.
 	Kept string     `json:"kept,omitempty"`
 	Told []Leftover `json:"told,omitempty"`

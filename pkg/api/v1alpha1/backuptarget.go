@@ -134,6 +134,9 @@ type BackupTargetStatus struct {
 	// Leftovers is what the last look for leftovers found.
 	// +optional
 	Leftovers *TargetLeftovers `json:"leftovers,omitempty"`
+	// Remembered is what became of the last request for forgotten points.
+	// +optional
+	Remembered *TargetRemembered `json:"remembered,omitempty"`
 	// +optional
 	// +listType=map
 	// +listMapKey=type

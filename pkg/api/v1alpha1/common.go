@@ -60,8 +60,9 @@ const (
 	// status.test.requested.
 	AnnotationTest = "hayloft.dev/test-requested"
 	// AnnotationRemember on a BackupTarget has points found again that were deleted
-	// here with their data kept: "all", or UIDs and NAMESPACE/NAME of points,
-	// separated by commas. It goes when that is done.
+	// here with their data kept: RememberAll, or UIDs and NAMESPACE/NAME of points
+	// with commas between them, then a space and a word that is not yet
+	// status.remembered.requested.
 	AnnotationRemember = "hayloft.dev/remember-points"
 	RememberAll        = "all"
 	// AnnotationLeftovers on a BackupTarget asks for a look for what nobody needs any

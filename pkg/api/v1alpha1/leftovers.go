@@ -5,13 +5,15 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// TargetLeftovers is what a look for leftovers on a target found: what nobody needs
-// any more. Looks are made when they are asked for (annotation
-// hayloft.dev/leftovers-requested).
+// TargetLeftovers is what the last look for leftovers on a target found: what nobody
+// needs any more. Looks are made when they are asked for (annotation
+// hayloft.dev/leftovers-requested), and now and then after a refresh; these count, and
+// remove nothing.
 type TargetLeftovers struct {
 	// Requested is the last request that was taken up.
+	// +optional
 	// +kubebuilder:validation:MaxLength=64
-	Requested string `json:"requested"`
+	Requested string `json:"requested,omitempty"`
 	// Time when it ended; none: it is under way.
 	// +optional
 	Time *metav1.Time `json:"time,omitempty"`
@@ -29,6 +31,9 @@ type TargetLeftovers struct {
 	// Drafts are of points that are gone.
 	// +optional
 	Drafts int64 `json:"drafts,omitempty"`
+	// Removable of these may be removed: they are old enough, and nobody else's.
+	// +optional
+	Removable int64 `json:"removable,omitempty"`
 	// Removed of these.
 	// +optional
 	Removed int64 `json:"removed,omitempty"`
@@ -37,6 +42,16 @@ type TargetLeftovers struct {
 	// +kubebuilder:validation:MaxItems=50
 	// +listType=atomic
 	Items []TargetLeftover `json:"items,omitempty"`
+}
+
+// TargetRemembered is what became of the last request to find points again that were
+// deleted with their data kept (annotation hayloft.dev/remember-points).
+type TargetRemembered struct {
+	// Requested is the word of the last request that was taken up.
+	// +kubebuilder:validation:MaxLength=64
+	Requested string `json:"requested"`
+	// Points are how many it had found again, if they are still there.
+	Points int64 `json:"points"`
 }
 
 // TargetLeftover is one leftover.
