@@ -41,6 +41,7 @@ import (
 type flags struct {
 	kubeconfig, targetio, targetioKubeconfig string
 	targetMounts                             string
+	shares                                   shareFlags
 	listen, config                           string
 	webhook                                  webhookFlags
 	api                                      apiFlags
@@ -79,6 +80,7 @@ func parse(args []string) (flags, error) {
 	fs.StringVar(&f.targetio, "targetio", "/usr/local/bin/targetio", "path of the target worker program")
 	fs.StringVar(&f.targetioKubeconfig, "targetio-kubeconfig", "", "path of the target worker's own kubeconfig; empty inside a cluster")
 	fs.StringVar(&f.targetMounts, "target-mounts", "", "folder in which NFS and CIFS targets are mounted for the target worker, each under its target's name; empty: none is")
+	f.shares.bind(fs)
 	fs.StringVar(&f.webhook.listen, "webhook-listen", "", "address that serves the admission webhook over HTTPS; empty: not served")
 	fs.StringVar(&f.webhook.names, "webhook-names", "", "comma-separated DNS names and addresses that the API server calls the webhook by (default hayloft-webhook.NAMESPACE.svc)")
 	fs.StringVar(&f.webhook.certDir, "webhook-cert-dir", "", "folder with the webhook's tls.crt and tls.key, which somebody else renews, and who tells the API server whom to trust; empty: the coordinators make their own")
@@ -125,6 +127,9 @@ func parse(args []string) (flags, error) {
 		return f, fmt.Errorf("--targetio: %w", err)
 	}
 	f.control.Plan = f.plan
+	if f.control.SharePods, err = f.shares.pods(f.targetio, f.targetMounts); err != nil {
+		return f, err
+	}
 	if f.webhook.listen != "" {
 		if _, err := f.webhook.server(nil); err != nil {
 			return f, err
@@ -153,7 +158,8 @@ func run(ctx context.Context, f flags) error {
 	f.control.Refreshes, f.control.Guard = refreshes, refreshes
 	f.control.Targets = &targetwork.Caller{
 		Path: f.targetio, Kubeconfig: f.targetioKubeconfig, Namespace: f.control.Namespace, Mounts: f.targetMounts,
-		Observe: observe(counts),
+		SharePods: f.control.SharePods != nil,
+		Observe:   observe(counts),
 	}
 	mgr, err := control.NewManager(config, f.control, f.election)
 	if err != nil {

@@ -110,6 +110,8 @@ type Options struct {
 	GuardEvery    time.Duration
 	HealIntervals bool
 	Guard         GuardRecorder
+	// SharePods; nil: shares are worked on where they are mounted for the target worker.
+	SharePods *SharePods
 	// StatusEvery is how long a status that only informs is held back; what
 	// passes sooner is never written.
 	StatusEvery time.Duration
@@ -180,11 +182,13 @@ type Controller struct {
 	tuned     atomic.Pointer[Tuning]
 	leading   <-chan struct{}           // closed when this process leads
 	since     atomic.Pointer[time.Time] // when it began to
+	// shareRefused is why the Pod of a share cannot be made, "" if none was refused.
+	shareRefused atomic.Pointer[string]
 }
 
 // wakers put objects back into their reconciler's queue.
 type wakers struct {
-	backups, restores, targets, schedules, assigner waker
+	backups, restores, targets, schedules, shares, assigner waker
 }
 
 // Setup adds everything to a manager that was made with ManagerOptions. ctx is
@@ -227,6 +231,11 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) (*Controller, error
 	} {
 		if err := add(mgr); err != nil {
 			return nil, fmt.Errorf("setting up the reconciler of %s: %w", name, err)
+		}
+	}
+	if o.SharePods != nil {
+		if err := c.addShares(mgr); err != nil {
+			return nil, fmt.Errorf("setting up the reconciler of shares: %w", err)
 		}
 	}
 	var err error

@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -22,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
+	"hayloft.dev/coordinator/shares"
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/names"
 )
@@ -59,6 +61,7 @@ func ManagerOptions(scheme *runtime.Scheme, o Options, e Election) ctrl.Options 
 			DefaultTransform: cache.TransformStripManagedFields(),
 			ByObject: map[client.Object]cache.ByObject{
 				&v1alpha1.NodeJob{}:             {Namespaces: own},
+				&corev1.Pod{}:                   {Namespaces: map[string]cache.Config{o.Namespace: {LabelSelector: ofShares}}},
 				&coordinationv1.Lease{}:         {Namespaces: own},
 				&longhorn.Volume{}:              {Namespaces: theirs, Transform: stripVolume},
 				&longhorn.VolumeAttachment{}:    {Namespaces: theirs, Transform: stripAttachment},
@@ -87,6 +90,9 @@ func ManagerOptions(scheme *runtime.Scheme, o Options, e Election) ctrl.Options 
 		RetryPeriod:                   &e.Retry,
 	}
 }
+
+// ofShares picks the Pods of shares.
+var ofShares = labels.SelectorFromSet(labels.Set{"app.kubernetes.io/component": shares.Component})
 
 // stripVolume keeps of a Longhorn volume what plans look at.
 func stripVolume(o any) (any, error) {

@@ -148,7 +148,7 @@ func nextProbe(last probed, every, floor time.Duration) time.Time {
 // something new.
 func (r *targets) record(ctx context.Context, t *v1alpha1.BackupTarget, all []v1alpha1.BackupTarget, last probed, refresh *v1alpha1.TargetRefreshStatus) error {
 	st := t.Status.DeepCopy()
-	ready := readiness(t, last)
+	ready := r.readiness(t, last)
 	// A new generation alone is no news for people, and an object has few events.
 	before := meta.FindStatusCondition(t.Status.Conditions, v1alpha1.ConditionReady)
 	told := before != nil && before.Status == ready.Status && before.Reason == ready.Reason && before.Message == ready.Message

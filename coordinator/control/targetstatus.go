@@ -12,6 +12,7 @@ import (
 
 	"hayloft.dev/coordinator/rules"
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/target"
 )
 
 // tellTarget writes a part of a target's status that no other write knows of, and
@@ -52,7 +53,7 @@ func testWanted(t *v1alpha1.BackupTarget, last probed) bool {
 }
 
 // readiness is the condition Ready, from the last probe.
-func readiness(t *v1alpha1.BackupTarget, last probed) metav1.Condition {
+func (r *targets) readiness(t *v1alpha1.BackupTarget, last probed) metav1.Condition {
 	c := metav1.Condition{
 		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: "Probed",
 		Message: "an object was written, read back and deleted", ObservedGeneration: t.Generation,
@@ -62,6 +63,9 @@ func readiness(t *v1alpha1.BackupTarget, last probed) metav1.Condition {
 	}
 	if last.err != nil {
 		c.Status, c.Reason, c.Message = metav1.ConditionFalse, last.err.Reason, last.err.Message
+		if why := r.shareRefused.Load(); why != nil && *why != "" && target.Mounted(t.Spec) {
+			c.Message = cutTo(c.Message+": "+*why, 4096)
+		}
 	}
 	return c
 }

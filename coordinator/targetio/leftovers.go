@@ -27,7 +27,7 @@ func (w *worker) leftovers(ctx context.Context, r protocol.LeftoversRequest) (*p
 	if r.Cluster == "" || r.MaxTold <= 0 || r.MinAgeMilliseconds < 0 || r.CPUMilliseconds <= 0 || r.Brief && r.Remove {
 		return nil, refuse("a look for leftovers is told which cluster asks, how old they must be, and what it may cost; a brief one removes nothing")
 	}
-	if err := limitCPU(r.CPUMilliseconds); err != nil {
+	if err := w.store.LimitCPU(r.CPUMilliseconds); err != nil {
 		return nil, err
 	}
 	s, err := w.survey(ctx, r)
@@ -80,7 +80,7 @@ func (w *worker) survey(ctx context.Context, r protocol.LeftoversRequest) (*surv
 	}
 	candidates = slices.DeleteFunc(candidates, s.needed)
 	for i, b := range candidates {
-		if r.Brief && cpuTime().Milliseconds() >= r.CPUMilliseconds {
+		if r.Brief && w.store.CPUTime().Milliseconds() >= r.CPUMilliseconds {
 			s.unjudged = len(candidates) - i
 			break
 		}

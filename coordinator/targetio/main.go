@@ -7,6 +7,10 @@
 // It reads one protocol.Request as JSON on stdin and writes one
 // protocol.Answer on stdout; logs go to stderr. It reads the target's Secret by
 // name from Kubernetes, so that neither its arguments nor its input hold one.
+//
+// As `targetio share` it is what runs in the Pod of a share instead, and serves the
+// files there to target workers: without a right in Kubernetes, and for as long as
+// the Pod is there.
 package main
 
 import (
@@ -43,10 +47,18 @@ func main() {
 	logrus.SetLevel(logrus.WarnLevel)
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
 
+	if len(os.Args) > 1 && (os.Args[1] == "share" || os.Args[1] == "files") {
+		if err := inPod(os.Args[1], os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, "targetio:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	flags := flag.NewFlagSet("targetio", flag.ExitOnError)
 	kubeconfig := flags.String("kubeconfig", "", "file that tells how to reach the Kubernetes API; empty: as the Pod it runs in")
 	namespace := flags.String("namespace", "", "Hayloft's own namespace, where the Secrets of targets are")
 	mounts := flags.String("mounts", "", "folder in which NFS and CIFS targets are mounted, each under its target's name")
+	pods := flags.Bool("share-pods", false, "work on NFS and CIFS targets through the Pods that the coordinators make for them")
 	_ = flags.Parse(os.Args[1:])
 	if *namespace == "" || flags.NArg() > 0 {
 		fmt.Fprintln(os.Stderr, "targetio: --namespace is required, and there are no arguments besides flags; the request comes on stdin")
@@ -55,7 +67,7 @@ func main() {
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	answer := run(ctx, os.Stdin, worker{namespace: *namespace, mounts: *mounts}, *kubeconfig)
+	answer := run(ctx, os.Stdin, worker{namespace: *namespace, mounts: *mounts, pods: *pods}, *kubeconfig)
 	if err := json.NewEncoder(os.Stdout).Encode(answer); err != nil {
 		fmt.Fprintln(os.Stderr, "targetio: writing the answer:", err)
 		os.Exit(1)
@@ -103,7 +115,7 @@ func perform(ctx context.Context, request *protocol.Request, w worker, kubeconfi
 		answer = &protocol.Answer{Error: explain(ctx, request, err, w.secrets)}
 	}
 	if w.store != nil {
-		answer.Requests = w.store.Requests()
+		answer.Requests, answer.RemoteCPUMilliseconds = w.store.Requests(), w.store.RemoteCPU().Milliseconds()
 	}
 	return answer
 }

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"syscall"
-	"time"
 
 	"hayloft.dev/coordinator/targetio/protocol"
 	"hayloft.dev/coordinator/targetio/store"
@@ -34,7 +32,7 @@ func (w *worker) refresh(ctx context.Context, r protocol.RefreshRequest) (*proto
 	if r.MaxDocuments <= 0 || r.CPUMilliseconds <= 0 || len(r.Confirm) > protocol.MaxConfirmed {
 		return nil, refuse("a refresh is told how many documents there may be and how much CPU time it may take, and confirms at most %d paths", protocol.MaxConfirmed)
 	}
-	if err := limitCPU(r.CPUMilliseconds); err != nil {
+	if err := w.store.LimitCPU(r.CPUMilliseconds); err != nil {
 		return nil, err
 	}
 	l := &look{request: r, known: make(map[string]string, len(r.Known)), result: &protocol.RefreshResult{}}
@@ -58,16 +56,6 @@ func (w *worker) refresh(ctx context.Context, r protocol.RefreshRequest) (*proto
 		return nil, err
 	}
 	return l.result, nil
-}
-
-// limitCPU has the kernel end this process when it takes twice what it may, and
-// at least a second: what it is asked to stop at it looks at by itself.
-func limitCPU(milliseconds int64) error {
-	seconds := uint64(max(1, milliseconds*2/1000))
-	if err := syscall.Setrlimit(syscall.RLIMIT_CPU, &syscall.Rlimit{Cur: seconds, Max: seconds}); err != nil {
-		return fmt.Errorf("limiting the CPU time of the target worker: %w", err)
-	}
-	return nil
 }
 
 // look is one look through a target.
@@ -127,7 +115,7 @@ func (w *worker) readNew(ctx context.Context, l *look) {
 	})
 	told, trouble := 0, 0
 	for i, f := range l.fresh {
-		if i >= l.request.MaxRead || told > maxTold || trouble >= maxTrouble || ctx.Err() != nil || cpuTime().Milliseconds() >= l.request.CPUMilliseconds {
+		if i >= l.request.MaxRead || told > maxTold || trouble >= maxTrouble || ctx.Err() != nil || w.store.CPUTime().Milliseconds() >= l.request.CPUMilliseconds {
 			l.result.Unread = len(l.fresh) - i
 			return
 		}
@@ -198,15 +186,6 @@ func (w *worker) confirm(ctx context.Context, l *look) {
 			l.result.Absent = append(l.result.Absent, path)
 		}
 	}
-}
-
-// cpuTime is what this process has taken so far, user and system.
-func cpuTime() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // cut keeps the beginning of a text, for a message.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 
 	"hayloft.dev/coordinator/targetio/backups"
@@ -30,8 +29,10 @@ type worker struct {
 	namespace string
 	// encryption is the target's; nil without any.
 	encryption *v1alpha1.TargetEncryption
-	// mounts is the folder that has each share under the name of its target.
+	// mounts is the folder that has each share under the name of its target; with pods
+	// each is worked on through a Pod instead.
 	mounts    string
+	pods      bool
 	documents documents
 	// store is the target; nil for a point that is kept in the cluster.
 	store *store.Store
@@ -120,12 +121,11 @@ func (w *worker) open(ctx context.Context, t protocol.Target) error {
 			w.secrets = append(w.secrets, target.Secrets(map[string]string{key: s})...)
 		}
 	}
-	mount := ""
-	if w.mounts != "" && t.Name != "" {
-		mount = filepath.Join(w.mounts, t.Name)
+	place, err := w.place(ctx, t)
+	if err != nil {
+		return err
 	}
-	var err error
-	if w.store, err = store.Open(t.Spec, data, mount); err != nil {
+	if w.store, err = store.Open(t.Spec, data, place); err != nil {
 		return err
 	}
 	w.documents = w.store

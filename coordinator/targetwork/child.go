@@ -77,6 +77,9 @@ func (c *Caller) measured(ctx context.Context, at protocol.Target, r protocol.Re
 	if p.reaped {
 		cost.CPU = p.cpu
 	}
+	if answer != nil {
+		cost.CPU += time.Duration(answer.RemoteCPUMilliseconds) * time.Millisecond
+	}
 	if c.Observe != nil {
 		c.Observe(string(r.Operation), cost.Wall, cost.CPU, err)
 	}
@@ -97,6 +100,9 @@ func (c *Caller) command(input []byte) *exec.Cmd {
 	args := []string{"--kubeconfig", c.Kubeconfig, "--namespace", c.Namespace}
 	if c.Mounts != "" {
 		args = append(args, "--mounts", c.Mounts)
+	}
+	if c.SharePods {
+		args = append(args, "--share-pods")
 	}
 	cmd := exec.Command(c.Path, args...)
 	for _, name := range passed {

@@ -50,6 +50,9 @@ type Caller struct {
 	// Mounts is the folder in which NFS and CIFS targets are mounted, each under its
 	// target's name; empty: none is.
 	Mounts string
+	// SharePods has such targets worked on through the Pods that are made for them, and
+	// not at mounts.
+	SharePods bool
 	// Namespace of Hayloft, where the targets' Secrets are.
 	Namespace string
 	// Observe is told of each operation: its name, the time it took, the CPU

@@ -77,6 +77,13 @@ func TestCallers(t *testing.T) {
 		{"gives a job to another node", w.assign() /*                                    */, "A+ E- b- u- v- s- d- S- G- R- Wx C+ 1- 2- n-"},
 		{"deletes a job", w.removeJob() /*                                               */, "A+ E- b- u- v- s- d- S- G- R- Wx C+ 1- 2- n-"},
 		{"ends a job of node n1", w.report("on-n1") /*                                   */, "A+ E- b- u- v- s- d- S- G- R- Wx C- 1+ 2x nx"},
+		{"makes the Pod of a share", w.sharePod(nil) /*                                  */, "A+ E- b- u- v- s- d- S- G- R- W- C+ 1- 2- n-"},
+		{"makes one of another name", w.sharePod(named) /*                               */, "A+ E- b- u- v- s- d- S- G- R- W- Cx 1- 2- n-"},
+		{"makes one with another account", w.sharePod(asAgent) /*                        */, "A+ E- b- u- v- s- d- S- G- R- W- Cx 1- 2- n-"},
+		{"makes one with a token", w.sharePod(withToken) /*                              */, "A+ E- b- u- v- s- d- S- G- R- W- Cx 1- 2- n-"},
+		{"makes one with targets' keys", w.sharePod(withSecret) /*                       */, "A+ E- b- u- v- s- d- S- G- R- W- Cx 1- 2- n-"},
+		{"makes one with an environment", w.sharePod(withEnv) /*                         */, "A+ E- b- u- v- s- d- S- G- R- W- Cx 1- 2- n-"},
+		{"makes one on its node's network", w.sharePod(onHost) /*                        */, "A+ E- b- u- v- s- d- S- G- R- W- Cx 1- 2- n-"},
 		{"ends a job of no node", w.report("on-none") /*                                 */, "A+ E- b- u- v- s- d- S- G- R- Wx C- 1x 2x nx"},
 	} {
 		t.Run(c.does, func(t *testing.T) {
@@ -130,6 +137,8 @@ func TestSentences(t *testing.T) {
 		{user("wide"), w.found(), "spec.found is set by Hayloft's coordinator alone, on points that it found on a target: remove it"},
 		{user("wide"), w.claim(), "spec.claimed: you may not claim points on BackupTarget s3: ask for the verb claim on it, as ClusterRole hayloft-claim-points has it"},
 		{user("wide"), w.status(), "the status is written by Hayloft's coordinator alone"},
+		{account("hayloft-coordinator", ""), w.sharePod(asAgent), "a coordinator makes Pods of shares alone, under their account and without its token"},
+		{account("hayloft-coordinator", ""), w.sharePod(withSecret), "the Pod of a share mounts a claim and its own keys, and nothing else"},
 	} {
 		require.ErrorContains(t, c.act(w.as(c.who)), c.says)
 	}

@@ -72,6 +72,7 @@ func newWorld(t *testing.T) *world {
 		func() error { return w.status()(w.as(user("wide"))) },
 		func() error { return w.schedule("s3")(w.as(user("editor-without-use"))) },
 		func() error { return w.claim()(w.as(user("editor"))) },
+		func() error { return w.sharePod(named)(w.as(account("hayloft-coordinator", ""))) },
 	} {
 		require.EventuallyWithT(t, func(t *assert.CollectT) {
 			err := waits()

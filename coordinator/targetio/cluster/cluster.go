@@ -1,6 +1,7 @@
 // Package cluster is what the target worker may do in Kubernetes: read objects
 // by exact name, create Secrets and ConfigMaps, and change and delete objects as
-// they were read. It lists and watches nothing.
+// they were read. It watches nothing, and lists nothing but the Pods of one share
+// and what Kubernetes says of them.
 package cluster
 
 import (
@@ -29,6 +30,8 @@ var (
 	Claims                  = schema.GroupVersionResource{Version: "v1", Resource: "persistentvolumeclaims"}
 	Secrets                 = schema.GroupVersionResource{Version: "v1", Resource: "secrets"}
 	ConfigMaps              = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
+	Pods                    = schema.GroupVersionResource{Version: "v1", Resource: "pods"}
+	Events                  = schema.GroupVersionResource{Version: "v1", Resource: "events"}
 	namespaces              = schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
 )
 
@@ -57,6 +60,18 @@ func (c *Client) Get(ctx context.Context, r schema.GroupVersionResource, namespa
 		return nil, failure(fmt.Sprintf("reading %s %s", r.Resource, key(namespace, name)), err)
 	}
 	return u, nil
+}
+
+// maxListed bounds a listing.
+const maxListed = 100
+
+// List reads the objects of a namespace that both selectors pick, at most a hundred.
+func (c *Client) List(ctx context.Context, r schema.GroupVersionResource, namespace, labels, fields string) ([]unstructured.Unstructured, error) {
+	l, err := c.api.Resource(r).Namespace(namespace).List(ctx, metav1.ListOptions{LabelSelector: labels, FieldSelector: fields, Limit: maxListed})
+	if err != nil {
+		return nil, failure(fmt.Sprintf("listing %s in %s", r.Resource, namespace), err)
+	}
+	return l.Items, nil
 }
 
 // Create makes one object; exists is true when its name is taken.

@@ -99,6 +99,8 @@ type Answer struct {
 	Leftovers      *LeftoversResult   `json:"leftovers,omitempty"`
 	// Requests that were made to the target.
 	Requests int64 `json:"requests,omitempty"`
+	// RemoteCPUMilliseconds were taken by the Pod of a share.
+	RemoteCPUMilliseconds int64 `json:"remoteCPUMilliseconds,omitempty"`
 }
 
 // CaptureRequest asks for a draft of a point's document.

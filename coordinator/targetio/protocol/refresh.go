@@ -79,8 +79,8 @@ type RefreshResult struct {
 
 // Cost of one operation, as the worker's caller measured it.
 type Cost struct {
-	// CPU time of the worker and its children, user and system; unknown when it
-	// was not Reaped, since it hangs in a system call.
+	// CPU time of the worker, its children and the Pod of a share, user and system;
+	// unknown when it was not Reaped, since it hangs in a system call.
 	CPU    time.Duration
 	Reaped bool
 	Wall   time.Duration

@@ -17,7 +17,7 @@ func openAzure(t *testing.T, endpoint, key string, change func(*v1alpha1.AzureBl
 	if change != nil {
 		change(&spec)
 	}
-	s, err := Open(v1alpha1.BackupTargetSpec{AzureBlob: &spec}, map[string][]byte{"AZBLOB_ACCOUNT_NAME": []byte(azureAccount), "AZBLOB_ACCOUNT_KEY": []byte(key)}, "")
+	s, err := Open(v1alpha1.BackupTargetSpec{AzureBlob: &spec}, map[string][]byte{"AZBLOB_ACCOUNT_NAME": []byte(azureAccount), "AZBLOB_ACCOUNT_KEY": []byte(key)}, Place{})
 	require.NoError(t, err)
 	return s
 }

@@ -143,9 +143,13 @@ func (d directory) read(_ context.Context, path string) (io.ReadCloser, error) {
 	return f, nil
 }
 
-// write makes a temporary file beside the destination, brings it to disk and
-// renames it.
 func (d directory) write(_ context.Context, path string, r io.ReadSeeker) error {
+	return d.put(path, r)
+}
+
+// put makes a temporary file beside the destination, brings it to disk and renames
+// it.
+func (d directory) put(path string, r io.Reader) error {
 	if err := d.check(); err != nil {
 		return err
 	}

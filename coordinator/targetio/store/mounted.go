@@ -5,7 +5,9 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
+	"hayloft.dev/coordinator/shares"
 	"hayloft.dev/coordinator/targetio/protocol"
 	"hayloft.dev/pkg/api/v1alpha1"
 )
@@ -18,20 +20,18 @@ type share struct {
 	field, source string // as in the target's spec, and as the kernel shows it
 }
 
-func newShare(spec v1alpha1.BackupTargetSpec, dir string, d directory) (backend, error) {
-	s := share{directory: d, field: "spec.nfs"}
-	if spec.NFS != nil {
-		s.source = spec.NFS.Server + ":" + spec.NFS.Path
-	} else {
-		s.field, s.source = "spec.cifs", "//"+spec.CIFS.Server+"/"+spec.CIFS.Share
-	}
+func newShare(spec v1alpha1.BackupTargetSpec, dir string, requests *atomic.Int64) (backend, error) {
 	if dir == "" {
 		return nil, &protocol.Error{Reason: protocol.Invalid, Message: fmt.Sprintf(
-			"%s is a share, and the coordinator was not told where shares are mounted for it: start it with --target-mounts", s.field)}
+			"%s is a share, and the coordinator was not told where shares are mounted for it: start it with --target-mounts", shares.Field(spec))}
 	}
-	s.root = dir
+	return shareAt(dir, shares.Source(spec), shares.Field(spec), requests), nil
+}
+
+func shareAt(root, source, field string, requests *atomic.Int64) share {
+	s := share{directory: directory{root: root, requests: requests}, field: field, source: source}
 	s.directory.mounted = s.mounted
-	return s, nil
+	return s
 }
 
 // mounted asks the kernel, which answers also while the server does not.

@@ -18,7 +18,7 @@ func TestReadable(t *testing.T) {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", status) }))
 		t.Cleanup(server.Close)
 		s, err := Open(v1alpha1.BackupTargetSpec{S3: &v1alpha1.S3Target{Endpoint: server.URL, Bucket: "bucket", Region: "r"}},
-			map[string][]byte{"AWS_ACCESS_KEY_ID": []byte("k"), "AWS_SECRET_ACCESS_KEY": []byte("s")}, "")
+			map[string][]byte{"AWS_ACCESS_KEY_ID": []byte("k"), "AWS_SECRET_ACCESS_KEY": []byte("s")}, Place{})
 		require.NoError(t, err)
 		err = s.Readable(t.Context(), "absent")
 		t.Log(err)

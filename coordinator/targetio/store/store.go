@@ -34,6 +34,9 @@ type Store struct {
 	// requests to the target so far; system calls on files, where it is a
 	// directory.
 	requests atomic.Int64
+	// remoteCPU was taken by the Pod of a share, and remoteLimit is what it may take, in
+	// milliseconds.
+	remoteCPU, remoteLimit atomic.Int64
 }
 
 // backend is one kind of target. Its errors are ErrMissing, where a single
@@ -67,9 +70,15 @@ type File struct {
 	Version string
 }
 
+// Place is where a share can be worked on: at a mount here, or through a Pod.
+type Place struct {
+	Mount  string
+	Remote *Remote
+}
+
 // Open prepares a target; it does not connect yet. secret holds the data of
-// the target's Secret, mount is where the target is mounted, if it is a share.
-func Open(spec v1alpha1.BackupTargetSpec, secret map[string][]byte, mount string) (*Store, error) {
+// the target's Secret; at matters for shares alone.
+func Open(spec v1alpha1.BackupTargetSpec, secret map[string][]byte, at Place) (*Store, error) {
 	url, err := target.URL(spec)
 	if err != nil {
 		return nil, &protocol.Error{Reason: protocol.Invalid, Message: err.Error()}
@@ -84,8 +93,10 @@ func Open(spec v1alpha1.BackupTargetSpec, secret map[string][]byte, mount string
 		s.backend, err = newBucket(*spec.S3, credential, &s.requests)
 	case spec.AzureBlob != nil:
 		s.backend, err = newAzure(*spec.AzureBlob, credential, &s.requests)
+	case target.Mounted(spec) && at.Remote != nil:
+		s.backend = newRemote(spec, *at.Remote, &s.requests, &s.remoteCPU, &s.remoteLimit)
 	case target.Mounted(spec):
-		s.backend, err = newShare(spec, mount, directory{requests: &s.requests})
+		s.backend, err = newShare(spec, at.Mount, &s.requests)
 	default:
 		s.backend = directory{root: spec.Directory.Path, requests: &s.requests}
 	}
@@ -117,6 +128,21 @@ func (s *Store) Walk(ctx context.Context, dir string, see func(File) error) erro
 // Requests that were made to the target so far, those that were tried again among
 // them.
 func (s *Store) Requests() int64 { return s.requests.Load() }
+
+// CPUTime that this process has taken, and the Pod of a share for it.
+func (s *Store) CPUTime() time.Duration { return CPUTime() + s.RemoteCPU() }
+
+// RemoteCPU is what the Pod of a share has taken of it.
+func (s *Store) RemoteCPU() time.Duration {
+	return time.Duration(s.remoteCPU.Load()) * time.Millisecond
+}
+
+// LimitCPU bounds the CPU time of this process, as the function does, and that of the
+// Pod of a share.
+func (s *Store) LimitCPU(milliseconds int64) error {
+	s.remoteLimit.Store(milliseconds)
+	return LimitCPU(milliseconds)
+}
 
 // Size of a file in bytes; ErrMissing when it is not there.
 func (s *Store) Size(ctx context.Context, path string) (int64, error) {

@@ -18,7 +18,7 @@ import (
 func open(t *testing.T) (*Store, string) {
 	t.Helper()
 	dir := t.TempDir()
-	s, err := Open(v1alpha1.BackupTargetSpec{Directory: &v1alpha1.DirectoryTarget{Path: dir}}, nil, "")
+	s, err := Open(v1alpha1.BackupTargetSpec{Directory: &v1alpha1.DirectoryTarget{Path: dir}}, nil, Place{})
 	require.NoError(t, err)
 	return s, dir
 }
