@@ -2,6 +2,9 @@ package e2e
 
 import (
 	"crypto/rand"
+	"os"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -9,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	kubevirt "kubevirt.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -81,6 +85,11 @@ func (w *world) shopWithSecret(password string) {
 	w.awaitRunning("shop")
 }
 
+func (w *world) mustPatch(o client.Object, patch string) {
+	w.t.Helper()
+	require.NoError(w.t, w.c.Patch(w.ctx, o, client.RawPatch(types.MergePatchType, []byte(patch))))
+}
+
 // found waits until a point is there and Ready that this cluster has not taken.
 func (w *world) found(name string) *v1alpha1.VMBackup {
 	w.t.Helper()
@@ -94,7 +103,8 @@ func (w *world) found(name string) *v1alpha1.VMBackup {
 // TestTwoClustersOnOneTarget: backups that are made in one cluster appear in another
 // one that has the target, and restore there to equal bytes when the first is gone.
 // Neither's deletions touch the other's points. The VM's Secret comes with them by a
-// recovery key that was kept offline.
+// recovery key that was kept offline. A backup of Harvester's is adopted, and what was
+// claimed is deleted with its data.
 func TestTwoClustersOnOneTarget(t *testing.T) {
 	t.Parallel()
 	first := bare(t, newStack(t))
@@ -152,7 +162,9 @@ func TestTwoClustersOnOneTarget(t *testing.T) {
 		}
 		require.ElementsMatch(t, names, have)
 	}
-	first.awaitBackup("weekly", v1alpha1.BackupReady)
+	file := first.asHarvester("by-harvester", "shop", first.awaitBackup("weekly", v1alpha1.BackupReady))
+	written, err := os.ReadFile(file)
+	require.NoError(t, err)
 
 	// The first is gone: its S3 server alone is left of it.
 	for _, p := range first.coordinators {
@@ -176,4 +188,33 @@ func TestTwoClustersOnOneTarget(t *testing.T) {
 	var s corev1.Secret
 	require.NoError(t, second.c.Get(t.Context(), client.ObjectKey{Namespace: second.ns, Name: "shop-nightly-shop-login"}, &s))
 	require.Equal(t, password, string(s.Data["root"]))
+
+	// A backup of Harvester's is restored as if it were ours, and left as it is.
+	adopted := second.found("by-harvester")
+	require.Equal(t, v1alpha1.MadeByHarvester, adopted.Spec.Found.MadeBy)
+	second.restore("r3", "by-harvester", "shop-harvester")
+	second.sameDisks(second.awaitRestore("r3", v1alpha1.RestoreReady), sums)
+	require.NoError(t, second.c.Get(t.Context(), client.ObjectKey{Namespace: second.ns, Name: "shop-harvester-shop-login"}, &s))
+	require.Equal(t, password, string(s.Data["root"]))
+	again, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Equal(t, written, again)
+
+	// What the first has left is the second's to delete once it is claimed.
+	backups := func() (n int) {
+		return len(slices.DeleteFunc(first.onTarget(), func(p string) bool { return !strings.Contains(p, "/backups/backup_") }))
+	}
+	require.Equal(t, 3, backups())
+	for i, b := range []*v1alpha1.VMBackup{nightly, adopted} {
+		second.mustPatch(b, `{"spec":{"claimed":true,"deletionPolicy":"Delete"}}`)
+		second.eventually("the point to be claimed", func() (bool, string) {
+			require.NoError(t, second.c.Get(t.Context(), client.ObjectKeyFromObject(b), b))
+			return len(b.Finalizers) == 1, words(b.Status.Conditions)
+		})
+		second.mustRemove(b)
+		require.Equal(t, 2-i, backups())
+	}
+	require.NoFileExists(t, file)
+	second.restore("r4", "kept", "shop-kept-again")
+	second.sameDisks(second.awaitRestore("r4", v1alpha1.RestoreReady), sums)
 }
