@@ -85,7 +85,7 @@ func (r *backups) start(b *v1alpha1.VMBackup, t *v1alpha1.BackupTarget, o plan.O
 		path, _ := document.PointPath(b.Namespace, b.Name, b.UID)
 		request := protocol.DeleteRequest{DocumentPath: path, DraftUID: b.UID}
 		if b.Spec.Found != nil {
-			request = protocol.DeleteRequest{DocumentPath: b.Status.Document}
+			request = protocol.DeleteRequest{DocumentPath: b.Status.Document, Found: true}
 		}
 		for _, ref := range o.Backups {
 			request.Backups = append(request.Backups, protocol.Backup{Volume: ref.Volume, Backup: ref.Backup})
@@ -139,7 +139,7 @@ func (r *backups) inspectAttempt(ctx context.Context, at protocol.Target, b *v1a
 		if d.Backup != ref.Backup {
 			continue
 		}
-		_, err := r.Targets.InspectBackups(ctx, at, []document.Disk{documentDisk(d)})
+		_, err := r.Targets.InspectBackups(ctx, at, b.Namespace, []document.Disk{documentDisk(d)})
 		var e *protocol.Error
 		if errors.As(err, &e) && e.Reason == protocol.InProgress {
 			final := *e

@@ -146,7 +146,7 @@ func (f *fakeTargets) ReadDocument(_ context.Context, _ protocol.Target, r proto
 	return &c, nil
 }
 
-func (f *fakeTargets) InspectBackups(_ context.Context, _ protocol.Target, disks []document.Disk) ([]protocol.Inspection, error) {
+func (f *fakeTargets) InspectBackups(_ context.Context, _ protocol.Target, _ string, disks []document.Disk) ([]protocol.Inspection, error) {
 	if err := f.do("inspectBackups", fmt.Sprint(len(disks))); err != nil {
 		return nil, err
 	}

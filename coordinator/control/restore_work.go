@@ -69,7 +69,7 @@ func (r *restores) inspect(ctx context.Context, at protocol.Target, s *v1alpha1.
 	if !ok {
 		return nil, fmt.Errorf("the point's document was not read yet")
 	}
-	found, err := r.Targets.InspectBackups(ctx, at, wanted(s, doc.Disks))
+	found, err := r.Targets.InspectBackups(ctx, at, doc.Point.Namespace, wanted(s, doc.Disks))
 	if err != nil {
 		return nil, err
 	}

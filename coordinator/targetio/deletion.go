@@ -32,6 +32,11 @@ func (w *worker) deletePoint(ctx context.Context, r protocol.DeleteRequest) erro
 		if err != nil {
 			return refuse("%v", err)
 		}
+		if r.Found {
+			if err := backups.CheckOwners(ctx, w.store, point.Namespace, going); err != nil {
+				return err
+			}
+		}
 		if document.ByHarvester(path) {
 			return w.deleteHarvesters(ctx, path, going)
 		}

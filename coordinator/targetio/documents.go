@@ -77,7 +77,7 @@ func (w *worker) finalize(ctx context.Context, r protocol.FinalizeRequest) (*pro
 	}
 	result := &protocol.FinalizeResult{Path: path}
 	if w.store != nil {
-		if result.Disks, err = w.inspectNew(ctx, r.Disks); err != nil {
+		if result.Disks, err = w.inspectNew(ctx, r.Point.Namespace, r.Disks); err != nil {
 			return nil, err
 		}
 	}
@@ -113,10 +113,10 @@ func (w *worker) finalize(ctx context.Context, r protocol.FinalizeRequest) (*pro
 }
 
 // inspectNew inspects backups that were just made.
-func (w *worker) inspectNew(ctx context.Context, disks []document.Disk) ([]protocol.Inspection, error) {
+func (w *worker) inspectNew(ctx context.Context, namespace string, disks []document.Disk) ([]protocol.Inspection, error) {
 	var out []protocol.Inspection
 	for _, disk := range disks {
-		found, err := backups.Inspect(ctx, w.store, disk, true)
+		found, err := backups.Inspect(ctx, w.store, namespace, disk, true)
 		if err != nil {
 			return nil, err
 		}

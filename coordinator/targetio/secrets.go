@@ -21,6 +21,21 @@ import (
 // one made from a document could give access to the cluster.
 var powerful = []corev1.SecretType{corev1.SecretTypeServiceAccountToken, corev1.SecretTypeBootstrapToken}
 
+// plain are types of Kubernetes' own that hold data and mean nothing else.
+var plain = []corev1.SecretType{
+	corev1.SecretTypeOpaque, corev1.SecretTypeBasicAuth, corev1.SecretTypeSSHAuth, corev1.SecretTypeTLS,
+	corev1.SecretTypeDockercfg, corev1.SecretTypeDockerConfigJson,
+}
+
+// typeOf is the type that a Secret of a document is made with: other programs give
+// meanings to types of their own, and find Secrets by them in any namespace.
+func typeOf(s document.Secret) corev1.SecretType {
+	if slices.Contains(plain, s.Type) {
+		return s.Type
+	}
+	return corev1.SecretTypeOpaque
+}
+
 // makeSecrets creates the Secrets and ConfigMaps of a document.
 func (w *worker) makeSecrets(ctx context.Context, r protocol.MakeSecretsRequest) error {
 	if len(r.Labels) == 0 || r.Namespace == "" {
@@ -49,7 +64,7 @@ func (w *worker) makeSecrets(ctx context.Context, r protocol.MakeSecretsRequest)
 		}
 		err := w.make(ctx, cluster.Secrets, &corev1.Secret{
 			TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
-			ObjectMeta: meta(name), Type: s.Type, Data: s.Data,
+			ObjectMeta: meta(name), Type: typeOf(s), Data: s.Data,
 		})
 		if err != nil {
 			return err

@@ -134,17 +134,17 @@ func (w *worker) open(ctx context.Context, t protocol.Target) error {
 
 // inspect looks at one disk after another, to say which one is not whole.
 func (w *worker) inspect(ctx context.Context, r protocol.InspectBackupsRequest) ([]protocol.Inspection, error) {
-	if len(r.Disks) == 0 {
-		return nil, refuse("there are no disks to inspect")
+	if len(r.Disks) == 0 || r.Namespace == "" {
+		return nil, refuse("there are no disks to inspect, or it is not said of which namespace they are")
 	}
 	out := make([]protocol.Inspection, 0, len(r.Disks))
 	for _, disk := range r.Disks {
 		var found protocol.Inspection
 		var err error
 		if r.Deep {
-			found, err = backups.Blocks(ctx, w.store, disk)
+			found, err = backups.Blocks(ctx, w.store, r.Namespace, disk)
 		} else {
-			found, err = backups.Inspect(ctx, w.store, disk, false)
+			found, err = backups.Inspect(ctx, w.store, r.Namespace, disk, false)
 		}
 		if err != nil {
 			return nil, err

@@ -60,7 +60,7 @@ func TestKilledTransferLeavesNothing(t *testing.T) {
 	require.NoError(t, os.Chtimes(locks(t, s3.Target, volume.Name)[0], old, old))
 	require.NoError(t, w.DeletePoint(within(t, limit), target, killed.deletion()))
 	require.Len(t, s3.BlockFiles(volume.Name), 4, "blocks of the killed transfer are left, or the other point's are gone")
-	_, err = w.InspectBlocks(within(t, limit), target, kept.disks)
+	_, err = w.InspectBlocks(within(t, limit), target, kept.point.Namespace, kept.disks)
 	require.NoError(t, err)
 
 	require.NoError(t, w.DeletePoint(within(t, limit), target, kept.deletion()))

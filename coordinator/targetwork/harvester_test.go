@@ -1,6 +1,7 @@
 package targetwork_test
 
 import (
+	"encoding/json"
 	"os"
 	"path"
 	"path/filepath"
@@ -59,8 +60,23 @@ func TestHarvestersBackup(t *testing.T) {
 	require.Equal(t, &v1alpha1.BackingImage{Name: "vmi-1", Checksum: "0123abcd"}, d.Disks[0].BackingImage)
 	require.Equal(t, "snap-1", d.Disks[0].Snapshot)
 	require.EqualValues(t, 1<<30, d.Disks[0].SizeBytes)
-	_, err = w.InspectBackups(within(t, limit), at, d.Disks)
+	_, err = w.InspectBackups(within(t, limit), at, d.Point.Namespace, d.Disks)
 	require.NoError(t, err)
+
+	// What Longhorn backed up for another namespace is neither restored nor deleted.
+	plain, err := os.ReadFile(filepath.Join(b.dir, own))
+	require.NoError(t, err)
+	var labelled map[string]any
+	require.NoError(t, json.Unmarshal(plain, &labelled))
+	labelled["Labels"] = map[string]string{"KubernetesStatus": `{"namespace":"bank","pvcName":"vault"}`}
+	b.write(own, labelled)
+	_, err = w.InspectBackups(within(t, limit), at, d.Point.Namespace, d.Disks)
+	failed(t, err, protocol.Mismatch, `is of a volume of namespace "bank", but the document that names it is of namespace prod`)
+	stolen := targetwork.DeleteRequest{DocumentPath: nightly, Found: true, Backups: []targetwork.Backup{{Volume: "pvc-1", Backup: "backup-1"}}}
+	failed(t, w.DeletePoint(within(t, limit), at, stolen), protocol.Mismatch, "it is not touched")
+	require.FileExists(t, filepath.Join(b.dir, nightly))
+	require.FileExists(t, filepath.Join(b.dir, own))
+	points.Write(t, b.dir, own, plain)
 
 	// One that Harvester has written anew is another one until it is looked at.
 	volume["progress"] = 100
@@ -73,7 +89,7 @@ func TestHarvestersBackup(t *testing.T) {
 	failed(t, err, protocol.NotFound, "backup backup-3 of volume pvc-1 is not on the target")
 
 	require.NoError(t, w.DeletePoint(within(t, limit), at, targetwork.DeleteRequest{
-		DocumentPath: nightly, Backups: []targetwork.Backup{{Volume: "pvc-1", Backup: "backup-1"}},
+		DocumentPath: nightly, Found: true, Backups: []targetwork.Backup{{Volume: "pvc-1", Backup: "backup-1"}},
 	}))
 	for f, there := range map[string]bool{nightly: false, own: false, other: true, config: true} {
 		_, err := os.Stat(filepath.Join(b.dir, f))

@@ -86,7 +86,7 @@ func TestPointInTheCluster(t *testing.T) {
 
 	require.NoError(t, w.MakeSecrets(within(t, limit), at, v.secrets(path, w.vms)))
 	failed(t, outcome(w.Probe(within(t, limit), at)), protocol.Invalid, "for targets")
-	_, err = w.InspectBackups(within(t, limit), at, v.disks)
+	_, err = w.InspectBackups(within(t, limit), at, v.point.Namespace, v.disks)
 	failed(t, err, protocol.Invalid, "for targets")
 
 	deletion := targetwork.DeleteRequest{DocumentPath: path, DraftUID: v.point.UID}

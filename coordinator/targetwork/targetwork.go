@@ -121,20 +121,21 @@ func (c *Caller) ReadDocument(ctx context.Context, at Target, r ReadDocumentRequ
 }
 
 // InspectBackups checks before a restore that every disk's backup is there,
-// complete and what the document says. It does not look for the blocks.
-func (c *Caller) InspectBackups(ctx context.Context, at Target, disks []document.Disk) ([]Inspection, error) {
-	return c.inspect(ctx, at, disks, false)
+// complete, of a volume of the point's namespace and what the document says. It does
+// not look for the blocks.
+func (c *Caller) InspectBackups(ctx context.Context, at Target, namespace string, disks []document.Disk) ([]Inspection, error) {
+	return c.inspect(ctx, at, namespace, disks, false)
 }
 
 // InspectBlocks does what InspectBackups does and looks for every block, with
 // one request for each 2 MiB of data.
-func (c *Caller) InspectBlocks(ctx context.Context, at Target, disks []document.Disk) ([]Inspection, error) {
-	return c.inspect(ctx, at, disks, true)
+func (c *Caller) InspectBlocks(ctx context.Context, at Target, namespace string, disks []document.Disk) ([]Inspection, error) {
+	return c.inspect(ctx, at, namespace, disks, true)
 }
 
-func (c *Caller) inspect(ctx context.Context, at Target, disks []document.Disk, deep bool) ([]Inspection, error) {
+func (c *Caller) inspect(ctx context.Context, at Target, namespace string, disks []document.Disk, deep bool) ([]Inspection, error) {
 	a, err := c.call(ctx, at, protocol.Request{
-		Operation: protocol.OpInspectBackups, InspectBackups: &protocol.InspectBackupsRequest{Disks: disks, Deep: deep},
+		Operation: protocol.OpInspectBackups, InspectBackups: &protocol.InspectBackupsRequest{Namespace: namespace, Disks: disks, Deep: deep},
 	})
 	if err == nil && len(a.InspectBackups) != len(disks) {
 		err = incomplete(protocol.OpInspectBackups)

@@ -6,6 +6,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	"hayloft.dev/pkg/names"
 )
 
 const (
@@ -13,6 +15,8 @@ const (
 	maxDisks = 256
 	// maxReplicas is far above Longhorn's own limit of 20.
 	maxReplicas = 100
+	// maxSize is far above what a Longhorn volume can hold: 1 PiB.
+	maxSize = 1 << 50
 )
 
 // engineName is a name on Longhorn's engines and targets, where it becomes
@@ -30,6 +34,7 @@ func CheckEngineName(kind, name string) error {
 	return nil
 }
 
+// checkDisks checks the disks alone and against each other and the claims.
 func (d *Document) checkDisks() error {
 	if len(d.Disks) == 0 || len(d.Disks) > maxDisks {
 		return fmt.Errorf("it has %d disks; 1 to %d are allowed", len(d.Disks), maxDisks)
@@ -75,7 +80,7 @@ func (d *Disk) Check() error {
 	if err := dnsName("claim", d.Claim); err != nil {
 		return fmt.Errorf("disk %s: %w", d.Name, err)
 	}
-	if d.SizeBytes <= 0 {
+	if d.SizeBytes <= 0 || d.SizeBytes > maxSize {
 		return fmt.Errorf("disk %s: its size is %d bytes", d.Name, d.SizeBytes)
 	}
 	if d.StorageClass != "" {
@@ -94,22 +99,50 @@ func (d *Disk) Check() error {
 	if d.NumberOfReplicas < 0 || d.NumberOfReplicas > maxReplicas {
 		return fmt.Errorf("disk %s: it has %d replicas", d.Name, d.NumberOfReplicas)
 	}
-	switch d.VolumeMode {
-	case "", corev1.PersistentVolumeBlock, corev1.PersistentVolumeFilesystem:
-	default:
-		return fmt.Errorf("disk %s: %s is not a volume mode", d.Name, shown(d.VolumeMode))
+	if err := checkMode(d.VolumeMode); err != nil {
+		return fmt.Errorf("disk %s: %w", d.Name, err)
 	}
-	for _, m := range d.AccessModes {
-		switch m {
-		case corev1.ReadWriteOnce, corev1.ReadOnlyMany, corev1.ReadWriteMany, corev1.ReadWriteOncePod:
-		default:
-			return fmt.Errorf("disk %s: %s is not an access mode", d.Name, shown(m))
-		}
+	if err := checkModes(d.AccessModes); err != nil {
+		return fmt.Errorf("disk %s: %w", d.Name, err)
 	}
 	switch d.VolumeAccessMode {
 	case "", "rwo", "rwop", "rwx":
 	default:
 		return fmt.Errorf("disk %s: %s is not an access mode of Longhorn", d.Name, shown(d.VolumeAccessMode))
+	}
+	return nil
+}
+
+func checkMode(m corev1.PersistentVolumeMode) error {
+	switch m {
+	case "", corev1.PersistentVolumeBlock, corev1.PersistentVolumeFilesystem:
+		return nil
+	}
+	return fmt.Errorf("%s is not a volume mode", shown(m))
+}
+
+func checkModes(modes []corev1.PersistentVolumeAccessMode) error {
+	for _, m := range modes {
+		switch m {
+		case corev1.ReadWriteOnce, corev1.ReadOnlyMany, corev1.ReadWriteMany, corev1.ReadWriteOncePod:
+		default:
+			return fmt.Errorf("%s is not an access mode", shown(m))
+		}
+	}
+	return nil
+}
+
+// checkOwn refuses backups and snapshots of another point's: whoever may write a
+// document could else name those of others, to have them restored where he may read
+// them, or deleted.
+func (d *Document) checkOwn() error {
+	for _, disk := range d.Disks {
+		if of, ok := names.SnapshotPoint(disk.Snapshot); !ok || of != d.Point.UID {
+			return fmt.Errorf("its disk %s: snapshot %s was not cut for this point", disk.Name, shown(disk.Snapshot))
+		}
+		if of, ok := names.BackupPoint(disk.Backup); disk.Backup != "" && (!ok || of != d.Point.UID) {
+			return fmt.Errorf("its disk %s: backup %s was not made for this point", disk.Name, shown(disk.Backup))
+		}
 	}
 	return nil
 }

@@ -6,7 +6,8 @@
 // What comes from a target is hostile until Parse accepted it: Parse bounds
 // size, depth and counts, refuses names that are not names, and checks the
 // document's own digest. The digest finds damage; it proves no authorship,
-// which is why a point's status records it too.
+// which is why a point's status records it too. A document names no backups but
+// those that were made for its own point.
 //
 // The package reads and writes no target and no cluster, and does not encrypt
 // (package seal does): in format 1 the Secrets in a document are as readable as

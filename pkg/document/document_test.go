@@ -114,6 +114,34 @@ func TestParseRefuses(t *testing.T) {
 		{"hidden volume", func(m map[string]any) { disk(m, 0)["volume"] = ".hidden" }, "not a name of a volume"},
 		{"backups beside snapshots", func(m map[string]any) { delete(disk(m, 1), "backup") }, "not both backups or both snapshots"},
 		{"empty backup", func(m map[string]any) { disk(m, 0)["backup"] = ""; disk(m, 1)["backup"] = "" }, "written as Hayloft"},
+		{"backup of another point", func(m map[string]any) { disk(m, 0)["backup"] = fmt.Sprintf("hl-%s-a1-disk-0", uid(9)) }, "was not made for this point"},
+		{"backup of Longhorn's own", func(m map[string]any) { disk(m, 0)["backup"] = "backup-0123456789abcdef" }, "was not made for this point"},
+		{"snapshot of another point", func(m map[string]any) { disk(m, 1)["snapshot"] = fmt.Sprintf("hl-%s-c1-disk-1", uid(9)) }, "was not cut for this point"},
+		{"huge", func(m map[string]any) { disk(m, 0)["sizeBytes"] = json.Number("9223372036854775807") }, "its size is 9223372036854775807"},
+		{"beyond int64", func(m map[string]any) { disk(m, 0)["sizeBytes"] = json.Number("1e400") }, "does not follow its format"},
+		{"fraction of a byte", func(m map[string]any) { disk(m, 0)["sizeBytes"] = json.Number("1.5") }, "does not follow its format"},
+		{"negative", func(m map[string]any) { disk(m, 0)["sizeBytes"] = -1 }, "its size is -1"},
+		{"number in the VM beyond any", func(m map[string]any) { m["vm"].(map[string]any)["n"] = json.Number("1e99999") }, "reading the VM"},
+		{"disk's name with a path", func(m map[string]any) { disk(m, 0)["name"] = "../x" }, "not a name of a disk"},
+		{"claim's access mode", func(m map[string]any) {
+			claim(m)["object"].(map[string]any)["spec"] = map[string]any{"accessModes": []any{"All"}}
+		}, "not an access mode"},
+		{"claim's volume mode", func(m map[string]any) {
+			claim(m)["object"].(map[string]any)["spec"] = map[string]any{"volumeMode": "Tape"}
+		}, "not a volume mode"},
+		{"claim's class", func(m map[string]any) {
+			claim(m)["object"].(map[string]any)["spec"] = map[string]any{"storageClassName": "../x"}
+		}, "not a name of a storage class"},
+		{"claim that is none", func(m map[string]any) { claim(m)["object"].(map[string]any)["spec"] = "x" }, "no PersistentVolumeClaim"},
+		{"claim of another namespace", func(m map[string]any) {
+			claim(m)["object"].(map[string]any)["metadata"].(map[string]any)["namespace"] = "kube-system"
+		}, "holds another object"},
+		{"VM of another namespace", func(m map[string]any) {
+			m["vm"].(map[string]any)["metadata"].(map[string]any)["namespace"] = "kube-system"
+		}, "not the one that its origin names"},
+		{"note with an escape", func(m map[string]any) { m["notes"] = []any{"\x1b[2J"} }, "cannot be printed"},
+		{"long note", func(m map[string]any) { m["notes"] = []any{strings.Repeat("n", 2000)} }, "longer than"},
+		{"too many Secrets", func(m map[string]any) { m["secrets"] = make([]any, 300) }, "it"},
 		{"no size", func(m map[string]any) { disk(m, 0)["sizeBytes"] = 0 }, "its size is 0"},
 		{"volume mode", func(m map[string]any) { disk(m, 0)["volumeMode"] = "Tape" }, "not a volume mode"},
 		{"access mode", func(m map[string]any) { disk(m, 0)["accessModes"] = []any{"All"} }, "not an access mode"},

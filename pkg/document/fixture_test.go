@@ -13,6 +13,7 @@ import (
 
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/document"
+	"hayloft.dev/pkg/words"
 )
 
 func uid(n int) types.UID { return types.UID(fmt.Sprintf("%08x-0000-4000-8000-%012x", n, n)) }
@@ -78,13 +79,13 @@ func varied(r *rand.Rand) *document.Document {
 	}
 	d.Notes = nil
 	for range r.IntN(4) {
-		d.Notes = append(d.Notes, text())
+		d.Notes = append(d.Notes, words.Clean(text(), 100))
 	}
 	d.ConfigMaps[0].Data = map[string]string{"k": text(), "l": text()}
 	d.Secrets[0].Data["userdata"] = []byte(text())
 	d.Point.CutAt = time.Unix(r.Int64N(4e9), r.Int64N(1e9)).UTC()
 	for i := range d.Disks {
-		d.Disks[i].SizeBytes = 1 + r.Int64N(1<<62)
+		d.Disks[i].SizeBytes = 1 + r.Int64N(1<<50)
 		d.Disks[i].NumberOfReplicas = r.IntN(4)
 	}
 	if r.IntN(2) == 0 {

@@ -8,6 +8,7 @@ import (
 
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/document"
+	"hayloft.dev/pkg/names"
 )
 
 // FuzzParse looks for bytes that make Parse panic, that it takes without being
@@ -19,6 +20,10 @@ func FuzzParse(f *testing.F) {
 	f.Add(encoded(f, sealed(f, whole(1))))
 	f.Add(bytes.ReplaceAll(data, []byte("web-disk-0"), []byte("../../evil")))
 	f.Add(bytes.ReplaceAll(data, []byte("prod"), []byte("..")))
+	f.Add(bytes.ReplaceAll(data, []byte("hl-"+string(uid(3))), []byte("hl-"+string(uid(4)))))
+	f.Add(bytes.ReplaceAll(data, []byte("1073741824"), []byte("9223372036854775807")))
+	f.Add(bytes.ReplaceAll(data, []byte("a note"), []byte(`\u001b[2J`)))
+	f.Add(bytes.ReplaceAll(data, []byte(`"kind":"PersistentVolumeClaim"`), []byte(`"kind":"PersistentVolumeClaim","spec":{"accessModes":["All"]}`)))
 	f.Add([]byte(`{"formatVersion":1,"digest":"sha256:00"}`))
 	f.Add([]byte(`{"formatVersion":1e0,"vm":{}}`))
 	f.Add([]byte(strings.Repeat("[", 10000)))
@@ -42,7 +47,13 @@ func FuzzParse(f *testing.F) {
 			if err != nil || path.Clean(p) != p || !strings.HasPrefix(p, "hayloft/points/"+d.Point.Namespace+"/") || document.CheckPath(p) != nil {
 				t.Fatalf("accepted a point that lies at %q: %v", p, err)
 			}
+			if _, err := d.PVCs(); err != nil {
+				t.Fatalf("accepted claims that are none: %v", err)
+			}
 			for _, disk := range d.Disks {
+				if of, ok := names.SnapshotPoint(disk.Snapshot); !ok || of != d.Point.UID {
+					t.Fatalf("accepted snapshot %q for point %s", disk.Snapshot, d.Point.UID)
+				}
 				engine := []string{disk.Name, disk.Claim, disk.Volume, disk.Snapshot}
 				if d.Type() == v1alpha1.TypeBackup {
 					engine = append(engine, disk.Backup)

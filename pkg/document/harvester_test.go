@@ -85,21 +85,25 @@ func TestHarvestersRefusals(t *testing.T) {
 		change func(map[string]any)
 		says   string
 	}{
-		"another name":        {func(m map[string]any) { m["name"] = "weekly" }, "not of what its name says"},
-		"another namespace":   {func(m map[string]any) { m["namespace"] = "kube-system" }, "not of what its name says"},
-		"a snapshot":          {func(m map[string]any) { m["backupSpec"].(map[string]any)["type"] = "snapshot" }, "only a backup"},
-		"no VM":               {func(m map[string]any) { delete(m, "vmSourceSpec") }, "holds no VM"},
-		"no volumes":          {func(m map[string]any) { m["volumeBackups"] = nil }, "0 volumes"},
-		"not backed up":       {func(m map[string]any) { delete(volume(m), "longhornBackupName") }, "was not backed up"},
-		"not ready":           {func(m map[string]any) { volume(m)["readyToUse"] = false }, "was not backed up"},
-		"another driver":      {func(m map[string]any) { volume(m)["csiDriverName"] = "lvm" }, "only Longhorn's"},
-		"a path for a backup": {func(m map[string]any) { volume(m)["longhornBackupName"] = "../../x" }, "not a name of a backup"},
-		"a path for a volume": {func(m map[string]any) { claim(m)["spec"].(map[string]any)["volumeName"] = "../x" }, "not a name of a volume"},
-		"a path for a claim":  {func(m map[string]any) { claim(m)["metadata"].(map[string]any)["name"] = "../x" }, "not a name"},
-		"a path for a Secret": {func(m map[string]any) { m["secretBackups"].([]any)[0].(map[string]any)["name"] = "../x" }, "not a name"},
-		"twice the same disk": {func(m map[string]any) { m["volumeBackups"] = []any{volume(m), volume(m)} }, "there twice"},
-		"a UID that is none":  {func(m map[string]any) { m["vmSourceSpec"].(map[string]any)["metadata"].(map[string]any)["uid"] = "x" }, "not the UID"},
-		"another type":        {func(m map[string]any) { m["volumeBackups"] = "x" }, "not what Harvester writes"},
+		"another name":         {func(m map[string]any) { m["name"] = "weekly" }, "not of what its name says"},
+		"another namespace":    {func(m map[string]any) { m["namespace"] = "kube-system" }, "not of what its name says"},
+		"a snapshot":           {func(m map[string]any) { m["backupSpec"].(map[string]any)["type"] = "snapshot" }, "only a backup"},
+		"no VM":                {func(m map[string]any) { delete(m, "vmSourceSpec") }, "holds no VM"},
+		"no volumes":           {func(m map[string]any) { m["volumeBackups"] = nil }, "0 volumes"},
+		"not backed up":        {func(m map[string]any) { delete(volume(m), "longhornBackupName") }, "was not backed up"},
+		"not ready":            {func(m map[string]any) { volume(m)["readyToUse"] = false }, "was not backed up"},
+		"another driver":       {func(m map[string]any) { volume(m)["csiDriverName"] = "lvm" }, "only Longhorn's"},
+		"a path for a backup":  {func(m map[string]any) { volume(m)["longhornBackupName"] = "../../x" }, "not a name of a backup"},
+		"a path for a volume":  {func(m map[string]any) { claim(m)["spec"].(map[string]any)["volumeName"] = "../x" }, "not a name of a volume"},
+		"a path for a claim":   {func(m map[string]any) { claim(m)["metadata"].(map[string]any)["name"] = "../x" }, "not a name"},
+		"a path for a Secret":  {func(m map[string]any) { m["secretBackups"].([]any)[0].(map[string]any)["name"] = "../x" }, "not a name"},
+		"twice the same disk":  {func(m map[string]any) { m["volumeBackups"] = []any{volume(m), volume(m)} }, "there twice"},
+		"a UID that is none":   {func(m map[string]any) { m["vmSourceSpec"].(map[string]any)["metadata"].(map[string]any)["uid"] = "x" }, "not the UID"},
+		"a claim that is none": {func(m map[string]any) { claim(m)["metadata"].(map[string]any)["labels"] = 1 }, "no PersistentVolumeClaim"},
+		"a VM of another name": {func(m map[string]any) { m["backupSpec"].(map[string]any)["source"].(map[string]any)["name"] = "../x" }, "not a name of a VM"},
+		"a huge volume":        {func(m map[string]any) { volume(m)["volumeSize"] = json.Number("9223372036854775807") }, "its size is"},
+		"an access mode":       {func(m map[string]any) { claim(m)["spec"].(map[string]any)["accessModes"] = []any{"All"} }, "not an access mode"},
+		"another type":         {func(m map[string]any) { m["volumeBackups"] = "x" }, "not what Harvester writes"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := document.ParseHarvester(harvesterPath, harvesterFile(t, c.change))
@@ -139,7 +143,7 @@ func FuzzParseHarvester(f *testing.F) {
 			t.Fatalf("accepted a VM that is none: %v", err)
 		}
 		if _, err := d.PVCs(); err != nil {
-			t.Logf("claims that cannot be used: %v", err)
+			t.Fatalf("accepted claims that are none: %v", err)
 		}
 	})
 }

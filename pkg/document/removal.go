@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+
+	"hayloft.dev/pkg/names"
 )
 
 // ErrRemoving is wrapped by Parse when a point is being removed from where it
@@ -108,6 +110,10 @@ func (r *Removal) validate() error {
 		}
 		if err := CheckEngineName("backup", b.Backup); err != nil {
 			return err
+		}
+		// What it names is deleted: see checkOwn.
+		if of, ok := names.BackupPoint(b.Backup); !ok || of != r.Point.UID {
+			return fmt.Errorf("backup %s was not made for this point", shown(b.Backup))
 		}
 	}
 	return nil

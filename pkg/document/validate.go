@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	"hayloft.dev/pkg/words"
 )
 
 // Limits of a document, beside MaxBytes and maxDisks.
@@ -44,6 +47,9 @@ func (d *Document) validate(draft bool) error {
 		if len(n) > maxNote {
 			return fmt.Errorf("a note is longer than %d bytes", maxNote)
 		}
+		if words.Clean(n, maxNote) != n {
+			return fmt.Errorf("note %s holds what cannot be printed", shown(n))
+		}
 	}
 	if draft {
 		if len(d.Disks) > 0 || d.Consistency != "" {
@@ -57,7 +63,10 @@ func (d *Document) validate(draft bool) error {
 	if d.Point.CutAt.IsZero() {
 		return errors.New("it does not say when it was cut")
 	}
-	return d.checkDisks()
+	if err := d.checkDisks(); err != nil {
+		return err
+	}
+	return d.checkOwn()
 }
 
 func (d *Document) checkOrigin() error {
@@ -90,7 +99,8 @@ func (d *Document) checkVM() error {
 	if head.Metadata.Name != d.Origin.VM || head.Metadata.Namespace != d.Origin.Namespace || head.Metadata.UID != d.Origin.VMUID {
 		return errors.New("its VM is not the one that its origin names")
 	}
-	return nil
+	_, err = d.VMObject() // which reads all of it: numbers beyond any, say
+	return err
 }
 
 func (d *Document) checkClaims() error {
@@ -112,8 +122,31 @@ func (d *Document) checkClaims() error {
 		if head.Metadata.Name != c.Name || head.Metadata.Namespace != d.Origin.Namespace {
 			return fmt.Errorf("its claim %s holds another object", c.Name)
 		}
+		if err := checkClaim(c.Object); err != nil {
+			return fmt.Errorf("its claim %s: %w", c.Name, err)
+		}
 	}
 	return nil
+}
+
+// checkClaim refuses a claim of which no claim can be made again: else that would be
+// found out only when all disks are restored.
+func checkClaim(raw json.RawMessage) error {
+	var c corev1.PersistentVolumeClaim
+	if err := utiljson.Unmarshal(raw, &c); err != nil {
+		return fmt.Errorf("it is no PersistentVolumeClaim: %w", err)
+	}
+	if class := c.Spec.StorageClassName; class != nil && *class != "" {
+		if err := dnsName("storage class", *class); err != nil {
+			return err
+		}
+	}
+	if mode := c.Spec.VolumeMode; mode != nil {
+		if err := checkMode(*mode); err != nil {
+			return err
+		}
+	}
+	return checkModes(c.Spec.AccessModes)
 }
 
 func (d *Document) checkConfig() error {

@@ -49,6 +49,18 @@ func Backup(point types.UID, disk string, attempt int32) string {
 	return fmt.Sprintf("%s%s-a%d-%s", Prefix, point, attempt, disk)
 }
 
+var backupName = regexp.MustCompile(`^hl-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-a([1-9][0-9]{0,8})-(.+)$`)
+
+// BackupPoint tells which point a Longhorn backup was made for; false when the
+// backup is not Hayloft's.
+func BackupPoint(backup string) (types.UID, bool) {
+	m := backupName.FindStringSubmatch(backup)
+	if m == nil {
+		return "", false
+	}
+	return types.UID(m[1]), true
+}
+
 // Volume is the Longhorn volume made for one attempt to restore one disk. It
 // is 39 characters long: Longhorn puts volume names into label values (63) and
 // socket paths (108).

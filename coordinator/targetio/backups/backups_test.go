@@ -67,6 +67,35 @@ func TestCompare(t *testing.T) {
 	}
 }
 
+// A backup of another namespace's volume is not a document's to name.
+func TestOwner(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		labels map[string]string
+		want   protocol.Reason
+	}{
+		{"ours", map[string]string{"hayloft.dev/vm": "prod/web"}, ""},
+		{"ours, of others", map[string]string{"hayloft.dev/vm": "kube-system/web"}, protocol.Mismatch},
+		{"ours, though another label would let it pass", map[string]string{"hayloft.dev/vm": "bank/web", "KubernetesStatus": `{"namespace":"prod"}`}, protocol.Mismatch},
+		{"Longhorn's", map[string]string{"KubernetesStatus": `{"pvName":"pvc-1","namespace":"prod","pvcName":"web-root"}`}, ""},
+		{"Longhorn's, of others", map[string]string{"KubernetesStatus": `{"namespace":"bank"}`}, protocol.Mismatch},
+		{"Longhorn's, without a claim", map[string]string{"KubernetesStatus": `{}`}, ""},
+		{"unreadable", map[string]string{"KubernetesStatus": `{"namespace":1}`}, protocol.Damaged},
+		{"says nothing", nil, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			err := checkOwner("prod", &backupstore.Backup{Name: "b1", Labels: c.labels})
+			if c.want == "" {
+				require.NoError(t, err)
+				return
+			}
+			var e *protocol.Error
+			require.ErrorAs(t, err, &e)
+			require.Equal(t, c.want, e.Reason)
+		})
+	}
+}
+
 func TestWorst(t *testing.T) {
 	locked := &protocol.Error{Reason: protocol.Locked, Transient: true}
 	damaged := &protocol.Error{Reason: protocol.Damaged}

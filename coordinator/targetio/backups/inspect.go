@@ -26,23 +26,23 @@ var checksum = regexp.MustCompile(`^[0-9a-f]{64}$`)
 type Fresh bool
 
 // Inspect checks that a disk's backup is on the target, complete, of the right
-// snapshot, size and backing image, and that its list of blocks makes sense.
-// It does not look for the blocks: see Blocks.
-func Inspect(ctx context.Context, s *store.Store, disk document.Disk, fresh Fresh) (protocol.Inspection, error) {
-	_, found, err := inspect(ctx, s, disk, fresh)
+// snapshot, size and backing image, of a volume of the namespace, and that its list
+// of blocks makes sense. It does not look for the blocks: see Blocks.
+func Inspect(ctx context.Context, s *store.Store, namespace string, disk document.Disk, fresh Fresh) (protocol.Inspection, error) {
+	_, found, err := inspect(ctx, s, namespace, disk, fresh)
 	return found, err
 }
 
 // Blocks does what Inspect does and looks for every block.
-func Blocks(ctx context.Context, s *store.Store, disk document.Disk) (protocol.Inspection, error) {
-	backup, found, err := inspect(ctx, s, disk, false)
+func Blocks(ctx context.Context, s *store.Store, namespace string, disk document.Disk) (protocol.Inspection, error) {
+	backup, found, err := inspect(ctx, s, namespace, disk, false)
 	if err != nil {
 		return found, err
 	}
 	return found, lookForBlocks(ctx, s, disk, backup)
 }
 
-func inspect(ctx context.Context, s *store.Store, disk document.Disk, fresh Fresh) (*backupstore.Backup, protocol.Inspection, error) {
+func inspect(ctx context.Context, s *store.Store, namespace string, disk document.Disk, fresh Fresh) (*backupstore.Backup, protocol.Inspection, error) {
 	var found protocol.Inspection
 	if err := disk.Check(); err != nil {
 		return nil, found, fault(protocol.Invalid, "%v", err)
@@ -62,6 +62,9 @@ func inspect(ctx context.Context, s *store.Store, disk document.Disk, fresh Fres
 		return nil, found, fault(protocol.NotFound, "disk %s: backup %s of volume %s is not on the target", disk.Name, disk.Backup, disk.Volume)
 	}
 	if err != nil {
+		return nil, found, of(disk, err)
+	}
+	if err := checkOwner(namespace, backup); err != nil {
 		return nil, found, of(disk, err)
 	}
 	if err := compare(disk, volume, backup, fresh); err != nil {

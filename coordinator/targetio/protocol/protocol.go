@@ -179,7 +179,9 @@ type ReadDocumentRequest struct {
 
 // InspectBackupsRequest asks whether the backups of disks are there and whole.
 type InspectBackupsRequest struct {
-	Disks []document.Disk `json:"disks"`
+	// Namespace of the point; a backup of another namespace's volume is refused.
+	Namespace string          `json:"namespace"`
+	Disks     []document.Disk `json:"disks"`
 	// Deep also looks for every block: one request for each 2 MiB of data.
 	Deep bool `json:"deep,omitempty"`
 }
@@ -213,6 +215,9 @@ type DeleteRequest struct {
 	// was begun there before, the backups that it names are removed too: its path
 	// alone finishes it.
 	DocumentPath string `json:"documentPath,omitempty"`
+	// Found: the document was found on the target, so its backups are looked at
+	// first: one of another namespace's volume is not deleted.
+	Found bool `json:"found,omitempty"`
 	// DraftUID is the point's UID.
 	DraftUID types.UID `json:"draftUID,omitempty"`
 	Backups  []Backup  `json:"backups,omitempty"`
