@@ -50,6 +50,7 @@ type RestoreRequest struct {
 	KeepMACAddresses bool              `json:"keepMACAddresses,omitempty" doc:"Give the new VM the source's MAC addresses"`
 	HaltAfterRestore bool              `json:"haltAfterRestore,omitempty" doc:"Leave the VM stopped"`
 	WithoutSecrets   bool              `json:"withoutSecrets,omitempty" doc:"Restore without the Secrets, when those of the point are encrypted and their identity is lost"`
+	Allow            []string          `json:"allow,omitempty" maxItems:"3" uniqueItems:"true" enum:"HostDevices,ServiceAccounts,PodSettings" doc:"What the VM of a point that was found on a target keeps, though its document may be anybody's"`
 	StorageClasses   map[string]string `json:"storageClasses,omitempty" maxProperties:"64" doc:"StorageClass of the point -> the one to use here"`
 	Networks         map[string]string `json:"networks,omitempty" maxProperties:"64" doc:"Network of the point, NAMESPACE/NAME -> the one to use here"`
 }
@@ -128,6 +129,9 @@ func restoreSpec(r RestoreRequest) v1alpha1.VMRestoreSpec {
 		Backup: r.Backup, BackupNamespace: r.BackupNamespace, NewVM: r.NewVM, KeepMACAddresses: r.KeepMACAddresses,
 		HaltAfterRestore: r.HaltAfterRestore, StorageClasses: r.StorageClasses, Networks: r.Networks,
 		WithoutSecrets: r.WithoutSecrets,
+	}
+	for _, word := range r.Allow {
+		spec.Allow = append(spec.Allow, v1alpha1.Allowance(word))
 	}
 	if r.Replace != nil {
 		spec.Replace = &v1alpha1.Replace{VM: r.Replace.VM, Volumes: v1alpha1.VolumePolicy(r.Replace.Volumes), DeleteSnapshots: r.Replace.DeleteSnapshots}

@@ -35,7 +35,7 @@ const instancetypeGroup = "instancetype.kubevirt.io"
 // made or from starting. Each refusal is a sentence; so is each note, on what
 // could not be looked for.
 // What can be told without the point's document was looked at before (place).
-func (r *restores) check(ctx context.Context, s *v1alpha1.VMRestore, doc *document.Document, rebuilt vmspec.Result) (refusals []rules.Refusal, notes []string, err error) {
+func (r *restores) check(ctx context.Context, s *v1alpha1.VMRestore, b *v1alpha1.VMBackup, doc *document.Document, rebuilt vmspec.Result) (refusals []rules.Refusal, notes []string, err error) {
 	k := &checker{restores: r, ctx: ctx, restore: s}
 	advice := "delete it, or choose another name in spec.newVM"
 	switch {
@@ -52,6 +52,9 @@ func (r *restores) check(ctx context.Context, s *v1alpha1.VMRestore, doc *docume
 	}
 	for _, name := range sorted(rebuilt.ConfigMaps) {
 		k.free(kindConfigMap, name, advice)
+	}
+	if b.Spec.Found != nil {
+		k.strange(rebuilt.Absent)
 	}
 	for _, name := range sorted(s.Spec.StorageClasses) {
 		k.longhornClass(name)
@@ -123,6 +126,20 @@ func (k *checker) metadata(kind schema.GroupVersionKind, namespace, name string)
 func (k *checker) free(kind schema.GroupVersionKind, name, advice string) {
 	if o, _ := k.metadata(kind, k.restore.Namespace, name); o != nil && !owned(o, k.restore.UID) {
 		k.refusals = append(k.refusals, rules.Taken(kind.Kind, name, k.restore.Namespace, advice))
+	}
+}
+
+// strange refuses to give what is here already to a VM whose document may have been
+// written by anybody who may write to its target.
+func (k *checker) strange(absent []vmspec.Absent) {
+	for _, a := range absent {
+		kind := kindSecret
+		if a.Kind == kindConfigMap.Kind {
+			kind = kindConfigMap
+		}
+		if o, _ := k.metadata(kind, k.restore.Namespace, a.Name); o != nil {
+			k.refusals = append(k.refusals, rules.Strange(a.Kind, a.Name, k.restore.Namespace))
+		}
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"hayloft.dev/coordinator/vmspec"
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/document"
+	"hayloft.dev/pkg/words"
 )
 
 // origin is what a point's document says, and, before anything is made, what
@@ -38,7 +39,7 @@ func (r *restores) origin(ctx context.Context, s *v1alpha1.VMRestore, b *v1alpha
 		return &plan.Origin{}, nil, nil // which the plan refuses
 	}
 	real := s.Status.Phase == v1alpha1.RestoreBuilding
-	rebuilt, err := rebuild(s, source, vm, real)
+	rebuilt, err := rebuild(s, source, vm, b.Spec.Found != nil, real)
 	if err != nil {
 		return &plan.Origin{Refusals: refused(err.Error())}, nil, nil
 	}
@@ -63,7 +64,7 @@ func (r *restores) origin(ctx context.Context, s *v1alpha1.VMRestore, b *v1alpha
 		err = r.fitVolumes(ctx, out)
 	case len(s.Status.Disks) == 0:
 		var notes []string
-		out.Refusals, notes, err = r.check(ctx, s, doc, rebuilt)
+		out.Refusals, notes, err = r.check(ctx, s, b, doc, rebuilt)
 		out.Notes = append(out.Notes, notes...)
 	}
 	return out, &rebuilt, err
@@ -71,11 +72,12 @@ func (r *restores) origin(ctx context.Context, s *v1alpha1.VMRestore, b *v1alpha
 
 // rebuild makes what a restore asks for of its source: a rehearsal before every
 // disk is restored, and the real thing then.
-func rebuild(s *v1alpha1.VMRestore, source vmspec.Source, vm *plan.Replaced, real bool) (vmspec.Result, error) {
+func rebuild(s *v1alpha1.VMRestore, source vmspec.Source, vm *plan.Replaced, found, real bool) (vmspec.Result, error) {
 	o := vmspec.Options{
 		NewName: s.Spec.NewVM, Namespace: s.Namespace, KeepMACs: s.Spec.KeepMACAddresses,
 		Halt: s.Spec.HaltAfterRestore, RestoreUID: s.UID,
 		StorageClasses: s.Spec.StorageClasses, Networks: s.Spec.Networks,
+		Found: found, Allow: s.Spec.Allow,
 	}
 	if s.Spec.Replace != nil {
 		o.NewName, o.Replace = s.Spec.Replace.VM, vm.Object
@@ -124,11 +126,14 @@ func cloned(d document.Disk) string {
 	return d.Snapshot
 }
 
+// maxSentence bounds a sentence about a document, which may hold anything.
+const maxSentence = 2048
+
 // refused is for what is wrong with a document or with what it names, which only
 // the planner can see.
 func refused(sentences ...string) (out []rules.Refusal) {
 	for _, sentence := range sentences {
-		out = append(out, rules.Refusal{Reason: rules.Refused, Sentence: sentence})
+		out = append(out, rules.Refusal{Reason: rules.Refused, Sentence: words.Clean(sentence, maxSentence)})
 	}
 	return out
 }

@@ -239,6 +239,12 @@ func Taken(kind, name, namespace, advice string) Refusal {
 	return refusal(NameTaken, "%s %s exists already in namespace %s: %s", kind, name, namespace, advice)
 }
 
+// Strange refuses a VM of a found point that would refer to an object which it does
+// not hold, and which is here by that name.
+func Strange(kind, name, namespace string) Refusal {
+	return refusal(Refused, "the VM refers to %s %s, which the point does not hold, and %s has one of that name: the point was found on a target, so it is not given to its VM; restore to another name, or make it after the restore", kind, name, namespace)
+}
+
 // Absent refuses what needs an object that does not exist.
 func Absent(kind, name string) Refusal {
 	return refusal(Refused, "%s %s, which the VM needs, does not exist here: create it first", kind, name)

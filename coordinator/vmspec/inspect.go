@@ -8,6 +8,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/validation"
 	kubevirtv1 "kubevirt.io/api/core/v1"
+
+	"hayloft.dev/pkg/words"
 )
 
 // Inspect tells what a VM consists of. vmi is the running instance, nil when
@@ -47,7 +49,7 @@ func readable(vm *unstructured.Unstructured) *Refusal {
 		return &Refusal{Sentence: "there is no VirtualMachine"}
 	}
 	if vm.GetKind() != "VirtualMachine" || vm.GroupVersionKind().Group != kubevirtv1.GroupVersion.Group {
-		return &Refusal{Sentence: fmt.Sprintf("%s %s is not a VirtualMachine of KubeVirt", vm.GetAPIVersion(), vm.GetKind())}
+		return &Refusal{Sentence: sentence("%s %s is not a VirtualMachine of KubeVirt", vm.GetAPIVersion(), vm.GetKind())}
 	}
 	if vm.GetName() == "" {
 		return &Refusal{Sentence: "the VirtualMachine has no name"}
@@ -57,7 +59,7 @@ func readable(vm *unstructured.Unstructured) *Refusal {
 		err = json.Unmarshal(data, &kubevirtv1.VirtualMachine{})
 	}
 	if err != nil {
-		return &Refusal{Sentence: fmt.Sprintf("the VirtualMachine cannot be read: %v", err)}
+		return &Refusal{Sentence: sentence("the VirtualMachine cannot be read: %v", err)}
 	}
 	if child(vm.Object, "spec", "template", "spec") == nil {
 		return &Refusal{Sentence: "the VirtualMachine has no spec.template.spec: there is nothing to back up"}
@@ -75,11 +77,18 @@ type inspector struct {
 }
 
 func (in *inspector) refuse(disk, format string, args ...any) {
-	in.refusals = append(in.refusals, Refusal{Disk: disk, Sentence: fmt.Sprintf(format, args...)})
+	in.refusals = append(in.refusals, Refusal{Disk: disk, Sentence: sentence(format, args...)})
 }
 
 func (in *inspector) warn(format string, args ...any) {
-	in.out.Warnings = append(in.out.Warnings, fmt.Sprintf(format, args...))
+	in.out.Warnings = append(in.out.Warnings, sentence(format, args...))
+}
+
+// maxSentence bounds what is said about a part of a VM, which may hold anything.
+const maxSentence = 600
+
+func sentence(format string, args ...any) string {
+	return words.Clean(fmt.Sprintf(format, args...), maxSentence)
 }
 
 // volume decides about one volume of the spec. A volume of a kind that is not

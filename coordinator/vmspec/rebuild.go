@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/words"
 )
 
 // ErrRefused is wrapped by every error of Rebuild: the new VM cannot be made
@@ -40,6 +41,7 @@ func Rebuild(in Source, o Options) (Result, error) {
 	}
 	spec := child(source, "spec", "template", "spec")
 	r.leaveOut(spec, unfit)
+	r.distrust(child(source, "spec", "template"), spec)
 	r.references(spec, in)
 	r.runStrategy(child(source, "spec"))
 	r.template(child(source, "spec", "template"))
@@ -127,7 +129,7 @@ type rebuilder struct {
 }
 
 func (r *rebuilder) note(format string, args ...any) {
-	r.out.Notes = append(r.out.Notes, fmt.Sprintf(format, args...))
+	r.out.Notes = append(r.out.Notes, sentence(format, args...))
 }
 
 // disk makes the claim of one disk.
@@ -157,6 +159,12 @@ func (r *rebuilder) claim(claim, old *corev1.PersistentVolumeClaim) {
 // restored: the reference gets its new name, and the note says what to make.
 func (r *rebuilder) references(spec object, in Source) {
 	missing := map[string]bool{}
+	now := map[string]bool{} // what the VM to replace refers to itself
+	if r.o.Replace != nil {
+		for _, ref := range references(child(r.o.Replace.Object, "spec", "template", "spec")) {
+			now[ref.kind+ref.name()] = true
+		}
+	}
 	for _, ref := range references(spec) {
 		captured, renames := in.Secrets, r.out.Secrets
 		if ref.kind == kindConfigMap {
@@ -167,12 +175,15 @@ func (r *rebuilder) references(spec object, in Source) {
 		switch {
 		case slices.Contains(captured, old):
 			renames[old] = renamed
-		case r.o.Replace != nil:
+		case r.o.Replace != nil && (!r.o.Found || now[ref.kind+old]):
 			// It is the VM's own by this name, whether it is there or not.
 			renamed = old
 		case !ref.optional && !missing[ref.kind+old]:
 			missing[ref.kind+old] = true
 			r.note("the backup does not hold %s %s, which the VM needs: make it as %s before the VM starts", ref.kind, old, renamed)
+		}
+		if a := (Absent{Kind: ref.kind, Name: renamed}); renamed != old && renames[old] == "" && !slices.Contains(r.out.Absent, a) {
+			r.out.Absent = append(r.out.Absent, a)
 		}
 		ref.set(renamed)
 	}
@@ -223,6 +234,9 @@ func (r *rebuilder) dropped() []func(string) bool {
 	return rules
 }
 
+// maxRest bounds the note that holds all that are too many.
+const maxRest = 128 << 10
+
 // finish sorts what is a set and bounds the notes.
 func (r *rebuilder) finish() {
 	for _, l := range []*[]string{
@@ -234,6 +248,6 @@ func (r *rebuilder) finish() {
 	}
 	if over := len(r.out.Notes) - MaxNotes; over > 0 {
 		rest := r.out.Notes[MaxNotes-1:]
-		r.out.Notes = append(r.out.Notes[:MaxNotes-1:MaxNotes-1], "and more: "+strings.Join(rest, "; "))
+		r.out.Notes = append(r.out.Notes[:MaxNotes-1:MaxNotes-1], words.Clean("and more: "+strings.Join(rest, "; "), maxRest))
 	}
 }

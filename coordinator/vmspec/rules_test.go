@@ -51,7 +51,7 @@ func pvc(t *testing.T, r vmspec.Result, name string) *corev1.PersistentVolumeCla
 }
 
 func rules() []rule {
-	return slices.Concat(metadataRules(), claimRules(), volumeRules(), guestRules(), copyRules(), stateRules(), subsetRules(), mapRules(), replaceRules())
+	return slices.Concat(metadataRules(), claimRules(), volumeRules(), guestRules(), copyRules(), stateRules(), subsetRules(), mapRules(), replaceRules(), foundRules())
 }
 
 func metadataRules() []rule {

@@ -13,6 +13,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+
+	"hayloft.dev/pkg/api/v1alpha1"
 )
 
 // The kinds of disk.
@@ -80,6 +82,11 @@ type Options struct {
 	// Replace is the VM, named NewName, that the result takes the place of, as
 	// it is now; nil: the result is a new VM.
 	Replace *unstructured.Unstructured
+	// Found: the point was found on a target, so whoever may write there can have
+	// made up its document. What reaches beyond the VM is left out then, but for
+	// what Allow names.
+	Found bool
+	Allow []v1alpha1.Allowance
 	// KeepMACs keeps MAC and fixed IP addresses. A VM that is replaced keeps
 	// those that it has in any case.
 	KeepMACs bool
@@ -116,11 +123,17 @@ type Result struct {
 	// refers to.
 	Secrets    map[string]string
 	ConfigMaps map[string]string
+	// Absent are the Secrets and ConfigMaps, by their new names, that the new VM
+	// refers to and that were not captured.
+	Absent []Absent
 	// Notes say how the new VM differs from its source, one sentence each, at
 	// most MaxNotes.
 	Notes []string
 	Needs Needs
 }
+
+// Absent is an object that nothing makes.
+type Absent struct{ Kind, Name string }
 
 // MaxNotes bounds Result.Notes; VMRestore's status holds 64 notes, and others
 // add to them.

@@ -19,6 +19,7 @@ type restoreFlags struct {
 	volumes         string
 	deleteSnapshots []string
 	disk, claim     string
+	allow           []string
 }
 
 func (a *app) restoreCreate() *cobra.Command {
@@ -80,11 +81,15 @@ func (f *restoreFlags) bind(c *cobra.Command) {
 	flags.BoolVar(&f.spec.KeepMACAddresses, "keep-mac", false, "give the new VM the source's MAC addresses; refused while the source exists")
 	flags.BoolVar(&f.spec.HaltAfterRestore, "halt", false, "leave the VM stopped")
 	flags.BoolVar(&f.spec.WithoutSecrets, "without-secrets", false, "restore without the Secrets, for when their identity is lost: you make them before the VM can start")
+	flags.StringSliceVar(&f.allow, "allow", nil, "keep in the VM of a point that was found on a target what is left out otherwise: HostDevices, ServiceAccounts, PodSettings; may be repeated")
 }
 
 // restore makes the spec of the flags; base is what the restore is named after.
 func (f *restoreFlags) restore(c *cobra.Command, backup string) (spec v1alpha1.VMRestoreSpec, base string, err error) {
 	spec = f.spec
+	for _, word := range f.allow {
+		spec.Allow = append(spec.Allow, v1alpha1.Allowance(word))
+	}
 	spec.Backup = backup
 	changed := func(name string) bool { return c.Flags().Changed(name) }
 	ways := slices.DeleteFunc([]string{"new-vm", "replace", "disk"}, func(name string) bool { return !changed(name) })
@@ -112,8 +117,8 @@ func (f *restoreFlags) restore(c *cobra.Command, backup string) (spec v1alpha1.V
 		}
 		return spec, f.replace, nil
 	case "disk":
-		if changed("halt") || changed("network") || changed("without-secrets") {
-			return spec, "", usage(c, "--halt, --network and --without-secrets do not go with --disk, which makes no VM")
+		if changed("halt") || changed("network") || changed("without-secrets") || changed("allow") {
+			return spec, "", usage(c, "--halt, --network, --without-secrets and --allow do not go with --disk, which makes no VM")
 		}
 		if f.claim == "" {
 			return spec, "", usage(c, "--claim is missing: name the claim to make of disk %s", f.disk)

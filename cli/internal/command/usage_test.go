@@ -71,7 +71,7 @@ func TestUsageErrors(t *testing.T) {
 		{"restore create point --new-vm web --claim c", "--claim goes with --disk only"},
 		{"restore create point --disk root", "--claim is missing"},
 		{"restore create point --disk root --claim C", `"C" cannot be the name of a claim`},
-		{"restore create point --disk root --claim c --halt", "--halt, --network and --without-secrets do not go with --disk"},
+		{"restore create point --disk root --claim c --halt", "--halt, --network, --without-secrets and --allow do not go with --disk"},
 		{"restore create point --new-vm web --from-namespace Shop", `"Shop" cannot be a namespace`},
 		{"restore create point --new-vm web --storage-class fast", "fast must be formatted as key=value"},
 		{"restore create point --new-vm web.2", `"web.2" cannot be the name of a VM: it must be lower-case letters, digits and -`},

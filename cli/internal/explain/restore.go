@@ -37,6 +37,9 @@ func Restore(out io.Writer, r *v1alpha1.VMRestore, a Around) error {
 	if r.Spec.WithoutSecrets {
 		p.line("Secrets", "not restored (spec.withoutSecrets)")
 	}
+	if len(r.Spec.Allow) > 0 {
+		p.line("Allowed", strings.Trim(fmt.Sprint(r.Spec.Allow), "[]"))
+	}
 	p.line("Classes", pairs(r.Spec.StorageClasses))
 	p.line("Networks", pairs(r.Spec.Networks))
 	p.times(r.CreationTimestamp, r.Status.StartedAt, r.Status.CompletedAt)

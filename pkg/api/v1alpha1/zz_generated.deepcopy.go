@@ -1506,6 +1506,11 @@ func (in *VMRestoreSpec) DeepCopyInto(out *VMRestoreSpec) {
 		*out = new(DiskClaim)
 		**out = **in
 	}
+	if in.Allow != nil {
+		in, out := &in.Allow, &out.Allow
+		*out = make([]Allowance, len(*in))
+		copy(*out, *in)
+	}
 	if in.StorageClasses != nil {
 		in, out := &in.StorageClasses, &out.StorageClasses
 		*out = make(map[string]string, len(*in))
