@@ -3,6 +3,7 @@ package targetwork_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -13,6 +14,7 @@ import (
 	"hayloft.dev/coordinator/targetwork"
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/document"
+	"hayloft.dev/pkg/names"
 	"hayloft.dev/pkg/seal"
 	"hayloft.dev/test/enginetest"
 )
@@ -105,6 +107,11 @@ func TestSealedPoint(t *testing.T) {
 
 	stolen := *d
 	stolen.Point.UID = "00000000-0000-4000-8000-000000000001"
+	stolen.Disks = slices.Clone(d.Disks)
+	for i := range stolen.Disks {
+		own := &stolen.Disks[i]
+		own.Snapshot, own.Backup = names.Snapshot(stolen.Point.UID, 1, own.Name), names.Backup(stolen.Point.UID, own.Name, 1)
+	}
 	_, err = w.ReadDocument(within(t, limit), at(own), targetwork.ReadDocumentRequest{Path: put(&stolen), Open: true})
 	failed(t, err, protocol.Mismatch, "put into another point's document")
 

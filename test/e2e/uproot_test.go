@@ -20,7 +20,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"hayloft.dev/pkg/api/v1alpha1"
-	"hayloft.dev/pkg/document"
 	"hayloft.dev/test/harness"
 )
 
@@ -101,9 +100,10 @@ func TestOnlyAPointsOwnDeletionRemovesData(t *testing.T) {
 		w := w.as(t)
 		w.installDefinitions()
 		w.ownTargetAgain(target)
-		w.readdressed(w.foundAgain(kept))
+		w.makeNamespace()
 		w.killAgents()
 		w.startCoordinators()
+		w.found(kept.Name) // by itself, on the target
 		w.restore("r", kept.Name, "copy")
 		w.sameDisks(w.awaitRestore("r", v1alpha1.RestoreReady), sums)
 		w.nothingLeft()
@@ -150,11 +150,7 @@ func (w *world) awaitNamespaceGone(name string) {
 // as the one who finds its document does. No coordinator may run.
 func (w *world) foundAgain(kept *v1alpha1.VMBackup) *v1alpha1.VMBackup {
 	w.t.Helper()
-	ns := &corev1.Namespace{}
-	ns.Name = w.ns
-	if err := w.c.Create(w.ctx, ns); !apierrors.IsAlreadyExists(err) {
-		require.NoError(w.t, err)
-	}
+	w.makeNamespace()
 	b := &v1alpha1.VMBackup{Spec: *kept.Spec.DeepCopy()}
 	b.Namespace, b.Name, b.Finalizers = w.ns, kept.Name, []string{v1alpha1.FinalizerData}
 	require.NoError(w.t, w.c.Create(w.ctx, b))
@@ -163,22 +159,14 @@ func (w *world) foundAgain(kept *v1alpha1.VMBackup) *v1alpha1.VMBackup {
 	return b
 }
 
-// readdressed gives a point that was made anew a document of its own: what the
-// old one says, for the new UID. The old one stays.
-func (w *world) readdressed(b *v1alpha1.VMBackup) {
+// makeNamespace makes the world's namespace, if it is gone.
+func (w *world) makeNamespace() {
 	w.t.Helper()
-	raw, err := os.ReadFile(filepath.Join(w.bucket(), b.Status.Document))
-	require.NoError(w.t, err)
-	d, err := document.Parse(raw)
-	require.NoError(w.t, err)
-	d.Point.UID = b.UID
-	raw, digest, err := document.Encode(d)
-	require.NoError(w.t, err)
-	path, err := document.PointPath(b.Namespace, b.Name, b.UID)
-	require.NoError(w.t, err)
-	require.NoError(w.t, os.WriteFile(filepath.Join(w.bucket(), path), raw, 0o644))
-	b.Status.Document, b.Status.DocumentDigest = path, digest
-	require.NoError(w.t, w.c.Status().Update(w.ctx, b))
+	ns := &corev1.Namespace{}
+	ns.Name = w.ns
+	if err := w.c.Create(w.ctx, ns); !apierrors.IsAlreadyExists(err) {
+		require.NoError(w.t, err)
+	}
 }
 
 var definitionKind = metav1.TypeMeta{APIVersion: "apiextensions.k8s.io/v1", Kind: "CustomResourceDefinition"}
