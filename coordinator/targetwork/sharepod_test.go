@@ -164,7 +164,7 @@ func TestPointThroughThePodOfAShare(t *testing.T) {
 	failed(t, err, protocol.Invalid, "more than 1 documents")
 	require.NoError(t, os.Remove(other))
 
-	_, err = w.InspectBlocks(within(t, limit), at, v.disks)
+	_, err = w.InspectBlocks(within(t, limit), at, v.point.Namespace, v.disks)
 	require.NoError(t, err)
 	require.NoError(t, w.DeletePoint(within(t, limit), at, targetwork.DeleteRequest{DocumentPath: result.Path, DraftUID: v.point.UID, Backups: v.deletion().Backups}))
 	require.NoFileExists(t, filepath.Join(root, result.Path))
