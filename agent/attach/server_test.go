@@ -159,6 +159,23 @@ func (w *world) quiet(a <-chan answer, want ...string) {
 	}
 }
 
+// Longhorn makes a replica on the node of an engine that is to have its data there,
+// or refuses; of the other volumes nobody need know where their replicas are.
+func TestTheNodeHasAReplicaWhereItMust(t *testing.T) {
+	for locality, node := range map[longhorn.DataLocality]string{
+		longhorn.DataLocalityDisabled: "n1", longhorn.DataLocalityBestEffort: "n3", longhorn.DataLocalityStrictLocal: "n3",
+	} {
+		w := newWorld(t)
+		w.create("Replica", "v-r-0", map[string]any{"volumeName": "v", "nodeID": "n3"})
+		w.patch(&longhorn.Volume{}, "v", fmt.Sprintf(`{"spec":{"dataLocality":%q}}`, locality), false)
+		w.running(t.Context(), 1)
+		w.awaitTickets(id(1))
+		va := &longhorn.VolumeAttachment{}
+		require.NoError(t, w.c.Get(t.Context(), client.ObjectKey{Namespace: w.ns, Name: "v"}, va))
+		require.Equal(t, node, va.Spec.AttachmentTickets[id(1)].NodeID, locality)
+	}
+}
+
 func TestGivesWayToATicket(t *testing.T) {
 	w := newWorld(t)
 	a := w.running(t.Context(), 1)

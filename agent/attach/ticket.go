@@ -134,7 +134,10 @@ func (a *Attacher) volume(ctx context.Context, name string) (*longhorn.Volume, e
 }
 
 // nodeFor is the node to attach a volume to: where it is already, else this
-// agent's if it holds a replica, else one that does.
+// agent's. Data goes from replica to target, or from replica to replica, and not
+// through the engine, so that Longhorn itself takes any node for a backup too. Only
+// where the volume is to have its data on the engine's node it must be one with a
+// replica: Longhorn would make one there, or refuse.
 func (a *Attacher) nodeFor(ctx context.Context, volume string) (string, error) {
 	vol, err := a.volume(ctx, volume)
 	if err != nil {
@@ -143,6 +146,9 @@ func (a *Attacher) nodeFor(ctx context.Context, volume string) (string, error) {
 	if vol.Spec.NodeID != "" {
 		return vol.Spec.NodeID, nil
 	}
+	if vol.Spec.DataLocality == longhorn.DataLocalityDisabled {
+		return a.Node, nil
+	}
 	var replicas longhorn.ReplicaList
 	if err := a.Client.List(ctx, &replicas, client.InNamespace(a.Namespace), client.MatchingLabels{labelVolume: volume}); err != nil {
 		return "", fmt.Errorf("listing the replicas of volume %s: %w", volume, err)
@@ -150,6 +156,7 @@ func (a *Attacher) nodeFor(ctx context.Context, volume string) (string, error) {
 	return chooseNode(a.Node, replicas.Items), nil
 }
 
+// chooseNode is the agent's own node if it holds a replica, else one that does.
 func chooseNode(own string, replicas []longhorn.Replica) string {
 	var nodes []string
 	for _, r := range replicas {
