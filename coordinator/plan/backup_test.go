@@ -277,4 +277,14 @@ func TestProgressIsSummedUp(t *testing.T) {
 	st := Backup(look(cut, job(kindBackup, "root", 1, progress(50, 100)), job(kindBackup, "data", 1, progress(32, 100)))).Status
 	require.Equal(t, &v1alpha1.Progress{BytesDone: 82, BytesTotal: 200}, st.Progress)
 	require.Equal(t, "41%", st.ProgressText)
+
+	moved := func(disk string) func(*BackupView) {
+		return job(kindBackup, disk, 1, func(s *v1alpha1.NodeJobStatus) {
+			progress(100, 100)(s)
+			s.State = v1alpha1.JobSucceeded
+		})
+	}
+	st = Backup(look(cut, moved("root"), moved("data"))).Status
+	require.Equal(t, &v1alpha1.Progress{BytesDone: 200, BytesTotal: 200}, st.Progress)
+	require.Equal(t, "99%", st.ProgressText, "nobody has looked yet whether it is on the target")
 }

@@ -61,7 +61,8 @@ func overdue(now time.Time, created metav1.Time, started *metav1.Time, limit tim
 	return now.Sub(began.Time) > limit
 }
 
-// total adds up the progress of disks.
+// total adds up the progress of disks. The text says 100% only of what has ended
+// well, which is for whoever ends it: moved is not yet verified.
 func total(each []*v1alpha1.Progress) (*v1alpha1.Progress, string) {
 	var sum v1alpha1.Progress
 	for _, p := range each {
@@ -73,5 +74,5 @@ func total(each []*v1alpha1.Progress) (*v1alpha1.Progress, string) {
 	if sum.BytesTotal == 0 {
 		return nil, ""
 	}
-	return &sum, fmt.Sprintf("%d%%", sum.BytesDone*100/sum.BytesTotal)
+	return &sum, fmt.Sprintf("%d%%", min(99, sum.BytesDone*100/sum.BytesTotal))
 }
