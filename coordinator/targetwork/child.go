@@ -31,13 +31,14 @@ const (
 )
 
 // passed are the variables that a child gets of the coordinator's: how to find
-// the API server, proxies, certificates and time zones. No credential is among
-// them.
+// the API server, proxies, certificates and time zones, and how the race detector
+// is to behave in a program that has it. No credential is among them.
 var passed = []string{
 	"PATH", "HOME", "TMPDIR", "TZ",
 	"KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT",
 	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
 	"SSL_CERT_FILE", "SSL_CERT_DIR",
+	"GORACE",
 }
 
 // call runs one child for one request.

@@ -2,12 +2,10 @@ package targetwork_test
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -28,33 +26,11 @@ const limit = time.Minute
 // canary is the target's secret key; it must show up nowhere.
 const canary = "enginetest-secret"
 
-// worker builds the target worker once, as this test is built.
-var worker = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "targetwork")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "targetio")
-	args := []string{"build", "-o", path}
-	if raceDetector {
-		args = append(args, "-race")
-	}
-	out, err := exec.Command("go", append(args, "hayloft.dev/coordinator/targetio")...).CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("building targetio: %w: %s", err, out)
-	}
-	return path, nil
-})
-
 func TestMain(m *testing.M) {
 	if parentMode() {
 		return
 	}
-	code := m.Run()
-	if path, err := worker(); err == nil {
-		_ = os.RemoveAll(filepath.Dir(path))
-	}
-	os.Exit(code)
+	os.Exit(m.Run())
 }
 
 // world is a cluster, and a worker in it.
@@ -70,10 +46,8 @@ func newWorld(t *testing.T) *world {
 	config := harness.APIServer(t)
 	client, err := kubernetes.NewForConfig(config)
 	require.NoError(t, err)
-	path, err := worker()
-	require.NoError(t, err)
 	return &world{
-		Caller: &targetwork.Caller{Path: path, Kubeconfig: harness.Kubeconfig(t), Namespace: harness.Namespace(t, config)},
+		Caller: &targetwork.Caller{Path: harness.TestedBinary(t, "targetio"), Kubeconfig: harness.Kubeconfig(t), Namespace: harness.Namespace(t, config)},
 		client: client,
 		vms:    harness.Namespace(t, config),
 	}

@@ -20,6 +20,7 @@ import (
 	"hayloft.dev/pkg/document"
 	"hayloft.dev/pkg/names"
 	"hayloft.dev/test/enginetest"
+	"hayloft.dev/test/harness"
 	"hayloft.dev/test/points"
 )
 
@@ -27,8 +28,7 @@ import (
 // for anything.
 func withoutCluster(t *testing.T) *targetwork.Caller {
 	t.Helper()
-	worker, err := worker()
-	require.NoError(t, err)
+	worker := harness.TestedBinary(t, "targetio")
 	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
 	config := api.NewConfig()
 	config.Clusters["none"] = &api.Cluster{Server: "https://127.0.0.1:1"}

@@ -23,6 +23,7 @@ import (
 	"hayloft.dev/coordinator/targetwork"
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/test/enginetest"
+	"hayloft.dev/test/harness"
 )
 
 // podAddresses gives each Pod of a test an address of its own: the port is the same
@@ -64,8 +65,7 @@ func (w *world) sharePod(t *testing.T, at targetwork.Target, root string) *share
 	for _, key := range []string{shares.KeyServerCert, shares.KeyServerKey, shares.KeyClientCert} {
 		require.NoError(t, os.WriteFile(filepath.Join(folder, key), keys.Data[key], 0o600))
 	}
-	program, err := worker()
-	require.NoError(t, err)
+	program := harness.TestedBinary(t, "targetio")
 	s := &sharePod{Pod: p, Root: root, keys: keys}
 	s.cmd = exec.Command(program, "share", "--listen", net.JoinHostPort(ip, fmt.Sprint(shares.Port)), "--root", root,
 		"--keys", folder, "--source", shares.Source(at.Spec), "--field", shares.Field(at.Spec))

@@ -1,5 +1,0 @@
-//go:build !race
-
-package targetwork_test
-
-const raceDetector = false
