@@ -11,6 +11,7 @@ export CGO_ENABLED := 0
 BIN := $(CURDIR)/bin
 LOCAL := $(BIN)/local
 TOOLS := $(BIN)/tools
+CLUSTER := $(BIN)/cluster
 STATE ?= $(CURDIR)/run
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
@@ -41,12 +42,25 @@ up: deps build local ## start the local stack and keep it running until ctrl-c o
 down: ## end the local stack
 	$(LOCAL)/hayloft-local down --dir $(STATE)
 
+.PHONY: cluster-up
+cluster-up: cluster ## start a real Kubernetes cluster of two nodes and keep it running until ctrl-c or `make cluster-down`
+	$(CLUSTER)/hayloft-cluster up --dir $(STATE)/cluster --crds $(LOCAL)/crds
+
+.PHONY: cluster-down
+cluster-down: ## end the cluster
+	$(CLUSTER)/hayloft-cluster down --dir $(STATE)/cluster
+
 .PHONY: test
 test: deps build race local ## all tests, on real parts, with the race detector
-	CGO_ENABLED=1 go test -race -timeout 25m $$(go list ./... | grep -v -e '/test/e2e$$' -e '/test/bench$$')
+	CGO_ENABLED=1 go test -race -timeout 25m $$(go list ./... | grep -v -e '/test/e2e$$' -e '/test/bench$$' -e '/test/cluster$$')
 	cd deploy/local && CGO_ENABLED=1 go test -race -timeout 15m $$(go list ./... | grep -v '/kube$$')
 	cd deploy/tools && go test -timeout 15m ./...
 	CGO_ENABLED=1 go test -race -timeout 60m -parallel 4 ./test/e2e
+
+.PHONY: e2e
+e2e: cluster ## images and chart on a real cluster of two nodes, as root
+	@$(MAKE) --no-print-directory build images VERSION=e2e
+	go test -count 1 -v -timeout 60m ./test/cluster
 
 # `make test` runs two minutes of one seed. HAYLOFT_STRESS_SEED runs one again; MINUTES,
 # VMS and RUNNING make it smaller, ONCE_FAILED=1 runs the seeds that once failed.
@@ -88,6 +102,13 @@ local: $(LOCAL)/longhorn $(LOCAL)/versitygw $(LOCAL)/kube $(LOCAL)/crds ## what 
 	cd deploy/local && go build -o $(LOCAL)/hayloft-local ./hayloft-local
 	go build -o $(LOCAL)/demo ./test/demo
 
+.PHONY: cluster
+cluster: $(LOCAL)/kube $(LOCAL)/crds $(CLUSTER)/kube-node $(CLUSTER)/helm ## what the cluster of two nodes is made of: bin/cluster
+	@$(MAKE) --no-print-directory deps DEPS="$(DEPS) $(CLUSTER_DEPS)"
+	cd deploy/cluster && go build -o $(CLUSTER)/hayloft-cluster ./hayloft-cluster
+	cd deploy/cluster && go build -trimpath -buildvcs=false -ldflags "-s -w" -o $(CLUSTER)/programs/pause ./pause
+	cd deploy/tools && go run ./images -programs $(CLUSTER)/programs -out $(CLUSTER)/images -version cluster -others pause
+
 # Programs without paths and commit of this machine in them, and an image date that
 # is the commit's: who builds the same commit gets the same digests.
 ARCH ?= amd64
@@ -119,8 +140,15 @@ $(LOCAL)/crds: deploy/local/go.mod $(wildcard deploy/local/crds/gather/*.go)
 $(LOCAL)/kube: deploy/local/go.mod deploy/local/go.sum $(wildcard deploy/local/kube/*.go deploy/local/crds/*.go)
 	cd deploy/local && go build -ldflags "$(KUBE_LDFLAGS)" -o $@ ./kube
 
+$(CLUSTER)/kube-node: deploy/cluster/go.mod deploy/cluster/go.sum $(wildcard deploy/cluster/node/*.go)
+	cd deploy/cluster && go build -ldflags "$(KUBE_LDFLAGS)" -o $@ ./node
+
+$(CLUSTER)/helm: deploy/tools/go.mod deploy/tools/go.sum
+	cd deploy/tools && go build -ldflags "-s -w" -o $@ helm.sh/helm/v3/cmd/helm
+
 # System packages: name and the file that shows that it is there.
 DEPS := curl:/usr/bin/curl jq:/usr/bin/jq libqcow-dev:/usr/include/libqcow.h qemu-utils:/usr/bin/qemu-img e2fsprogs:/sbin/mke2fs gcc:/usr/bin/gcc libc6-dev:/usr/include/stdlib.h prometheus:/usr/bin/promtool containerd:/usr/bin/containerd runc:/usr/sbin/runc
+CLUSTER_DEPS := containernetworking-plugins:/usr/lib/cni/ptp iproute2:/usr/sbin/ip
 
 .PHONY: deps
 deps: ## the few system packages that are needed, if they are missing
@@ -163,6 +191,7 @@ lint: $(TOOLS)/gofumpt $(TOOLS)/staticcheck ## gofumpt, go vet, staticcheck, go 
 	go mod tidy -diff
 	cd deploy/local && go mod tidy -diff
 	cd deploy/tools && go vet ./... && $(TOOLS)/staticcheck ./... && go mod tidy -diff
+	cd deploy/cluster && go vet $$(go list ./... | grep -v '/node$$') && $(TOOLS)/staticcheck $$(go list ./... | grep -v '/node$$') && go mod tidy -diff
 
 .PHONY: clean
 clean: ## remove what was built

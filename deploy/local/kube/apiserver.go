@@ -26,7 +26,9 @@ const serviceRange = "127.96.0.0/16"
 
 type apiserverOptions struct {
 	dir        string
+	address    string
 	port       int
+	ips        []net.IP
 	kubeconfig string
 	crds       []string
 	ephemeral  bool
@@ -48,7 +50,9 @@ func apiserverCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.dir, "dir", "", "folder for etcd's data and the keys; one that was used before is continued")
-	f.IntVar(&o.port, "port", 0, "port on 127.0.0.1; 0 takes a free one")
+	f.StringVar(&o.address, "address", "127.0.0.1", "where to listen; 0.0.0.0 is all addresses")
+	f.IntVar(&o.port, "port", 0, "port; 0 takes a free one")
+	f.IPSliceVar(&o.ips, "certificate-ips", nil, "addresses besides 127.0.0.1 that clients may reach it at")
 	f.StringVar(&o.kubeconfig, "kubeconfig", "", "where to write the admin kubeconfig (default DIR/kubeconfig)")
 	f.StringSliceVar(&o.crds, "crds", nil, "files or folders of CustomResourceDefinitions to install before it counts as ready")
 	f.BoolVar(&o.ephemeral, "ephemeral", false, "remove DIR at the end, unless it ends with an error")
@@ -73,7 +77,7 @@ func runAPIServer(ctx context.Context, o apiserverOptions, extra []string) (err 
 		}()
 	}
 	keys := pki{dir: filepath.Join(o.dir, "pki")}
-	if err := keys.ensure(); err != nil {
+	if err := keys.ensure(o.ips); err != nil {
 		return fmt.Errorf("making keys: %w", err)
 	}
 	etcd, etcdAddress, err := startEtcd(ctx, o.dir)
@@ -83,17 +87,18 @@ func runAPIServer(ctx context.Context, o apiserverOptions, extra []string) (err 
 	defer etcd.Close()
 
 	// The port is bound before anybody is told of it, so that nobody else can have taken it meanwhile.
-	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(o.port)))
+	listener, err := net.Listen("tcp", net.JoinHostPort(o.address, strconv.Itoa(o.port)))
 	if err != nil {
 		return fmt.Errorf("listening: %w", err)
 	}
-	server := "https://" + listener.Addr().String()
+	bound := listener.Addr().(*net.TCPAddr)
+	server := "https://" + reachable(bound)
 	opts, err := serverOptions(keys, etcdAddress, extra)
 	if err != nil {
 		return err
 	}
 	opts.SecureServing.Listener = listener
-	opts.SecureServing.BindPort = listener.Addr().(*net.TCPAddr).Port
+	opts.SecureServing.BindPort = bound.Port
 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return serve(ctx, opts) })
@@ -119,6 +124,14 @@ func runAPIServer(ctx context.Context, o apiserverOptions, extra []string) (err 
 		}
 	})
 	return group.Wait()
+}
+
+// reachable is an address that clients beside the server reach it at.
+func reachable(bound *net.TCPAddr) string {
+	if bound.IP.IsUnspecified() {
+		return net.JoinHostPort("127.0.0.1", strconv.Itoa(bound.Port))
+	}
+	return bound.String()
 }
 
 // prepare waits for the server and installs the definitions.

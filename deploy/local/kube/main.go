@@ -1,6 +1,6 @@
 // Program kube is the real Kubernetes control plane in one binary, for the local stack and the tests:
 // kube-apiserver with etcd in the same process, and kube-controller-manager with the few controllers a
-// stack without kubelets needs. Everything listens on 127.0.0.1, on ports the kernel chooses.
+// stack without kubelets needs. Everything listens on 127.0.0.1, on ports the kernel chooses, unless it is told otherwise.
 //
 // It is not a way to run Kubernetes: etcd does not sync to disk, there is one member, no scheduler and no kubelet.
 package main
@@ -25,7 +25,7 @@ func main() {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(apiserverCommand(), controllerManagerCommand())
+	root.AddCommand(apiserverCommand(), controllerManagerCommand(), clientCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "kube:", err)
 		os.Exit(1)

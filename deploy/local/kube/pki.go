@@ -45,8 +45,8 @@ func (p pki) proxyKey() string          { return p.path("front-proxy-client.key"
 func (p pki) serviceAccountKey() string { return p.path("service-account.key") }
 func (p pki) serviceAccountPub() string { return p.path("service-account.pub") }
 
-// ensure makes the whole set unless the folder already has one.
-func (p pki) ensure() error {
+// ensure makes the whole set unless the folder already has one. ips are the server's addresses besides 127.0.0.1.
+func (p pki) ensure(ips []net.IP) error {
 	switch _, err := os.Stat(p.serviceAccountPub()); { // written last: its presence means that all are there
 	case err == nil:
 		return nil
@@ -63,7 +63,7 @@ func (p pki) ensure() error {
 	server := x509.Certificate{
 		Subject:     pkix.Name{CommonName: "kube-apiserver"},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		IPAddresses: append([]net.IP{net.IPv4(127, 0, 0, 1)}, ips...),
 		DNSNames:    []string{"localhost", "kubernetes.default.svc"},
 	}
 	if err := ca.issue(server, p.serverCert(), p.serverKey()); err != nil {
@@ -75,11 +75,7 @@ func (p pki) ensure() error {
 		{"admin", p.adminCert(), p.adminKey()},
 		{"system:kube-controller-manager", p.controllersCert(), p.controllersKey()},
 	} {
-		client := x509.Certificate{
-			Subject:     pkix.Name{CommonName: c.user, Organization: []string{"system:masters"}},
-			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-		}
-		if err := ca.issue(client, c.cert, c.key); err != nil {
+		if err := ca.issue(clientTemplate(c.user, "system:masters"), c.cert, c.key); err != nil {
 			return fmt.Errorf("issuing the certificate of %s: %w", c.user, err)
 		}
 	}
@@ -96,10 +92,14 @@ func (p pki) makeProxy() error {
 	if err != nil {
 		return err
 	}
-	return ca.issue(x509.Certificate{
-		Subject:     pkix.Name{CommonName: proxyUser},
+	return ca.issue(clientTemplate(proxyUser), p.proxyCert(), p.proxyKey())
+}
+
+func clientTemplate(user string, groups ...string) x509.Certificate {
+	return x509.Certificate{
+		Subject:     pkix.Name{CommonName: user, Organization: groups},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	}, p.proxyCert(), p.proxyKey())
+	}
 }
 
 type authority struct {

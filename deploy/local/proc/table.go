@@ -33,6 +33,7 @@ type Spec struct {
 	Args       []string // without the program's name
 	Env        []string // added to the environment of this process, NAME=value
 	Dir        string   // working folder; "" is this process's
+	Namespaces uintptr  // of its own, as the flags of clone(2); 0 is none
 	Labels     map[string]string
 }
 
@@ -96,7 +97,7 @@ func (t *Table) start(s Spec) (*Process, error) {
 	cmd.Env = append(os.Environ(), s.Env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	// A group of its own: ctrl-C in a terminal reaches only the program, which then ends its children in order.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true, Cloneflags: s.Namespaces}
 
 	key := s.Kind + "/" + s.Name
 	t.mu.Lock()

@@ -1,5 +1,6 @@
-// Command images makes Hayloft's images from built programs: an OCI layout, a tar of
-// it for `ctr images import`, and beside them what is in each image.
+// Command images makes Hayloft's images, or others of one program each, from built
+// programs: an OCI layout, a tar of it for `ctr images import`, and beside them what
+// is in each image.
 package main
 
 import (
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -29,6 +31,7 @@ func run(args []string) error {
 	out := fs.String("out", "", "folder to write to; what is in it is replaced")
 	registry := fs.String("registry", "hayloft.dev", "where the images are to be pulled from")
 	version := fs.String("version", "dev", "version and tag")
+	others := fs.String("others", "", "programs, with commas between them: an image of that name each, in place of Hayloft's")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
@@ -51,7 +54,14 @@ func run(args []string) error {
 		return fmt.Errorf("replacing the images: %w", err)
 	}
 	images := map[string]v1.Image{}
-	for _, i := range image.Images() {
+	wanted := image.Images()
+	if *others != "" {
+		wanted = nil
+		for name := range strings.SplitSeq(*others, ",") {
+			wanted = append(wanted, image.Image{Name: name, Programs: []string{name}})
+		}
+	}
+	for _, i := range wanted {
 		built, err := image.Build(i, image.Options{Folder: *programs, Version: *version, Created: at, Authorities: image.Authorities()})
 		if err != nil {
 			return err

@@ -1,0 +1,98 @@
+package cluster
+
+import (
+	"fmt"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/test/harness"
+)
+
+const namespace = harness.HayloftNamespace
+
+// TestInstall installs the chart as docs/install.md says, into a namespace of level "restricted": agents and
+// coordinators run as pods of the images that `make images` made, one leads, the API server reaches the webhook and
+// aggregates nothing else, and doctor finds nothing wrong. An uninstall leaves the definitions.
+func TestInstall(t *testing.T) {
+	k := newCluster(t)
+	k.makeNamespaces(t)
+	k.install(t)
+	k.awaitPods(t)
+
+	lease := &coordinationv1.Lease{}
+	await(t, patience, "a leader", func() error {
+		if err := k.c.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "coordinator"}, lease); err != nil {
+			return err
+		}
+		if lease.Spec.HolderIdentity == nil || *lease.Spec.HolderIdentity == "" {
+			return fmt.Errorf("nobody leads")
+		}
+		return nil
+	})
+	leader := &corev1.Pod{}
+	require.NoError(t, k.c.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: *lease.Spec.HolderIdentity}, leader), "a leader's identity is its pod's name")
+	require.Contains(t, k.run(t, "hayloft", "doctor"), "nothing is wrong")
+
+	backup := &v1alpha1.VMBackup{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "refused"},
+		Spec:       v1alpha1.VMBackupSpec{VM: "nothing", Target: "nowhere"},
+	}
+	require.ErrorContains(t, k.c.Create(t.Context(), backup), `there is no BackupTarget "nowhere"`, "the webhook answers, from a pod")
+
+	k.run(t, "cluster/helm", "uninstall", "hayloft", "-n", namespace, "--wait")
+	pods := &corev1.PodList{}
+	require.NoError(t, k.c.List(t.Context(), pods, client.InNamespace(namespace)))
+	for _, p := range pods.Items {
+		require.NotNil(t, p.DeletionTimestamp, "pod %s is still to run", p.Name)
+	}
+	require.NoError(t, k.c.List(t.Context(), &v1alpha1.VMBackupList{}), "the definitions stay")
+}
+
+func (k *cluster) makeNamespaces(t *testing.T) {
+	t.Helper()
+	for name, level := range map[string]string{namespace: "restricted", harness.LonghornNamespace: "privileged"} {
+		_, err := k.kube.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{
+			ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"pod-security.kubernetes.io/enforce": level}},
+		}, metav1.CreateOptions{})
+		require.NoError(t, err)
+	}
+}
+
+func (k *cluster) install(t *testing.T, flags ...string) {
+	t.Helper()
+	chart := filepath.Join(harness.Root(t), "deploy", "chart")
+	k.run(t, "cluster/helm", append([]string{"install", "hayloft", chart, "-n", namespace, "--set", "image.tag=" + imageTag}, flags...)...)
+}
+
+// awaitPods waits until every agent and every coordinator is ready, and has not been started twice.
+func (k *cluster) awaitPods(t *testing.T) {
+	t.Helper()
+	await(t, patience, "agents and coordinators", func() error {
+		agents, coordinators := &appsv1.DaemonSet{}, &appsv1.Deployment{}
+		if err := k.c.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "hayloft-agent"}, agents); err != nil {
+			return err
+		}
+		if err := k.c.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "hayloft-coordinator"}, coordinators); err != nil {
+			return err
+		}
+		if a, c := agents.Status.NumberReady, coordinators.Status.ReadyReplicas; int(a) != len(k.Nodes) || c != 2 {
+			return fmt.Errorf("%d agents and %d coordinators are ready", a, c)
+		}
+		return nil
+	})
+	pods := &corev1.PodList{}
+	require.NoError(t, k.c.List(t.Context(), pods, client.InNamespace(namespace)))
+	for _, p := range pods.Items {
+		for _, c := range p.Status.ContainerStatuses {
+			require.Zero(t, c.RestartCount, "pod %s: %v", p.Name, c.LastTerminationState)
+		}
+	}
+}

@@ -1,0 +1,174 @@
+// Package cluster tests Hayloft on a real Kubernetes cluster of two nodes (deploy/cluster): images and chart as a user
+// gets them, real kubelets, containerd and runc. `make e2e` builds what is needed and runs it, as root; what the API
+// server, engines and targets alone can show is tested in test/e2e, which is faster.
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"hayloft.dev/test/harness"
+)
+
+const (
+	upTimeout  = 5 * time.Minute // it takes half a minute on two idle cores
+	endTimeout = 2 * time.Minute // it takes some seconds
+	patience   = 3 * time.Minute // for what a kubelet or a controller does in some seconds
+	poll       = 200 * time.Millisecond
+	commandFor = 5 * time.Minute // the longest that helm or hayloft may take
+
+	imageTag = "e2e" // of the images that make e2e makes
+)
+
+// cluster is a running one.
+type cluster struct {
+	Dir        string
+	Kubeconfig string
+	Control    machine
+	Nodes      []machine
+
+	config  *rest.Config
+	kube    kubernetes.Interface
+	c       client.Client
+	program *exec.Cmd
+	gone    chan struct{} // closed when the program has ended
+}
+
+type machine struct {
+	Name, IP string
+	PID      int
+}
+
+func bin(t testing.TB, name string) string {
+	t.Helper()
+	path := filepath.Join(harness.Root(t), "bin", name)
+	if _, err := os.Stat(path); err != nil {
+		t.Fatalf("%s is missing: `make e2e` builds it", name)
+	}
+	return path
+}
+
+// newCluster starts a cluster, which is gone at the end of the test.
+func newCluster(t *testing.T) *cluster {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "hayloft-cluster-")
+	require.NoError(t, err)
+	output := filepath.Join(dir, "output")
+	log, err := os.Create(output)
+	require.NoError(t, err)
+	defer log.Close() // the child has its own
+	k := &cluster{Dir: dir, gone: make(chan struct{})}
+	k.program = exec.Command(bin(t, "cluster/hayloft-cluster"), "up", "--dir", dir, "--with-parent",
+		"--crds", bin(t, "local/crds"), "--images", bin(t, "images/hayloft-images.tar"))
+	k.program.Stdout, k.program.Stderr = log, log
+	input, err := k.program.StdinPipe()
+	require.NoError(t, err)
+	require.NoError(t, k.program.Start())
+	go func() {
+		_ = k.program.Wait()
+		close(k.gone)
+	}()
+	t.Cleanup(func() {
+		_ = input.Close()
+		select {
+		case <-k.gone:
+		case <-time.After(endTimeout):
+			t.Error("the cluster does not end")
+			_ = k.program.Process.Kill()
+		}
+		if t.Failed() {
+			t.Logf("the cluster's logs are kept in %s", dir)
+			return
+		}
+		require.NoError(t, os.RemoveAll(dir))
+	})
+	await(t, upTimeout, "a cluster", func() error {
+		select {
+		case <-k.gone:
+			out, _ := os.ReadFile(output)
+			t.Fatalf("the cluster ended: %s", out)
+		default:
+		}
+		data, err := os.ReadFile(filepath.Join(dir, "cluster.json"))
+		if err != nil {
+			return err
+		}
+		return json.Unmarshal(data, k)
+	})
+	k.config, err = clientcmd.BuildConfigFromFlags("", k.Kubeconfig)
+	require.NoError(t, err)
+	k.config.QPS = -1
+	k.kube, err = kubernetes.NewForConfig(k.config)
+	require.NoError(t, err)
+	k.c, err = client.New(k.config, client.Options{Scheme: scheme()})
+	require.NoError(t, err)
+	return k
+}
+
+// await asks until there is no error any more.
+func await(t testing.TB, timeout time.Duration, what string, ask func() error) {
+	t.Helper()
+	for end := time.Now().Add(timeout); ; time.Sleep(poll) {
+		err := ask()
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("waiting for %s: %v", what, err)
+		}
+	}
+}
+
+// run runs a program as a user would, with the admin's kubeconfig, and returns what it said.
+func (k *cluster) run(t testing.TB, program string, args ...string) string {
+	t.Helper()
+	out, err := k.try(t, program, args...)
+	require.NoError(t, err, out)
+	return out
+}
+
+func (k *cluster) try(t testing.TB, program string, args ...string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), commandFor)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, bin(t, program), args...)
+	// Helm keeps a cache and a list of repositories in the user's folders.
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+k.Kubeconfig, "HOME="+k.Dir)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := cmd.Run()
+	return out.String(), err
+}
+
+// inside runs a command in one of the cluster's machines.
+func (k *cluster) inside(t testing.TB, machine string, command ...string) string {
+	t.Helper()
+	return k.run(t, "cluster/hayloft-cluster", append([]string{"enter", "--dir", k.Dir, machine, "--"}, command...)...)
+}
+
+// logs are those of a pod, read from its kubelet.
+func (k *cluster) logs(ctx context.Context, namespace, pod string) (string, error) {
+	stream, err := k.kube.CoreV1().Pods(namespace).GetLogs(pod, &corev1.PodLogOptions{}).Stream(ctx)
+	if err != nil {
+		return "", fmt.Errorf("reading the log of pod %s: %w", pod, err)
+	}
+	defer stream.Close()
+	data, err := io.ReadAll(stream)
+	return strings.TrimSpace(string(data)), err
+}

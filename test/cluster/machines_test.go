@@ -1,0 +1,124 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// TestClusterLeavesNothing: a cluster that is killed in the middle of work leaves no process and no mount, and `down`
+// removes the rest.
+func TestClusterLeavesNothing(t *testing.T) {
+	before := traces(t)
+	k := newCluster(t)
+	for _, node := range k.Nodes {
+		k.runPod(t, node.Name)
+	}
+	namespaces := map[string]bool{}
+	for _, m := range append(k.Nodes, k.Control) {
+		link, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", m.PID))
+		require.NoError(t, err)
+		namespaces[link] = true
+	}
+	require.Len(t, namespaces, 3, "each machine has a network of its own")
+	require.NotEmpty(t, holders(t, namespaces))
+	require.NotEqual(t, before, traces(t))
+
+	require.NoError(t, k.program.Process.Signal(syscall.SIGKILL))
+	<-k.gone
+	await(t, patience, "all processes to go", func() error {
+		if left := holders(t, namespaces); len(left) > 0 {
+			return fmt.Errorf("%v are left", left)
+		}
+		return nil
+	})
+	require.Contains(t, k.run(t, "cluster/hayloft-cluster", "down", "--dir", k.Dir), "ended")
+	require.Equal(t, before, traces(t))
+	left, err := filepath.Glob(filepath.Join(k.Dir, "*"))
+	require.NoError(t, err)
+	for i := range left {
+		left[i] = filepath.Base(left[i])
+	}
+	require.Subset(t, []string{"lock", "logs", "output"}, left)
+	require.Contains(t, k.run(t, "cluster/hayloft-cluster", "down", "--dir", k.Dir), "no cluster is running")
+}
+
+// runPod runs a pod of an image that was made here to its end, on a node, and reads what it said from the kubelet.
+func (k *cluster) runPod(t *testing.T, node string) {
+	t.Helper()
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "says-its-version-on-" + node},
+		Spec: corev1.PodSpec{
+			NodeName: node, RestartPolicy: corev1.RestartPolicyNever,
+			Containers: []corev1.Container{{Name: "hayloft", Image: "hayloft.dev/hayloft:" + imageTag, Args: []string{"--version"}}},
+		},
+	}
+	_, err := k.kube.CoreV1().Pods("default").Create(t.Context(), pod, metav1.CreateOptions{})
+	require.NoError(t, err)
+	await(t, patience, "pod "+pod.Name, func() error {
+		got, err := k.kube.CoreV1().Pods("default").Get(t.Context(), pod.Name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if got.Status.Phase != corev1.PodSucceeded {
+			return fmt.Errorf("it is %s: %v", got.Status.Phase, got.Status.ContainerStatuses)
+		}
+		return nil
+	})
+	said, err := k.logs(t.Context(), "default", pod.Name)
+	require.NoError(t, err)
+	require.Contains(t, said, imageTag)
+}
+
+// holders are the processes that are in one of the namespaces.
+func holders(t *testing.T, namespaces map[string]bool) (all []string) {
+	t.Helper()
+	links, err := filepath.Glob("/proc/[0-9]*/ns/net")
+	require.NoError(t, err)
+	for _, path := range links {
+		link, err := os.Readlink(path)
+		if err != nil {
+			continue // it has ended
+		}
+		if namespaces[link] {
+			all = append(all, strings.Split(path, "/")[2])
+		}
+	}
+	return all
+}
+
+// traces are what a cluster makes outside its folder: cgroups, and mounts that the machine sees.
+func traces(t *testing.T) []string {
+	t.Helper()
+	var all []string
+	err := filepath.WalkDir("/sys/fs/cgroup", func(path string, entry fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err == nil && entry.IsDir() && strings.HasPrefix(entry.Name(), "hayloft-cluster-") {
+			all = append(all, path)
+			return fs.SkipDir
+		}
+		return err
+	})
+	require.NoError(t, err)
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	require.NoError(t, err)
+	for line := range strings.Lines(string(mounts)) {
+		if strings.Contains(line, "hayloft-cluster-") {
+			all = append(all, line)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
