@@ -18,12 +18,10 @@ import (
 
 const namespace = harness.HayloftNamespace
 
-// TestInstall installs the chart as docs/install.md says, into a namespace of level "restricted": agents and
-// coordinators run as pods of the images that `make images` made, one leads, the API server reaches the webhook and
-// aggregates nothing else, and doctor finds nothing wrong. An uninstall leaves the definitions.
-func TestInstall(t *testing.T) {
-	k := newCluster(t)
-	k.makeNamespaces(t)
+// installs installs the chart as docs/install.md says, into a namespace of level "restricted": agents and coordinators
+// run as pods of the images that `make images` made, one leads, the API server reaches the webhook, and doctor finds
+// nothing wrong.
+func (k *cluster) installs(t *testing.T) {
 	k.install(t)
 	k.awaitPods(t)
 
@@ -46,13 +44,21 @@ func TestInstall(t *testing.T) {
 		Spec:       v1alpha1.VMBackupSpec{VM: "nothing", Target: "nowhere"},
 	}
 	require.ErrorContains(t, k.c.Create(t.Context(), backup), `there is no BackupTarget "nowhere"`, "the webhook answers, from a pod")
+}
 
-	k.run(t, "cluster/helm", "uninstall", "hayloft", "-n", namespace, "--wait")
-	pods := &corev1.PodList{}
-	require.NoError(t, k.c.List(t.Context(), pods, client.InNamespace(namespace)))
-	for _, p := range pods.Items {
-		require.NotNil(t, p.DeletionTimestamp, "pod %s is still to run", p.Name)
-	}
+// uninstalls leaves nothing of the release but the definitions.
+func (k *cluster) uninstalls(t *testing.T) {
+	k.run(t, "cluster/helm", "uninstall", "hayloft", "-n", namespace, "--wait", "--timeout", "3m")
+	await(t, patience, "the pods to go", func() error {
+		pods := &corev1.PodList{}
+		if err := k.c.List(t.Context(), pods, client.InNamespace(namespace)); err != nil {
+			return err
+		}
+		if n := len(pods.Items); n > 0 {
+			return fmt.Errorf("%d are left", n)
+		}
+		return nil
+	})
 	require.NoError(t, k.c.List(t.Context(), &v1alpha1.VMBackupList{}), "the definitions stay")
 }
 

@@ -40,6 +40,7 @@ const (
 type cluster struct {
 	Dir        string
 	Kubeconfig string
+	Inner      string // kubeconfig for programs in the control plane's network
 	Control    machine
 	Nodes      []machine
 
@@ -48,6 +49,7 @@ type cluster struct {
 	c       client.Client
 	program *exec.Cmd
 	gone    chan struct{} // closed when the program has ended
+	storage storage
 }
 
 type machine struct {
@@ -113,7 +115,7 @@ func newCluster(t *testing.T) *cluster {
 	})
 	k.config, err = clientcmd.BuildConfigFromFlags("", k.Kubeconfig)
 	require.NoError(t, err)
-	k.config.QPS = -1
+	k.config.QPS, k.config.WarningHandler = -1, rest.NoWarnings{}
 	k.kube, err = kubernetes.NewForConfig(k.config)
 	require.NoError(t, err)
 	k.c, err = client.New(k.config, client.Options{Scheme: scheme()})
@@ -154,12 +156,6 @@ func (k *cluster) try(t testing.TB, program string, args ...string) (string, err
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := cmd.Run()
 	return out.String(), err
-}
-
-// inside runs a command in one of the cluster's machines.
-func (k *cluster) inside(t testing.TB, machine string, command ...string) string {
-	t.Helper()
-	return k.run(t, "cluster/hayloft-cluster", append([]string{"enter", "--dir", k.Dir, machine, "--"}, command...)...)
 }
 
 // logs are those of a pod, read from its kubelet.

@@ -34,7 +34,7 @@ func (u *up) startControl(ctx context.Context, group *errgroup.Group) (err error
 	// From here on kube-apiserver's own flags. Webhooks and aggregated servers are called at their pods' addresses.
 	args = append(args, "--",
 		"--advertise-address="+controlIP, "--service-cluster-ip-range="+serviceRange, "--enable-aggregator-routing=true",
-		"--authorization-mode=Node", /* besides RBAC */ "--enable-admission-plugins=NodeRestriction", "--allow-privileged=true",
+		"--authorization-mode=Node" /* besides RBAC */, "--enable-admission-plugins=NodeRestriction", "--allow-privileged=true",
 		"--kubelet-client-certificate="+filepath.Join(keys, "admin.crt"), "--kubelet-client-key="+filepath.Join(keys, "admin.key"),
 		"--kubelet-preferred-address-types=InternalIP")
 	server, err := u.run(ctx, group, u.control.NetworkSpec(proc.Spec{Kind: "kube", Name: "apiserver", Path: u.kube(), Args: args}))

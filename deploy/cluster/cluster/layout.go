@@ -13,6 +13,7 @@ import (
 // Description is cluster.json: what a test or a person needs to use a running cluster.
 type Description struct {
 	Kubeconfig string        `json:"kubeconfig"` // of the admin, through loopback
+	Inner      string        `json:"inner"`      // kubeconfig of the admin for programs in the control plane's network
 	Logs       string        `json:"logs"`
 	Control    MachineInfo   `json:"control"`
 	Nodes      []MachineInfo `json:"nodes"`

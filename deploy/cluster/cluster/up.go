@@ -136,7 +136,7 @@ func (u *up) start(ctx context.Context, group *errgroup.Group) error {
 	}
 	u.say("control plane")
 	about := Description{
-		Kubeconfig: u.layout.kubeconfig(), Logs: u.layout.logs(),
+		Kubeconfig: u.layout.kubeconfig(), Inner: u.layout.inner(), Logs: u.layout.logs(),
 		Control: MachineInfo{Name: u.control.Name, IP: controlIP, PID: u.control.PID()},
 	}
 	plans := nodes()

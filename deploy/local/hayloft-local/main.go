@@ -27,7 +27,7 @@ func main() {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(upCommand(), downCommand(), disk.Command(), guest.VMCommand(), guest.Command())
+	root.AddCommand(upCommand(), besideCommand(), downCommand(), disk.Command(), guest.VMCommand(), guest.Command())
 	// The stand-ins are given their loggers. Without this, what is not given one complains about it after a while.
 	log.SetLogger(logr.Discard())
 	if err := root.ExecuteContext(ctx); err != nil {

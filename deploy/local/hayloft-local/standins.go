@@ -35,6 +35,7 @@ func standIns(bin string) ([]stack.StandIn, error) {
 				Dir:               env.Dir,
 				Nodes:             nodeNames(env.Nodes),
 				LonghornNamespace: env.LonghornNamespace,
+				Address:           env.Address,
 			})
 		}},
 	}, nil

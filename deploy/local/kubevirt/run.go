@@ -31,6 +31,7 @@ type Options struct {
 	Dir               string   // the stack's folder: control sockets are in its folder guests
 	Nodes             []string // names of the nodes that VMs may run on
 	LonghornNamespace string   // "" is longhorn-system
+	Address           string   // of this machine, where the API server finds the subresources' server; "" is loopback
 	OnReady           func()   // called once, when VMs are being taken care of
 	Log               *slog.Logger
 }
@@ -97,7 +98,7 @@ func run(ctx context.Context, o Options) error {
 	if err := (&migrations{client: c, guests: guests, tickets: attaching, nodes: nodes, log: o.Log}).setup(mgr); err != nil {
 		return err
 	}
-	api, err := subresource.Listen(ctx, c, launcher{client: c, guests: guests}, o.Log)
+	api, err := subresource.Listen(ctx, c, launcher{client: c, guests: guests}, o.Address, o.Log)
 	if err != nil {
 		return err
 	}

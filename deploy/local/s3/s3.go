@@ -37,8 +37,9 @@ type Server struct {
 	SecretKey string `json:"secretKey"`
 }
 
-// Start starts the server. Its objects are plain files below dir/data/<bucket>. It ends with the table.
-func Start(ctx context.Context, table *proc.Table, binary, dir string) (*Server, error) {
+// Start starts the server on a free port of an IP address. Its objects are plain files below dir/data/<bucket>. It ends
+// with the table.
+func Start(ctx context.Context, table *proc.Table, binary, dir, ip string) (*Server, error) {
 	data := filepath.Join(dir, "data")
 	if err := os.MkdirAll(filepath.Join(data, bucket), 0o755); err != nil { // a folder is a bucket
 		return nil, fmt.Errorf("starting S3: %w", err)
@@ -50,7 +51,7 @@ func Start(ctx context.Context, table *proc.Table, binary, dir string) (*Server,
 	}
 	var failures error
 	for range attempts {
-		address, err := ports.Free("127.0.0.1")
+		address, err := ports.Free(ip)
 		if err != nil {
 			return nil, fmt.Errorf("starting S3: %w", err)
 		}

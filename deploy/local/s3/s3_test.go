@@ -23,7 +23,7 @@ func TestServersDoNotShareAnything(t *testing.T) {
 		dir := t.TempDir()
 		table := proc.NewTable(filepath.Join(dir, "logs"))
 		t.Cleanup(func() { table.StopAll(context.Background()) })
-		server, err := s3.Start(t.Context(), table, binary, dir)
+		server, err := s3.Start(t.Context(), table, binary, dir, "127.0.0.1")
 		require.NoError(t, err)
 		require.DirExists(t, filepath.Join(dir, "data", server.Bucket))
 		return server
@@ -42,7 +42,7 @@ func TestServersDoNotShareAnything(t *testing.T) {
 func TestAServerThatEndsIsAnError(t *testing.T) {
 	dir := t.TempDir()
 	table := proc.NewTable(filepath.Join(dir, "logs"))
-	_, err := s3.Start(t.Context(), table, "/bin/false", dir)
+	_, err := s3.Start(t.Context(), table, "/bin/false", dir, "127.0.0.1")
 	require.ErrorContains(t, err, "ended")
 	require.Empty(t, table.List())
 }

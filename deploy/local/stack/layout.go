@@ -15,6 +15,8 @@ const (
 	LonghornNamespace = "longhorn-system"
 )
 
+const loopback = "127.0.0.1"
+
 // Node is a simulated node: a name and a loopback address that its engines and replicas listen on.
 type Node struct {
 	Name string `json:"name"`

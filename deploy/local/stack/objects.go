@@ -21,10 +21,9 @@ const (
 	namespacePoll    = 50 * time.Millisecond
 )
 
-// clusterObjects are what a cluster with Longhorn has before anybody installs Hayloft.
-func clusterObjects(nodes []Node) []*unstructured.Unstructured {
+// longhornObjects are Longhorn's namespace and storage class.
+func longhornObjects() []*unstructured.Unstructured {
 	objects := []*unstructured.Unstructured{
-		object("v1", "Namespace", "", HayloftNamespace, nil),
 		object("v1", "Namespace", "", LonghornNamespace, nil),
 		object("storage.k8s.io/v1", "StorageClass", "", "longhorn", map[string]any{
 			"provisioner":          "driver.longhorn.io",
@@ -36,7 +35,13 @@ func clusterObjects(nodes []Node) []*unstructured.Unstructured {
 			"parameters": map[string]any{"numberOfReplicas": "2", "migratable": "true", "dataEngine": "v1"},
 		}),
 	}
-	objects[2].SetAnnotations(map[string]string{"storageclass.kubernetes.io/is-default-class": "true"})
+	objects[1].SetAnnotations(map[string]string{"storageclass.kubernetes.io/is-default-class": "true"})
+	return objects
+}
+
+// clusterObjects are what a cluster with Longhorn has before anybody installs Hayloft, and Hayloft's namespace.
+func clusterObjects(nodes []Node) []*unstructured.Unstructured {
+	objects := append(longhornObjects(), object("v1", "Namespace", "", HayloftNamespace, nil))
 	for _, node := range nodes {
 		o := object("v1", "Node", "", node.Name, map[string]any{
 			"status": map[string]any{

@@ -34,7 +34,8 @@ type Env struct {
 	NodesDir          string       // in it, for what the nodes' disks hold
 	Nodes             []Node
 	LonghornNamespace string
-	RealTiming        bool // take as long for things as what the stand-in stands for
+	Address           string // of this machine, by which the cluster reaches servers; "" is loopback
+	RealTiming        bool   // take as long for things as what the stand-in stands for
 }
 
 // StandIn takes the place of something that cannot run here.
@@ -56,6 +57,7 @@ type Options struct {
 	// serve it Hayloft's own kinds cannot be made then.
 	WithWebhook bool
 	StandIns    []StandIn
+	Beside      *Beside   // a cluster that exists: only S3 and the stand-ins are started
 	Out         io.Writer // for people
 }
 
@@ -127,6 +129,9 @@ func (u *up) end(table *proc.Table) {
 
 // start brings everything up, in the order in which things need one another, and writes stack.json at the end.
 func (u *up) start(ctx context.Context, group *errgroup.Group) error {
+	if u.Beside != nil {
+		return u.startBeside(ctx, group)
+	}
 	if err := u.steps.do("API server v1.34.4 with etcd and all definitions", func() error { return u.startKube(ctx, group) }); err != nil {
 		return err
 	}
@@ -137,13 +142,17 @@ func (u *up) start(ctx context.Context, group *errgroup.Group) error {
 	if err := u.steps.do("namespaces, nodes, storage class, accounts", func() error { return u.prepare(ctx, c) }); err != nil {
 		return err
 	}
-	if err := u.steps.do("S3 server and its BackupTarget", func() error { return u.startS3(ctx, c) }); err != nil {
-		return err
-	}
-	for _, s := range u.StandIns {
-		if err := u.steps.do(s.Name, func() error { return u.startStandIn(ctx, group, s) }); err != nil {
+	if err := u.steps.do("S3 server and its BackupTarget", func() error {
+		if err := u.startS3(ctx, loopback); err != nil {
 			return err
 		}
+		u.about.Target = targetName
+		return apply(ctx, c, targetObjects(&u.about.S3)...)
+	}); err != nil {
+		return err
+	}
+	if err := u.startStandIns(ctx, group, Env{Nodes: Nodes()}); err != nil {
+		return err
 	}
 	if u.WithWebhook {
 		if err := u.steps.do("admission webhook", func() error { return u.startWebhook(ctx, c) }); err != nil {
@@ -226,17 +235,26 @@ func (u *up) prepare(ctx context.Context, c client.Client) (err error) {
 	return waitDefaultAccount(ctx, c, "default")
 }
 
-func (u *up) startS3(ctx context.Context, c client.Client) error {
-	server, err := s3.Start(ctx, u.base, filepath.Join(u.Bin, "local", "versitygw"), u.layout.s3())
+func (u *up) startS3(ctx context.Context, ip string) error {
+	server, err := s3.Start(ctx, u.base, filepath.Join(u.Bin, "local", "versitygw"), u.layout.s3(), ip)
 	if err != nil {
 		return err
 	}
-	u.about.S3, u.about.Target = *server, targetName
-	return apply(ctx, c, targetObjects(server)...)
+	u.about.S3 = *server
+	return nil
 }
 
-// startStandIn returns when the stand-in is ready; it then goes on in the group.
-func (u *up) startStandIn(ctx context.Context, group *errgroup.Group, s StandIn) error {
+func (u *up) startStandIns(ctx context.Context, group *errgroup.Group, env Env) error {
+	for _, s := range u.StandIns {
+		if err := u.steps.do(s.Name, func() error { return u.startStandIn(ctx, group, s, env) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// startStandIn returns when the stand-in is ready; it then goes on in the group. env has what differs between stacks.
+func (u *up) startStandIn(ctx context.Context, group *errgroup.Group, s StandIn, env Env) error {
 	if err := os.MkdirAll(u.layout.nodes(), 0o755); err != nil {
 		return err
 	}
@@ -244,11 +262,9 @@ func (u *up) startStandIn(ctx context.Context, group *errgroup.Group, s StandIn)
 	if err != nil {
 		return err
 	}
-	env := Env{
-		Config: rest.CopyConfig(u.config), Procs: u.data, Nodes: Nodes(), LonghornNamespace: LonghornNamespace,
-		Log: slog.New(slog.NewTextHandler(output, nil)), Dir: u.layout.dir, NodesDir: u.layout.nodes(),
-		RealTiming: u.RealTiming,
-	}
+	env.Config, env.Procs, env.LonghornNamespace = rest.CopyConfig(u.config), u.data, LonghornNamespace
+	env.Log, env.Dir, env.NodesDir = slog.New(slog.NewTextHandler(output, nil)), u.layout.dir, u.layout.nodes()
+	env.RealTiming = u.RealTiming
 	ready := make(chan struct{})
 	ended := make(chan error, 1)
 	group.Go(func() error {

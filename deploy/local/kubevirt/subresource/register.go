@@ -14,6 +14,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -69,12 +70,36 @@ func (s *Server) Register(ctx context.Context) error {
 // ensureService makes the Service, of type LoadBalancer: with one of type ClusterIP the API server wants endpoints too,
 // and those must not be loopback addresses.
 func (s *Server) ensureService(ctx context.Context, port int32) error {
+	if s.address != "" {
+		return s.ensureEndpoint(ctx, port)
+	}
 	o := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: Namespace, Name: service}}
 	_, err := controllerutil.CreateOrUpdate(ctx, s.client, o, func() error {
 		o.Spec.Type = corev1.ServiceTypeLoadBalancer
 		o.Spec.AllocateLoadBalancerNodePorts = new(false)
 		o.Spec.ClusterIP = serviceAddress
 		o.Spec.Ports = []corev1.ServicePort{{Name: "https", Port: port, Protocol: corev1.ProtocolTCP}}
+		return nil
+	})
+	return err
+}
+
+// ensureEndpoint makes a Service of type ClusterIP and its endpoint: an API server that reaches pods asks for endpoints.
+func (s *Server) ensureEndpoint(ctx context.Context, port int32) error {
+	ports := []corev1.ServicePort{{Name: "https", Port: port, Protocol: corev1.ProtocolTCP}}
+	o := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: Namespace, Name: service}}
+	if _, err := controllerutil.CreateOrUpdate(ctx, s.client, o, func() error {
+		o.Spec.Ports = ports
+		return nil
+	}); err != nil {
+		return err
+	}
+	slice := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: Namespace, Name: service}}
+	_, err := controllerutil.CreateOrUpdate(ctx, s.client, slice, func() error {
+		slice.Labels = map[string]string{discoveryv1.LabelServiceName: service}
+		slice.AddressType = discoveryv1.AddressTypeIPv4
+		slice.Endpoints = []discoveryv1.Endpoint{{Addresses: []string{s.address}}}
+		slice.Ports = []discoveryv1.EndpointPort{{Name: &ports[0].Name, Port: &ports[0].Port, Protocol: &ports[0].Protocol}}
 		return nil
 	})
 	return err

@@ -8,6 +8,7 @@
 package subresource
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -43,12 +44,14 @@ type Server struct {
 	log      *slog.Logger
 	callers  callers
 	bundle   []byte // the certificate that the cluster's API server is to trust
+	address  string // "" is the Service's own
 	listener net.Listener
 	server   *http.Server
 }
 
-// Listen makes the server. c reads uncached and is an administrator's; its scheme has KubeVirt's and APIService's types.
-func Listen(ctx context.Context, c client.Client, guests Guests, log *slog.Logger) (*Server, error) {
+// Listen makes the server, on an IP address by which the cluster's API server reaches it, or with "" on the Service's
+// own, where that is loopback. c reads uncached and is an administrator's; its scheme has KubeVirt's and APIService's types.
+func Listen(ctx context.Context, c client.Client, guests Guests, address string, log *slog.Logger) (*Server, error) {
 	trusted, err := readCallers(ctx, c)
 	if err != nil {
 		return nil, err
@@ -57,7 +60,7 @@ func Listen(ctx context.Context, c client.Client, guests Guests, log *slog.Logge
 	if err != nil {
 		return nil, fmt.Errorf("making the certificate of %s: %w", virt.SubresourceGroupName, err)
 	}
-	listener, err := tls.Listen("tcp", net.JoinHostPort(serviceAddress, "0"), &tls.Config{
+	listener, err := tls.Listen("tcp", net.JoinHostPort(cmp.Or(address, serviceAddress), "0"), &tls.Config{
 		Certificates: []tls.Certificate{certificate},
 		ClientCAs:    trusted.authority,
 		// Discovery and health are for everybody, all else asks for the certificate itself.
@@ -67,7 +70,7 @@ func Listen(ctx context.Context, c client.Client, guests Guests, log *slog.Logge
 	if err != nil {
 		return nil, fmt.Errorf("listening for %s: %w", virt.SubresourceGroupName, err)
 	}
-	s := &Server{client: c, guests: guests, log: log, callers: trusted, bundle: bundle, listener: listener}
+	s := &Server{client: c, guests: guests, log: log, callers: trusted, bundle: bundle, address: address, listener: listener}
 	s.server = &http.Server{Handler: s.routes(), ReadHeaderTimeout: readTimeout}
 	return s, nil
 }

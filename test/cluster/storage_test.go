@@ -1,0 +1,119 @@
+package cluster
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"hayloft.dev/pkg/api/v1alpha1"
+)
+
+const (
+	target     = "s3"
+	secretName = "s3-keys"
+)
+
+// storage is what runs beside the cluster, in the control plane's network: S3, and the local stack's stand-ins for
+// longhorn-manager and KubeVirt with real engines and replicas.
+type storage struct {
+	Dir string
+	S3  struct{ Endpoint, Bucket, Region, AccessKey, SecretKey string }
+}
+
+// startStorage starts it. Pods reach the engines of a node at an address beside the node's.
+func (k *cluster) startStorage(t *testing.T) {
+	t.Helper()
+	dir := filepath.Join(k.Dir, "storage")
+	args := []string{
+		"--target", fmt.Sprint(k.Control.PID), "--net", "--", bin(t, "local/hayloft-local"), "beside", "--dir", dir,
+		"--with-parent", "--real-timing", "--kubeconfig", k.Inner, "--address", k.Control.IP,
+	}
+	for i, node := range k.Nodes {
+		address := fmt.Sprintf("10.250.0.%d", 101+i)
+		k.inControl(t, "ip", "address", "add", address+"/24", "dev", "bridge")
+		args = append(args, "--node", node.Name+"="+address)
+	}
+	output := filepath.Join(k.Dir, "storage-output")
+	log, err := os.Create(output)
+	require.NoError(t, err)
+	defer log.Close() // the child has its own
+	program := exec.Command("nsenter", args...)
+	program.Stdout, program.Stderr = log, log
+	input, err := program.StdinPipe()
+	require.NoError(t, err)
+	require.NoError(t, program.Start())
+	gone := make(chan struct{})
+	go func() {
+		_ = program.Wait()
+		close(gone)
+	}()
+	t.Cleanup(func() {
+		_ = input.Close()
+		select {
+		case <-gone:
+		case <-time.After(endTimeout):
+			t.Error("the storage does not end")
+			_ = program.Process.Kill()
+		}
+	})
+	await(t, upTimeout, "the storage", func() error {
+		select {
+		case <-gone:
+			out, _ := os.ReadFile(output)
+			t.Fatalf("the storage ended: %s", out)
+		default:
+		}
+		data, err := os.ReadFile(filepath.Join(dir, "stack.json"))
+		if err != nil {
+			return err
+		}
+		return json.Unmarshal(data, &k.storage)
+	})
+	k.storage.Dir = dir
+}
+
+// inControl runs a command of the real machine in the control plane's network.
+func (k *cluster) inControl(t *testing.T, command ...string) {
+	t.Helper()
+	out, err := exec.Command("nsenter", append([]string{"--target", fmt.Sprint(k.Control.PID), "--net", "--"}, command...)...).CombinedOutput()
+	require.NoError(t, err, string(out))
+}
+
+// makeTarget tells Hayloft of the S3 server, as docs/install.md says.
+func (k *cluster) makeTarget(t *testing.T) {
+	t.Helper()
+	s3 := k.storage.S3
+	require.NoError(t, k.c.Create(t.Context(), &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: secretName},
+		StringData: map[string]string{"AWS_ACCESS_KEY_ID": s3.AccessKey, "AWS_SECRET_ACCESS_KEY": s3.SecretKey},
+	}))
+	require.NoError(t, k.c.Create(t.Context(), &v1alpha1.BackupTarget{
+		ObjectMeta: metav1.ObjectMeta{Name: target},
+		Spec: v1alpha1.BackupTargetSpec{
+			S3:               &v1alpha1.S3Target{Endpoint: s3.Endpoint, Insecure: true, Bucket: s3.Bucket, Region: s3.Region},
+			CredentialSecret: secretName,
+		},
+	}))
+	k.run(t, "hayloft", "target", "test", target)
+}
+
+// disk works on the disk of a claim that no VM uses.
+func (k *cluster) disk(t *testing.T, op, claim string, args ...string) string {
+	t.Helper()
+	return strings.TrimSpace(k.run(t, "local/hayloft-local", append([]string{"disk", op, "--namespace", vmNamespace, "--claim", claim}, args...)...))
+}
+
+// guest talks to the guest of a running VM.
+func (k *cluster) guest(t *testing.T, op, vm string, args ...string) string {
+	t.Helper()
+	return strings.TrimSpace(k.run(t, "local/hayloft-local", append([]string{"vm", op, vmNamespace + "/" + vm, "--dir", k.storage.Dir}, args...)...))
+}

@@ -1,0 +1,176 @@
+package cluster
+
+import (
+	"fmt"
+	"strconv"
+	"testing"
+
+	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	kubevirt "kubevirt.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/test/harness"
+)
+
+const (
+	vmNamespace = "default"
+	mib         = 1 << 20
+	diskSize    = 64 * mib
+	tail        = 8 * mib // of a disk: where a guest writes its records
+)
+
+// disks are those of every VM here.
+var disks = []string{"root", "data"}
+
+func claim(name string) *corev1.PersistentVolumeClaim {
+	class, block := "longhorn", corev1.PersistentVolumeBlock
+	c := &corev1.PersistentVolumeClaim{}
+	c.Namespace, c.Name = vmNamespace, name
+	c.Spec.StorageClassName, c.Spec.VolumeMode = &class, &block
+	c.Spec.AccessModes = []corev1.PersistentVolumeAccessMode{corev1.ReadWriteMany}
+	c.Spec.Resources.Requests = corev1.ResourceList{corev1.ResourceStorage: *resource.NewQuantity(diskSize, resource.BinarySI)}
+	return c
+}
+
+func virtualMachine(name string, strategy kubevirt.VirtualMachineRunStrategy, node string) *kubevirt.VirtualMachine {
+	vm := &kubevirt.VirtualMachine{}
+	vm.Namespace, vm.Name = vmNamespace, name
+	vm.Annotations = map[string]string{"local.hayloft.dev/node": node}
+	vm.Spec.RunStrategy = &strategy
+	vm.Spec.Template = &kubevirt.VirtualMachineInstanceTemplateSpec{}
+	for _, disk := range disks {
+		vm.Spec.Template.Spec.Domain.Devices.Disks = append(vm.Spec.Template.Spec.Domain.Devices.Disks, kubevirt.Disk{
+			Name: disk, DiskDevice: kubevirt.DiskDevice{Disk: &kubevirt.DiskTarget{Bus: kubevirt.DiskBusVirtio}},
+		})
+		source := &kubevirt.PersistentVolumeClaimVolumeSource{}
+		source.ClaimName = name + "-" + disk
+		vm.Spec.Template.Spec.Volumes = append(vm.Spec.Template.Spec.Volumes, kubevirt.Volume{
+			Name: disk, VolumeSource: kubevirt.VolumeSource{PersistentVolumeClaim: source},
+		})
+	}
+	return vm
+}
+
+// makeVM makes a VM with random data on its disks, and waits until it runs, if it is to.
+func (k *cluster) makeVM(t *testing.T, name string, strategy kubevirt.VirtualMachineRunStrategy, node string, seed int) {
+	t.Helper()
+	for i, disk := range disks {
+		c := claim(name + "-" + disk)
+		require.NoError(t, k.c.Create(t.Context(), c))
+		await(t, patience, "claim "+c.Name, func() error {
+			if err := k.c.Get(t.Context(), client.ObjectKeyFromObject(c), c); err != nil {
+				return err
+			}
+			if c.Status.Phase != corev1.ClaimBound {
+				return fmt.Errorf("it is %s", c.Status.Phase)
+			}
+			return nil
+		})
+		k.disk(t, "fill", c.Name, "--seed", strconv.Itoa(seed*len(disks)+i), "--length", strconv.Itoa(diskSize-tail))
+	}
+	require.NoError(t, k.c.Create(t.Context(), virtualMachine(name, strategy, node)))
+	if strategy == kubevirt.RunStrategyAlways {
+		k.awaitVM(t, name, kubevirt.VirtualMachineStatusRunning)
+	}
+}
+
+func (k *cluster) awaitVM(t *testing.T, name string, status kubevirt.VirtualMachinePrintableStatus) {
+	t.Helper()
+	await(t, patience, "VM "+name, func() error {
+		var vm kubevirt.VirtualMachine
+		if err := k.c.Get(t.Context(), client.ObjectKey{Namespace: vmNamespace, Name: name}, &vm); err != nil {
+			return err
+		}
+		if vm.Status.PrintableStatus != status {
+			return fmt.Errorf("it is %s", vm.Status.PrintableStatus)
+		}
+		return nil
+	})
+}
+
+// quiet has the guest of a running VM stop writing and returns what is on its disks: disk -> SHA-256.
+func (k *cluster) quiet(t *testing.T, vm string) map[string]string {
+	t.Helper()
+	k.guest(t, "quiet", vm)
+	sums := map[string]string{}
+	for _, disk := range disks {
+		sums[disk] = k.guest(t, "hash", vm, "--disk", disk)
+	}
+	return sums
+}
+
+// hash reads the disks of a VM that is off.
+func (k *cluster) hash(t *testing.T, vm string) map[string]string {
+	t.Helper()
+	sums := map[string]string{}
+	for _, disk := range disks {
+		sums[disk] = k.disk(t, "sha256", vm+"-"+disk)
+	}
+	return sums
+}
+
+// loseVM deletes a VM with its claims and waits until their volumes are gone.
+func (k *cluster) loseVM(t *testing.T, name string) {
+	t.Helper()
+	objects := []client.Object{virtualMachine(name, kubevirt.RunStrategyHalted, "")}
+	for _, disk := range disks {
+		objects = append(objects, claim(name+"-"+disk))
+	}
+	for _, o := range objects {
+		require.NoError(t, k.c.Delete(t.Context(), o))
+	}
+	await(t, patience, "VM "+name+" to go", func() error {
+		for _, o := range objects {
+			if err := k.c.Get(t.Context(), client.ObjectKeyFromObject(o), o); !apierrors.IsNotFound(err) {
+				return fmt.Errorf("%s is there: %w", o.GetName(), err)
+			}
+		}
+		return nil
+	})
+}
+
+// awaitDetached waits until no volume of a VM that is off is attached any more.
+func (k *cluster) awaitDetached(t *testing.T, vm string) {
+	t.Helper()
+	for _, disk := range disks {
+		c := claim(vm + "-" + disk)
+		require.NoError(t, k.c.Get(t.Context(), client.ObjectKeyFromObject(c), c))
+		await(t, patience, "volume "+c.Spec.VolumeName+" to be detached", func() error {
+			key := client.ObjectKey{Namespace: harness.LonghornNamespace, Name: c.Spec.VolumeName}
+			attachment, volume := &longhorn.VolumeAttachment{}, &longhorn.Volume{}
+			if err := k.c.Get(t.Context(), key, attachment); err != nil {
+				return err
+			}
+			if err := k.c.Get(t.Context(), key, volume); err != nil {
+				return err
+			}
+			if n := len(attachment.Spec.AttachmentTickets); n > 0 || volume.Status.State != longhorn.VolumeStateDetached {
+				return fmt.Errorf("it is %s, with %d tickets", volume.Status.State, n)
+			}
+			return nil
+		})
+	}
+}
+
+// requireRestores restores a point to a new VM, compares its disks, and removes it.
+func (k *cluster) requireRestores(t *testing.T, point, vm string, want map[string]string) {
+	t.Helper()
+	k.run(t, "hayloft", "restore", "create", point, "--name", vm, "--new-vm", vm, "--halt", "-n", vmNamespace, "--wait", "--timeout", "4m")
+	restore := &v1alpha1.VMRestore{}
+	require.NoError(t, k.c.Get(t.Context(), client.ObjectKey{Namespace: vmNamespace, Name: vm}, restore))
+	got := map[string]string{}
+	for _, disk := range restore.Status.Disks {
+		got[disk.Name] = k.disk(t, "sha256", disk.Claim)
+	}
+	require.Equal(t, want, got, "the disks of point %s", point)
+	require.NoError(t, k.c.Delete(t.Context(), restore))
+	require.NoError(t, k.c.Delete(t.Context(), &kubevirt.VirtualMachine{ObjectMeta: virtualMachine(vm, "", "").ObjectMeta}))
+	for _, disk := range restore.Status.Disks {
+		require.NoError(t, k.c.Delete(t.Context(), claim(disk.Claim)))
+	}
+}
