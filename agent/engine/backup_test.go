@@ -190,6 +190,34 @@ func TestStartBackupWithWrongKey(t *testing.T) {
 	}
 }
 
+// A target that is filled up by a transfer: the engine ends it and says why, which
+// is all that anybody learns of the cause.
+func TestBackupToATargetThatFillsUp(t *testing.T) {
+	t.Parallel()
+	if os.Getuid() != 0 {
+		t.Skip("mounting a file system takes root")
+	}
+	target := enginetest.Directory(t)
+	must(t, syscall.Mount("tmpfs", target.Dir, "tmpfs", 0, "size=5m"))
+	t.Cleanup(func() { must(t, syscall.Unmount(target.Dir, syscall.MNT_DETACH)) })
+	v := enginetest.Start(t, enginetest.Options{})
+	v.Device().WriteBlocks(1, 0, 8) // 2 MiB each
+	name, _ := start(t, v, target, cut(t, v))
+	said := ""
+	enginetest.Eventually(t, limit, "the engine gives the backup up", func() bool {
+		s, err := open(v).BackupStatus(within(t, limit), name)
+		must(t, err)
+		if s == nil {
+			return false
+		}
+		said = s.Error
+		return s.State == engine.StateError
+	})
+	if !strings.Contains(said, "no space left on device") {
+		t.Errorf("the engine says %q, want the cause", said)
+	}
+}
+
 // A volume over a backing image: its backup holds the difference only, and
 // comes back whole on a volume over the same image.
 func TestBackupOverBackingImage(t *testing.T) {
