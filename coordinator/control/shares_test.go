@@ -49,19 +49,31 @@ func (w *world) restricted(name, image string) *corev1.Pod {
 	}
 }
 
-// letGo takes away the finalizers of what is being deleted and of which no Pod is left.
+// letGo takes away the finalizers of claims that are being deleted and of which no Pod
+// is left, and then of volumes, as Kubernetes' controllers do.
 func (w *world) letGo() {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	var volumes corev1.PersistentVolumeList
 	var claims corev1.PersistentVolumeClaimList
-	require.NoError(w.t, w.client.List(ctx, &volumes, client.HasLabels{shares.LabelMount}))
-	require.NoError(w.t, w.client.List(ctx, &claims, client.HasLabels{shares.LabelMount}))
-	for i := range volumes.Items {
-		w.release(ctx, &volumes.Items[i])
+	var pods corev1.PodList
+	for _, l := range []client.ObjectList{&volumes, &claims, &pods} {
+		require.NoError(w.t, w.client.List(ctx, l, client.HasLabels{shares.LabelMount}))
+	}
+	used := map[string]bool{} // mounts
+	for i := range pods.Items {
+		used[pods.Items[i].Labels[shares.LabelMount]] = true
 	}
 	for i := range claims.Items {
-		w.release(ctx, &claims.Items[i])
+		if c := &claims.Items[i]; !used[c.Name] {
+			w.release(ctx, c)
+		}
+		used[claims.Items[i].Name] = true
+	}
+	for i := range volumes.Items {
+		if v := &volumes.Items[i]; !used[v.Name] {
+			w.release(ctx, v)
+		}
 	}
 }
 
