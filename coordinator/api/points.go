@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"hayloft.dev/coordinator/api/problem"
@@ -54,6 +55,36 @@ type PointList struct {
 	VM string `query:"vm" maxLength:"63" pattern:"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$" doc:"Only points of this VM"`
 }
 
+type deletePointInput struct {
+	Named
+	KeepData bool `query:"keepData" doc:"Leave its data on the target, and do not find it there again; also given later, to a deletion that waits"`
+	Force    bool `query:"force" doc:"Wait for nothing but restores that read it, whatever is left behind"`
+}
+
+// deletePoint deletes a point as it was when it was read, told before what is to
+// become of its data.
+func (s *service) deletePoint(ctx context.Context, in *deletePointInput) (*struct{}, error) {
+	b := &v1alpha1.VMBackup{}
+	if !in.KeepData && !in.Force {
+		b.Namespace, b.Name = in.Namespace, in.Name
+		return nil, problem.FromCluster(s.Client.Delete(ctx, b))
+	}
+	if err := s.Client.Get(ctx, in.key(), b); err != nil {
+		return nil, problem.FromCluster(err)
+	}
+	before := b.DeepCopy()
+	if in.KeepData {
+		b.Spec.DeletionPolicy = v1alpha1.DeletionRetain
+	}
+	if in.Force {
+		metav1.SetMetaDataAnnotation(&b.ObjectMeta, v1alpha1.AnnotationForceDeletion, "true")
+	}
+	if err := s.Client.Patch(ctx, b, client.MergeFrom(before)); err != nil {
+		return nil, problem.FromCluster(err)
+	}
+	return nil, problem.FromCluster(s.Client.Delete(ctx, b, client.Preconditions{UID: &before.UID}))
+}
+
 func (s *service) addPoints(api huma.API) {
 	list := func(ctx context.Context, namespace string, in PointList) (*listed[Point], error) {
 		labels := client.MatchingLabels{}
@@ -79,7 +110,7 @@ func (s *service) addPoints(api huma.API) {
 	})
 	point := func() *v1alpha1.VMBackup { return &v1alpha1.VMBackup{} }
 	get(s, api, operation("get-point", http.MethodGet, one, "Look at a point", "points"), point, pointOf)
-	remove(s, api, operation("delete-point", http.MethodDelete, one, "Delete a point, and with policy Delete its data", "points"), point)
+	accepted(api, operation("delete-point", http.MethodDelete, one, "Delete a point, and with policy Delete its data", "points"), s.deletePoint)
 	for _, c := range []struct{ id, path, summary, patch string }{
 		{"cancel-point", "/cancel", "Cancel a point on its way", `{"spec":{"cancel":true}}`},
 		{"pin-point", "/pin", "Keep retention from removing a point", `{"spec":{"pinned":true}}`},

@@ -77,7 +77,7 @@ func TestTargetRequests(t *testing.T) {
 	_, err = os.Stat(filepath.Join(dir, path))
 	require.ErrorIs(t, err, os.ErrNotExist)
 
-	require.Equal(t, 202, c.do("DELETE", "/namespaces/lab/points/other", "").status)
+	require.Equal(t, 202, c.do("DELETE", "/namespaces/lab/points/other?keepData=true&force=true", "").status)
 	eventually("the point to be forgotten", func() bool { return count(at+"/forgotten") == 1 })
 	require.Equal(t, "other", get(at + "/forgotten").body["items"].([]any)[0].(map[string]any)["name"])
 	got = c.do("POST", at+"/remember", `{"points":["lab/other"]}`)
