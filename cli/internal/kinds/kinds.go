@@ -110,6 +110,7 @@ var SettingKind = schema.GroupVersionKind{Group: "harvesterhci.io", Version: "v1
 func others(m *meta.DefaultRESTMapper) {
 	for scope, all := range map[meta.RESTScope][]schema.GroupVersionKind{
 		meta.RESTScopeNamespace: {
+			{Version: "v1", Kind: "ConfigMap"},
 			{Version: "v1", Kind: "Event"},
 			{Group: "coordination.k8s.io", Version: "v1", Kind: "Lease"},
 			{Group: "longhorn.io", Version: "v1beta2", Kind: "Volume"},
