@@ -34,7 +34,8 @@ const (
 
 // BenchmarkAPI: triggers by many clients at once through the HTTP API of two
 // coordinators, beside the plain creation of the same objects by the same account
-// at the API server. Nobody plans the points meanwhile.
+// at the API server; and once more, while one of the coordinators is killed and what
+// it does not answer is sent to the other one. Nobody plans the points meanwhile.
 func BenchmarkAPI(b *testing.B) {
 	config := harness.APIServer(b)
 	scheme := runtime.NewScheme()
@@ -49,6 +50,7 @@ func BenchmarkAPI(b *testing.B) {
 	token := harness.Token(b, config, ns, "caller")
 
 	var bases []string
+	var replicas []*harness.Program
 	for i := range 2 {
 		address := harness.FreeAddress(b)
 		p := harness.StartCoordinator(b, own, fmt.Sprintf("c%d", i+1), "--api-listen", address, "--api-names", "127.0.0.1",
@@ -65,26 +67,39 @@ func BenchmarkAPI(b *testing.B) {
 				b.Fatalf("coordinator %s is not ready", p.Name)
 			}
 		}
+		replicas = append(replicas, p)
 		bases = append(bases, "https://"+address+"/api/v1/namespaces/"+ns+"/backups")
 	}
 	callers := apiCallers(b, admin, len(bases))
-	through := func(ctx context.Context, n int) error {
-		at := n % len(bases)
+	trigger := func(ctx context.Context, key string, n, at int) error {
 		r, err := http.NewRequestWithContext(ctx, http.MethodPost, bases[at], strings.NewReader(fmt.Sprintf(`{"vm":"vm-%d","target":"s3"}`, n)))
 		if err != nil {
 			return err
 		}
 		r.Header.Set("Authorization", "Bearer "+token)
 		r.Header.Set("Content-Type", "application/json")
-		r.Header.Set("Idempotency-Key", fmt.Sprintf("%s-%d", b.Name(), n))
+		r.Header.Set("Idempotency-Key", fmt.Sprintf("%s-%s-%d", b.Name(), key, n))
 		response, err := callers[at].Do(r)
 		if err != nil {
 			return err
 		}
 		defer response.Body.Close()
 		said, err := io.ReadAll(response.Body)
-		if err == nil && response.StatusCode != http.StatusCreated {
+		if err == nil && response.StatusCode != http.StatusCreated && response.StatusCode != http.StatusOK {
 			err = fmt.Errorf("%s: %s", response.Status, said)
+		}
+		return err
+	}
+	through := func(ctx context.Context, n int) error { return trigger(ctx, "all", n, n%len(bases)) }
+	var kill sync.Once
+	killed := func(ctx context.Context, n int) (err error) {
+		if n == apiTriggers/2 {
+			kill.Do(func() { replicas[0].Kill(b) })
+		}
+		for try := range 10 {
+			if err = trigger(ctx, "killed", n, (n+try)%len(bases)); err == nil {
+				return nil
+			}
 		}
 		return err
 	}
@@ -102,7 +117,7 @@ func BenchmarkAPI(b *testing.B) {
 	for _, way := range []struct {
 		name string
 		do   func(context.Context, int) error
-	}{{"plain", plain}, {"api", through}} {
+	}{{"plain", plain}, {"api", through}, {"killed", killed}} {
 		many(b, apiTriggers, apiClients, way.do) // connections are made, and the server has seen the caller
 		middle, late, rate := many(b, 0, apiTriggers, way.do)
 		b.Logf("%s: %d triggers by %d clients: median %s, p99 %s, %.0f a second; %s", way.name, apiTriggers, apiClients, middle, late, rate, load())

@@ -36,10 +36,15 @@ func (w *world) bareEngine(volume string) *bare {
 	w.b.Helper()
 	loc, err := w.attacher().Locate(w.ctx, volume)
 	check(w.b, err)
-	return &bare{w: w, loc: loc, env: []string{
+	return &bare{w: w, loc: loc, env: w.bareEnv(w.S3.Endpoint)}
+}
+
+// bareEnv are the credentials of the S3 server as the command line reads them.
+func (w *world) bareEnv(endpoint string) []string {
+	return []string{
 		target.AccessKeyID + "=" + w.S3.AccessKey, target.SecretAccessKey + "=" + w.S3.SecretKey,
-		target.Endpoints + "=" + w.S3.Endpoint, target.VirtualHostedStyle + "=false",
-	}}
+		target.Endpoints + "=" + endpoint, target.VirtualHostedStyle + "=false",
+	}
 }
 
 func (w *world) attacher() *attach.Attacher {

@@ -1,175 +1,169 @@
 package bench
 
 import (
-	"bytes"
 	"context"
-	"fmt"
-	"os"
-	"strconv"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go/aws"
-	"github.com/aws/aws-sdk-go/aws/credentials"
-	"github.com/aws/aws-sdk-go/aws/session"
-	"github.com/aws/aws-sdk-go/service/s3"
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"hayloft.dev/coordinator/targetio/protocol"
 	"hayloft.dev/coordinator/targetwork"
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/ask"
 	"hayloft.dev/test/harness"
 	"hayloft.dev/test/points"
 )
 
-// fill puts documents of another cluster's points onto the stack's S3 server, as
-// many as HAYLOFT_BENCH_DOCUMENTS says (10,000).
-func (w *world) fill(namespace string) (n int) {
-	w.b.Helper()
-	n = 10_000
-	if text := os.Getenv("HAYLOFT_BENCH_DOCUMENTS"); text != "" {
-		var err error
-		n, err = strconv.Atoi(text)
-		check(w.b, err)
+// refreshFloor is the coordinators' own.
+const refreshFloor = time.Minute
+
+// BenchmarkRefresh: what looking through a target with many points costs, whatever
+// interval is set on it: the target worker alone, then a coordinator with its
+// workers, which has a VMBackup of each point; beside it a loop that does what
+// Harvester v1.4.2 does with an interval of 0, and a poll that lists and inspects
+// everything, as Longhorn's do.
+func BenchmarkRefresh(b *testing.B) {
+	w := newWorld(b)
+	m := w.manyPoints(harness.Namespace(b, w.Config))
+
+	cores, requests := w.plainLoop(m)
+	b.Logf("a loop that lists and reads everything: %.2f cores, %.0f requests an hour; %s", cores, requests, load())
+	b.ReportMetric(cores*1000, "plain-millicores")
+	b.ReportMetric(requests, "plain-requests/h")
+	cpu, took, polled := w.longhornPoll(m)
+	b.Logf("a poll that lists and inspects everything: %s of CPU, %s, %d requests; every 300 s it is %.0f millicores (if it could), %d requests an hour; %s",
+		cpu, took, polled, millicores(cpu, 300*time.Second), polled*12, load())
+	b.ReportMetric(cpu.Seconds(), "poll-CPU-s")
+	b.ReportMetric(float64(polled), "poll-requests")
+
+	w.workerAlone(m)
+	w.learn(m)
+	for _, interval := range []string{"", "0", "1s", "300s"} {
+		w.refreshed(m, interval)
 	}
-	ses, err := session.NewSession(&aws.Config{
-		Region: &w.S3.Region, Endpoint: &w.S3.Endpoint, S3ForcePathStyle: aws.Bool(true),
-		Credentials: credentials.NewStaticCredentials(w.S3.AccessKey, w.S3.SecretKey, ""),
-	})
-	check(w.b, err)
-	api := s3.New(ses)
-	var all sync.WaitGroup
-	next := make(chan int)
-	failed := make(chan error, 1)
-	for range 8 {
-		all.Go(func() {
-			for i := range next {
-				d := points.Document(namespace, fmt.Sprintf("point-%d", i), i)
-				path := points.Path(w.b, d)
-				_, err := api.PutObject(&s3.PutObjectInput{Bucket: &w.S3.Bucket, Key: &path, Body: bytes.NewReader(points.Encode(w.b, d))})
-				if err != nil {
-					select {
-					case failed <- err:
-					default:
-					}
-				}
-			}
-		})
-	}
-	for i := range n {
-		next <- i
-	}
-	close(next)
-	all.Wait()
-	select {
-	case err := <-failed:
-		w.b.Fatal(err)
-	default:
-	}
-	return n
 }
 
-// BenchmarkRefreshUnchanged: CPU time and requests of the target worker for one
-// look through a target on which nothing has changed, beside what a plain loop
-// takes that lists and reads everything each time.
-func BenchmarkRefreshUnchanged(b *testing.B) {
-	w := newWorld(b)
-	n := w.fill("elsewhere")
-	t := &v1alpha1.BackupTarget{}
-	check(b, w.c.Get(w.ctx, client.ObjectKey{Name: w.Target}, t))
+// workerAlone measures one look by the worker on which nothing has changed, and one
+// by which leftovers are counted.
+func (w *world) workerAlone(m *manyPoints) {
+	b := w.b
 	worker := &targetwork.Caller{
 		Path: harness.TestedBinary(b, "targetio"), Kubeconfig: w.Kubeconfigs["targetio"], Namespace: harness.HayloftNamespace,
 	}
-	request := protocol.RefreshRequest{MaxDocuments: 2 * n, MaxRead: n, CPUMilliseconds: time.Hour.Milliseconds()}
-	look := func(known []string) (protocol.RefreshResult, protocol.Cost) {
-		b.Helper()
+	request := protocol.RefreshRequest{MaxDocuments: 2 * m.n, MaxRead: m.n, CPUMilliseconds: time.Hour.Milliseconds()}
+	look := func() (protocol.RefreshResult, protocol.Cost) {
 		ctx, cancel := context.WithTimeout(w.ctx, patience)
 		defer cancel()
-		request.Known = known
-		r, cost, err := worker.Refresh(ctx, protocol.OnTarget(t), request)
+		r, cost, err := worker.Refresh(ctx, protocol.OnTarget(m.target), request)
 		check(b, err)
 		return r, cost
 	}
-	var known []string
-	var plain protocol.Cost
-	for len(known) < n { // what is told at once is bounded
-		r, cost := look(known)
-		plain.CPU, plain.Wall, plain.Requests = plain.CPU+cost.CPU, plain.Wall+cost.Wall, plain.Requests+cost.Requests
+	for len(request.Known) < m.n { // what is told at once is bounded
+		r, _ := look()
 		for _, d := range r.Read {
-			known = append(known, protocol.Known(d.Path, d.Version))
+			request.Known = append(request.Known, protocol.Known(d.Path, d.Version))
 		}
 	}
-	b.Logf("reading all %d: %s of CPU, %s, %d requests", n, plain.CPU, plain.Wall, plain.Requests)
 	var best protocol.Cost
 	for i := range 3 {
-		r, cost := look(known)
-		if r.Unchanged != n {
-			b.Fatalf("of %d documents %d are unchanged", n, r.Unchanged)
+		before := m.requests.Load()
+		r, cost := look()
+		if r.Unchanged != m.n {
+			b.Fatalf("of %d documents %d are unchanged", m.n, r.Unchanged)
 		}
-		b.Logf("unchanged: %s of CPU, %s, %d requests", cost.CPU, cost.Wall, cost.Requests)
+		b.Logf("the worker, nothing changed: %s of CPU, %s, %d requests (%d by its own count); %s", cost.CPU, cost.Wall, m.requests.Load()-before, cost.Requests, load())
 		if i == 0 || cost.CPU < best.CPU {
 			best = cost
 		}
 	}
-	b.Log(load())
 	b.ReportMetric(best.CPU.Seconds(), "unchanged-CPU-s")
 	b.ReportMetric(float64(best.Requests), "unchanged-requests")
-	b.ReportMetric(plain.CPU.Seconds(), "plain-CPU-s")
-	b.ReportMetric(float64(plain.Requests), "plain-requests")
+
+	leftovers := protocol.LeftoversRequest{Cluster: points.Cluster, Brief: true, MaxTold: 50, CPUMilliseconds: time.Hour.Milliseconds()}
+	for i := range m.n {
+		leftovers.Living = append(leftovers.Living, points.UID(i))
+	}
+	ctx, cancel := context.WithTimeout(w.ctx, patience)
+	defer cancel()
+	r, cost, err := worker.Leftovers(ctx, protocol.OnTarget(m.target), leftovers)
+	check(b, err)
+	if r.InProgress+r.NoDocument+r.Drafts > 0 {
+		b.Fatalf("there are leftovers: %+v", r)
+	}
+	b.Logf("the worker, leftovers counted: %s of CPU, %s, %d requests; %s", cost.CPU, cost.Wall, cost.Requests, load())
+	b.ReportMetric(cost.CPU.Seconds(), "leftovers-CPU-s")
+	b.ReportMetric(float64(cost.Requests), "leftovers-requests")
 }
 
-// BenchmarkRefreshIntervals: what a coordinator and its workers use, and ask of the
-// target, whatever interval is set on a target with many points, each for a window
-// (HAYLOFT_BENCH_REFRESH, 5m) after the points are known.
-func BenchmarkRefreshIntervals(b *testing.B) {
-	w := newWorld(b)
-	namespace := harness.Namespace(b, w.Config)
-	n := w.fill(namespace)
-	window := 5 * time.Minute
-	if text := os.Getenv("HAYLOFT_BENCH_REFRESH"); text != "" {
-		var err error
-		window, err = time.ParseDuration(text)
-		check(b, err)
-	}
-	set := func(interval, cpu string) {
-		b.Helper()
-		t := &v1alpha1.BackupTarget{}
-		check(b, w.c.Get(w.ctx, client.ObjectKey{Name: w.Target}, t))
-		limit := resource.MustParse(cpu)
-		t.Spec.Refresh = &v1alpha1.TargetRefresh{Interval: interval, MaxCPU: &limit}
-		check(b, w.c.Update(w.ctx, t))
-		t.Status.Refresh = nil // what was spent before counts against no hour
-		check(b, w.c.Status().Update(w.ctx, t))
-	}
-	set("1s", "1") // to learn all of them in a short time
-	coordinator := w.StartCoordinator(b, "coordinator-1", harness.ProgramOptions{Args: []string{"--refresh-floor=1s"}})
-	t := w.targetReady(w.Target)
+// setRefresh sets what the spec says of refreshing, and forgets what was spent.
+func (w *world) setRefresh(m *manyPoints, interval, cpu string) {
+	w.b.Helper()
+	t := &v1alpha1.BackupTarget{}
+	check(w.b, w.c.Get(w.ctx, client.ObjectKeyFromObject(m.target), t))
+	limit := resource.MustParse(cpu)
+	t.Spec.Refresh = &v1alpha1.TargetRefresh{Interval: interval, MaxCPU: &limit}
+	check(w.b, w.c.Update(w.ctx, t))
+	check(w.b, w.c.Status().Patch(w.ctx, t, client.RawPatch(types.MergePatchType, []byte(`{"status":{"refresh":null}}`))))
+}
+
+// learn has a coordinator make a VMBackup of every point, as fast as it can.
+func (w *world) learn(m *manyPoints) {
+	w.setRefresh(m, "1s", "1")
+	c := w.StartCoordinator(w.b, "coordinator-1", harness.ProgramOptions{Args: []string{"--refresh-floor=1s"}})
+	w.targetReady(m.target.Name)
+	w.lookedThrough(m, time.Time{})
+	c.Kill(w.b)
+}
+
+// lookedThrough waits for a refresh that began later and found all of it unchanged.
+func (w *world) lookedThrough(m *manyPoints, later time.Time) *v1alpha1.TargetRefreshStatus {
+	w.b.Helper()
+	t := m.target.DeepCopy()
 	await(w, t, "to have all its points known", func() bool {
 		s := t.Status.Refresh
-		return s != nil && s.Documents != nil && s.Documents.Points == int64(n) && s.Documents.Unchanged == int64(n)
+		return s != nil && s.Documents != nil && s.Documents.Unchanged == int64(m.n) && s.Documents.Points == int64(m.n) &&
+			s.StartedTime.After(later) && !s.LastTime.Before(s.StartedTime)
 	})
-	coordinator.Kill(b)
-	for _, interval := range []string{"", "0", "1s", "300s"} {
-		set(interval, "10m")
-		p := w.StartCoordinator(b, "coordinator"+interval, harness.ProgramOptions{})
-		w.pass(warmUp)
-		from := w.usage(p)
-		w.pass(window)
-		to := w.usage(p)
-		check(b, w.c.Get(w.ctx, client.ObjectKey{Name: w.Target}, t))
-		s := t.Status.Refresh
-		own, children := millicores(to.cpu-from.cpu, window), millicores(to.children-from.children, window)
-		b.Logf("interval %q: every %s (%s); coordinator %.1f millicores, workers %.1f; the last refresh took %d ms of CPU and %d requests: %.0f requests an hour; %s",
-			interval, s.EffectiveInterval.Duration, s.IntervalFrom, own, children, s.Cost.CPUMilliseconds, s.Cost.Requests,
-			float64(s.Cost.Requests)*time.Hour.Seconds()/s.EffectiveInterval.Seconds(), load())
-		name := interval
-		if name == "" {
-			name = "unset"
-		}
-		b.ReportMetric(own, name+"-millicores")
-		b.ReportMetric(children, name+"-targetio-millicores")
-		p.Kill(b)
+	return t.Status.Refresh
+}
+
+// refreshed measures a coordinator at rest, and over one refresh, with an interval
+// set; and says what that is in an hour, in which there are as many refreshes as the
+// interval in effect allows.
+func (w *world) refreshed(m *manyPoints, interval string) {
+	b := w.b
+	w.setRefresh(m, interval, "10m")
+	p := w.StartCoordinator(b, "coordinator"+interval, harness.ProgramOptions{})
+	first := w.lookedThrough(m, time.Time{})
+	w.pass(warmUp)
+	idleFrom, began := w.usage(p), time.Now()
+	w.pass(refreshFloor / 2)
+	idleTo, idle := w.usage(p), time.Since(began)
+	if first.EffectiveInterval.Duration > refreshFloor { // by itself it would come later than anybody waits
+		_, err := ask.Target(w.ctx, w.c, m.target.Name, ask.Refresh(ask.Word(time.Now())))
+		check(b, err)
 	}
+	from, began, before := w.usage(p), time.Now(), m.requests.Load()
+	s := w.lookedThrough(m, first.StartedTime.Time)
+	w.pass(5 * time.Second) // what follows on it
+	to, took, asked := w.usage(p), time.Since(began), m.requests.Load()-before
+	at := func(idle, whole time.Duration, over time.Duration) float64 { // millicores
+		rest := millicores(idle, over)
+		return rest + millicores(max(0, whole-time.Duration(rest*float64(took)/1000)), s.EffectiveInterval.Duration)
+	}
+	own := at(idleTo.cpu-idleFrom.cpu, to.cpu-from.cpu, idle)
+	workers := at(idleTo.children-idleFrom.children, to.children-from.children, idle)
+	b.Logf("interval %q: every %s (%s); coordinator %.1f millicores (%.1f at rest), workers %.1f, %.0f MiB; a refresh took %d ms of CPU and %d requests (%d seen): %.0f an hour; %s",
+		interval, s.EffectiveInterval.Duration, s.IntervalFrom, own, millicores(idleTo.cpu-idleFrom.cpu, idle), workers, to.rss/mib,
+		s.Cost.CPUMilliseconds, s.Cost.Requests, asked, float64(asked)*time.Hour.Seconds()/s.EffectiveInterval.Seconds(), load())
+	name := interval
+	if name == "" {
+		name = "unset"
+	}
+	b.ReportMetric(own+workers, name+"-millicores")
+	b.ReportMetric(float64(asked)*time.Hour.Seconds()/s.EffectiveInterval.Seconds(), name+"-requests/h")
+	p.Kill(b)
 }

@@ -6,8 +6,7 @@
 // For a quick look: HAYLOFT_BENCH_MIB (size of each disk that is moved, 1024),
 // HAYLOFT_BENCH_CUTS (cuts, 100), HAYLOFT_BENCH_STOPPED (stopped VMs, 100),
 // HAYLOFT_BENCH_IDLE (length of the idle window, 60s), HAYLOFT_BENCH_DOCUMENTS
-// (points on a target that is refreshed, 10,000), HAYLOFT_BENCH_REFRESH (time for
-// each of its intervals, 5m).
+// (points on a target that is refreshed, 10,000).
 package bench
 
 import (
