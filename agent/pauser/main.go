@@ -5,7 +5,8 @@
 // It is a program of its own, in a container of its own beside the agent's,
 // because of what it is given: containerd's socket, which is power over the node.
 // It does nothing with it but find containers by their pod, pause them for some
-// seconds at most, and resume those that it has paused. It talks to nothing else.
+// seconds at most, and resume those that it has paused; and, with --hooks, run what
+// a pod itself declares around a cut. It talks to nothing else.
 //
 // Whoever is killed, the containers go on: the agent's connection breaks with it
 // and is what holds them; the worker that holds them is started again and finds
@@ -39,6 +40,7 @@ const openRetry = time.Second
 type options struct {
 	socket, namespace, listen string
 	limit                     time.Duration
+	hooks                     bool
 	level                     slog.Level
 }
 
@@ -78,6 +80,7 @@ func parse(args []string) (options, error) {
 	fs.StringVar(&o.namespace, "containerd-namespace", "k8s.io", "containerd's namespace of the kubelet's containers")
 	fs.StringVar(&o.listen, "listen", "", "path of the socket on which the agent asks")
 	fs.DurationVar(&o.limit, "limit", 10*time.Second, "the longest that a container stays paused, whatever is asked for")
+	fs.BoolVar(&o.hooks, "hooks", false, "run the commands that pods declare by annotations pre.hook.hayloft.dev/command and post.hook.hayloft.dev/command, in their containers")
 	fs.TextVar(&o.level, "log-level", slog.LevelInfo, "debug, info, warn or error")
 	if err := fs.Parse(args); err != nil {
 		return o, err
@@ -98,7 +101,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 		return err
 	}
 	defer c.Close()
-	s := &hold.Server{Containers: c, Limit: o.limit, Log: log}
+	s := &hold.Server{Containers: c, Limit: o.limit, Hooks: o.hooks, Log: log}
 	if err := s.Recover(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil

@@ -125,9 +125,17 @@ type holding struct {
 	in   *json.Decoder
 }
 
-// ask asks for a hold and returns the answer; it waits for a pauser that is on its
-// way up.
+// ask asks for a hold and returns the answer; asks asks for anything. They wait for
+// a pauser that is on its way up.
 func (p *pauser) ask(q wire.Request) (*holding, wire.Reply) {
+	p.t.Helper()
+	h, reply := p.asks(q)
+	var r wire.Reply
+	require.NoError(p.t, json.Unmarshal(reply, &r))
+	return h, r
+}
+
+func (p *pauser) asks(q wire.Request) (h *holding, reply json.RawMessage) {
 	p.t.Helper()
 	var conn net.Conn
 	await(p.t, "the pauser to listen", func() (ok bool) {
@@ -136,12 +144,11 @@ func (p *pauser) ask(q wire.Request) (*holding, wire.Reply) {
 		return err == nil
 	})
 	p.t.Cleanup(func() { _ = conn.Close() })
-	h := &holding{t: p.t, conn: conn, in: json.NewDecoder(conn)}
+	h = &holding{t: p.t, conn: conn, in: json.NewDecoder(conn)}
 	require.NoError(p.t, conn.SetDeadline(time.Now().Add(patience)))
 	require.NoError(p.t, json.NewEncoder(conn).Encode(q))
-	var r wire.Reply
-	require.NoError(p.t, h.in.Decode(&r))
-	return h, r
+	require.NoError(p.t, h.in.Decode(&reply))
+	return h, reply
 }
 
 func (p *pauser) pause(limit time.Duration, pods ...containertest.Pod) *holding {

@@ -2,10 +2,12 @@ package quiesce
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"hayloft.dev/agent/hooks"
 	"hayloft.dev/pkg/api/v1alpha1"
 )
 
@@ -29,6 +31,9 @@ type Guest struct {
 	// migrates has two.
 	Node string
 	Pods map[types.UID]string
+	// Hooks that the VM declares; HooksWrong when its annotations make no sense.
+	Hooks      hooks.Hooks
+	HooksWrong error
 	// Way by which it can be brought to rest, as it is wanted; if there is none,
 	// Why may say more than that there is no agent.
 	Way Way
@@ -71,6 +76,44 @@ func (q *Guests) Thaw(ctx context.Context, g v1alpha1.CutGuest, found Guest) err
 		return q.Pauser.Thaw(ctx, g)
 	}
 	return q.KubeVirt.Thaw(ctx, g)
+}
+
+// Hooks has what the VM declares for before a cut run, and returns how that ended
+// and what has the rest run when the cut is over, which is to be called once. What
+// ends the process in between has the rest run too.
+func (q *Guests) Hooks(ctx context.Context, g v1alpha1.CutGuest, found Guest) (before hooks.Ran, after func(context.Context) hooks.Ran) {
+	node := ""
+	if q.Pauser != nil {
+		node = q.Pauser.Node
+	}
+	if why := cannotHook(found, node); why != nil {
+		return notRun(found.Hooks, why)
+	}
+	return q.Pauser.hooks(ctx, g, found)
+}
+
+// cannotHook is why a VM's hooks cannot be run; nil: they can be.
+func cannotHook(found Guest, node string) error {
+	switch pods := len(podsOn(found, node)); {
+	case node == "":
+		return errors.New("the agents here were not given a pauser that could run it (--pauser-socket)")
+	case found.Node != node:
+		return fmt.Errorf("the VM runs on node %q, and the agent of node %q cuts its disks, which cannot run it there", found.Node, node)
+	case pods != 1:
+		return fmt.Errorf("KubeVirt names %d pods of the VM on node %s, and it runs in one", pods, node)
+	}
+	return nil
+}
+
+// notRun says of every hook why it was not.
+func notRun(h hooks.Hooks, why error) (before hooks.Ran, after func(context.Context) hooks.Ran) {
+	said := func(h *hooks.Hook) hooks.Ran {
+		if h == nil {
+			return hooks.Ran{}
+		}
+		return hooks.Ran{Declared: true, Error: why.Error()}
+	}
+	return said(h.Before), func(context.Context) hooks.Ran { return said(h.After) }
 }
 
 // choose is the way for a guest that was found so, and why there is none. node is

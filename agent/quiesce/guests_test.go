@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/types"
 
+	"hayloft.dev/agent/hooks"
 	"hayloft.dev/pkg/api/v1alpha1"
 )
 
@@ -49,4 +50,34 @@ func TestChoose(t *testing.T) {
 		})
 	}
 	require.Equal(t, []types.UID{"pod"}, podsOn(migrating, here))
+}
+
+// TestHooksThatCannotBeRun says so of each that is declared.
+func TestHooksThatCannotBeRun(t *testing.T) {
+	const here = "node-1"
+	before := &hooks.Hook{Command: []string{"flush"}}
+	for name, c := range map[string]struct {
+		found Guest
+		node  string
+		says  string // "": it can
+	}{
+		"here":        {Guest{Node: here, Pods: map[types.UID]string{"pod": here, "next": "node-2"}}, here, ""},
+		"no pauser":   {Guest{Node: here, Pods: map[types.UID]string{"pod": here}}, "", "--pauser-socket"},
+		"elsewhere":   {Guest{Node: "node-2", Pods: map[types.UID]string{"pod": "node-2"}}, here, `the VM runs on node "node-2"`},
+		"no pod":      {Guest{Node: here}, here, "names 0 pods"},
+		"several":     {Guest{Node: here, Pods: map[types.UID]string{"a": here, "b": here}}, here, "names 2 pods"},
+		"no instance": {Guest{}, here, `the VM runs on node ""`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := cannotHook(c.found, c.node)
+			if c.says == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorContains(t, err, c.says)
+			ran, after := notRun(hooks.Hooks{Before: before}, err)
+			require.Equal(t, hooks.Ran{Declared: true, Error: err.Error()}, ran)
+			require.Equal(t, hooks.Ran{}, after(t.Context()))
+		})
+	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"hayloft.dev/agent/hooks"
 	"hayloft.dev/agent/pauser/wire"
 	"hayloft.dev/pkg/api/v1alpha1"
 )
@@ -81,21 +82,68 @@ func (p *Pauser) Thaw(ctx context.Context, g v1alpha1.CutGuest) error {
 }
 
 func (p *Pauser) hold(ctx context.Context, q wire.Request) (*paused, error) {
-	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", p.Socket)
+	h, err := p.dial(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("connecting to the pauser: %w", err)
+		return nil, err
 	}
-	h := &paused{conn: conn, in: json.NewDecoder(conn)}
 	var r wire.Reply
 	err = h.exchange(ctx, q, &r)
 	if err == nil && r.Error != "" {
 		err = errors.New(r.Error)
 	}
 	if err != nil {
-		_ = conn.Close()
+		_ = h.conn.Close()
 		return nil, err
 	}
 	return h, nil
+}
+
+func (p *Pauser) dial(ctx context.Context) (*paused, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", p.Socket)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the pauser: %w", err)
+	}
+	return &paused{conn: conn, in: json.NewDecoder(conn)}, nil
+}
+
+// hookSlack is how much longer than a hook's timeout its answer may take: the
+// pauser ends the command by itself and says how it went.
+const hookSlack = 15 * time.Second
+
+// hooks has the hooks of a VM's pod run around a cut. It says nothing of what to
+// run: the pauser reads that from the pod.
+func (p *Pauser) hooks(ctx context.Context, g v1alpha1.CutGuest, found Guest) (before hooks.Ran, after func(context.Context) hooks.Ran) {
+	h, err := p.dial(ctx)
+	if err != nil {
+		return notRun(found.Hooks, err)
+	}
+	q := wire.Request{Hooks: true, Pods: []wire.Pod{{Namespace: g.Namespace, UID: string(podsOn(found, p.Node)[0])}}}
+	before = h.ran(ctx, found.Hooks.Before, q)
+	return before, func(ctx context.Context) hooks.Ran {
+		// Whatever the answer, the connection ends here.
+		defer h.conn.Close()
+		return h.ran(ctx, found.Hooks.After, wire.Release{})
+	}
+}
+
+// ran sends a message that has a hook run, and waits for its end. said is the hook
+// as the instance has it; the pod's own may differ.
+func (h *paused) ran(ctx context.Context, said *hooks.Hook, message any) hooks.Ran {
+	limit := hookSlack
+	if said != nil {
+		limit += said.Timeout
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("the pauser did not say within %s how it ended", limit))
+	defer cancel()
+	began := time.Now()
+	var r wire.Ran
+	if err := h.exchange(ctx, message, &r); err != nil {
+		return hooks.Ran{Declared: said != nil, Error: err.Error(), Took: time.Since(began)}
+	}
+	if said != nil && !r.Declared {
+		r.Declared, r.Error = true, "the VM's pod was made before the VM declared it: start the VM anew"
+	}
+	return hooks.Ran{Declared: r.Declared, Error: r.Error, Took: r.Took}
 }
 
 // exchange sends a message and reads the answer, until ctx ends.

@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 
+	"hayloft.dev/agent/hooks"
 	"hayloft.dev/pkg/api/v1alpha1"
 )
 
@@ -76,6 +77,7 @@ func (k *KubeVirt) Look(ctx context.Context, g v1alpha1.CutGuest) (Guest, error)
 		return Guest{}, fmt.Errorf("the instance %s/%s is not of the VM that is being cut", g.Namespace, g.VM)
 	}
 	out := Guest{Node: i.Status.NodeName, Pods: i.Status.ActivePods, Running: i.Status.Phase != "Succeeded" && i.Status.Phase != "Failed"}
+	out.Hooks, out.HooksWrong = hooks.Parse(i.Metadata.Annotations)
 	for _, c := range i.Status.Conditions {
 		if c.Type == "AgentConnected" && c.Status == string(metav1.ConditionTrue) {
 			out.Agent = true

@@ -66,33 +66,59 @@ func (r *run) cut(ctx context.Context, job *v1alpha1.CutJob) error {
 	if err := r.checkRoom(ctx, cutters); err != nil {
 		return err
 	}
+	around, seen := r.beforeCuts(ctx, job.Guest)
+	counts, err := goodCut{}, around.stops()
+	if err == nil {
+		counts, err = r.cuts(ctx, cutters, number, job, seen)
+	}
+	r.afterCuts(ctx, &around)
+	if err != nil {
+		return err
+	}
+	if spoilt := around.spoils(); spoilt != nil {
+		return errors.Join(spoilt, r.discard(ctx, cutters, counts.number))
+	}
+	r.recordCut(cutters, counts, around.statuses())
+	return nil
+}
+
+// goodCut is a cut that counts.
+type goodCut struct {
+	number int32
+	began  time.Time // when the first engine was asked
+	window time.Duration
+	still  rest
+}
+
+// cuts cuts until one counts, a few times at most.
+func (r *run) cuts(ctx context.Context, cutters []cutter, number int32, job *v1alpha1.CutJob, seen *sighting) (goodCut, error) {
 	var last error
 	for range r.Limits.Cuts {
-		began, window, rest, err := r.cutOnce(ctx, cutters, number, job)
+		began, window, rest, err := r.cutOnce(ctx, cutters, number, job, seen)
+		seen = nil
 		if err == nil {
 			err = r.checkCut(ctx, cutters, number)
 		}
 		if err == nil {
-			r.recordCut(cutters, number, began, window, rest)
-			return nil
+			return goodCut{number, began, window, rest}, nil
 		}
 		if ctx.Err() != nil || lost(err) {
-			return err
+			return goodCut{}, err
 		}
 		last = err
 		r.Observer.CutDiscarded()
 		if err := r.discard(ctx, cutters, number); err != nil {
-			return errors.Join(last, err)
+			return goodCut{}, errors.Join(last, err)
 		}
 		if f := (*failure)(nil); errors.As(err, &f) || errors.Is(err, engine.ErrFrontendDown) || errors.Is(err, engine.ErrSnapshotLimit) {
-			return err
+			return goodCut{}, err
 		}
 		number++
 		if err := r.number(ctx, number); err != nil {
-			return err
+			return goodCut{}, err
 		}
 	}
-	return failed(v1alpha1.ReasonCutWindowExceeded, true, "the disks could not be cut within %d ms in %d tries: %w", job.WindowMilliseconds, r.Limits.Cuts, last)
+	return goodCut{}, failed(v1alpha1.ReasonCutWindowExceeded, true, "the disks could not be cut within %d ms in %d tries: %w", job.WindowMilliseconds, r.Limits.Cuts, last)
 }
 
 func (r *run) number(ctx context.Context, n int32) error {
@@ -102,12 +128,12 @@ func (r *run) number(ctx context.Context, n int32) error {
 // cutOnce asks all engines at once, while the guest rests. It returns when the
 // first was asked and how long it took until the last one was cut, by the
 // monotonic clock.
-func (r *run) cutOnce(ctx context.Context, cutters []cutter, number int32, job *v1alpha1.CutJob) (time.Time, time.Duration, rest, error) {
+func (r *run) cutOnce(ctx context.Context, cutters []cutter, number int32, job *v1alpha1.CutJob, seen *sighting) (time.Time, time.Duration, rest, error) {
 	window := time.Duration(job.WindowMilliseconds) * time.Millisecond
 	if err := r.held.Check(ctx); err != nil {
 		return time.Time{}, 0, rest{}, fmt.Errorf("before cutting: %w", err)
 	}
-	still := r.hush(ctx, job.Guest)
+	still := r.hush(ctx, job.Guest, seen)
 	if !still.hopeful() {
 		return time.Time{}, 0, still, still.unrested()
 	}
@@ -157,18 +183,18 @@ func (r *run) discard(ctx context.Context, cutters []cutter, number int32) error
 	return g.Wait()
 }
 
-func (r *run) recordCut(cutters []cutter, number int32, began time.Time, window time.Duration, still rest) {
+func (r *run) recordCut(cutters []cutter, c goodCut, hooks []v1alpha1.HookStatus) {
 	snapshots := make(map[string]string, len(cutters))
-	for _, c := range cutters {
-		snapshots[c.disk] = names.Snapshot(r.job.Spec.Owner.UID, number, c.disk)
+	for _, d := range cutters {
+		snapshots[d.disk] = names.Snapshot(r.job.Spec.Owner.UID, c.number, d.disk)
 	}
-	at := metav1.NewMicroTime(began)
-	reached, why := still.reached()
-	r.Observer.Cut(string(reached), string(still.before.Way), window, still.frozen)
+	at := metav1.NewMicroTime(c.began)
+	reached, why := c.still.reached()
+	r.Observer.Cut(string(reached), string(c.still.before.Way), c.window, c.still.frozen)
 	r.result = func(s *v1alpha1.NodeJobStatus) {
 		s.Cut = &v1alpha1.CutStatus{
-			Number: number, StartedAt: &at, WindowMicroseconds: window.Microseconds(), Snapshots: snapshots,
-			Consistency: reached, ConsistencyMessage: cutShort(why, 1000), FrozenMicroseconds: still.frozen.Microseconds(),
+			Number: c.number, StartedAt: &at, WindowMicroseconds: c.window.Microseconds(), Snapshots: snapshots, Hooks: hooks,
+			Consistency: reached, ConsistencyMessage: cutShort(why, 1000), FrozenMicroseconds: c.still.frozen.Microseconds(),
 		}
 	}
 }

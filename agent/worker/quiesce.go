@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"hayloft.dev/agent/hooks"
 	"hayloft.dev/agent/quiesce"
 	"hayloft.dev/pkg/api/v1alpha1"
 )
@@ -17,6 +18,9 @@ type Guests interface {
 	// Freeze and Thaw go the way that was found.
 	Freeze(ctx context.Context, g v1alpha1.CutGuest, found quiesce.Guest) error
 	Thaw(ctx context.Context, g v1alpha1.CutGuest, found quiesce.Guest) error
+	// Hooks has what the VM declares for before a cut run; after has the rest run,
+	// and must be called.
+	Hooks(ctx context.Context, g v1alpha1.CutGuest, found quiesce.Guest) (before hooks.Ran, after func(context.Context) hooks.Ran)
 }
 
 // rest is how a guest stood around one cut.
@@ -87,13 +91,18 @@ func (s rest) unrested() error {
 }
 
 // hush brings the guest to rest before a cut, as far as its policy asks for it.
-// Whatever it returns, let must follow.
-func (r *run) hush(ctx context.Context, g *v1alpha1.CutGuest) rest {
+// seen is a look that was just taken; nil: none. Whatever it returns, let must
+// follow.
+func (r *run) hush(ctx context.Context, g *v1alpha1.CutGuest, seen *sighting) rest {
 	s := rest{guest: g}
 	if g == nil {
 		return s
 	}
-	s.before, s.why = within(ctx, r.Limits.Call, func(ctx context.Context) (quiesce.Guest, error) { return r.Guests.Look(ctx, *g) })
+	if seen == nil {
+		found, err := within(ctx, r.Limits.Call, func(ctx context.Context) (quiesce.Guest, error) { return r.Guests.Look(ctx, *g) })
+		seen = &sighting{found, err}
+	}
+	s.before, s.why = seen.guest, seen.err
 	if s.why != nil || s.before.Way == "" {
 		return s
 	}

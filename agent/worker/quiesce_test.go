@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"hayloft.dev/agent/hooks"
 	"hayloft.dev/agent/quiesce"
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/lease"
@@ -79,6 +80,9 @@ type askedGuest struct {
 	freeze func(context.Context) error
 	thaw   func(context.Context) error
 	thaws  int
+
+	before, after hooks.Ran
+	hooks         []string // that were run, in this order
 }
 
 func (a *askedGuest) Look(context.Context, v1alpha1.CutGuest) (quiesce.Guest, error) {
@@ -92,6 +96,17 @@ func (a *askedGuest) Freeze(ctx context.Context, _ v1alpha1.CutGuest, _ quiesce.
 func (a *askedGuest) Thaw(ctx context.Context, _ v1alpha1.CutGuest, _ quiesce.Guest) error {
 	a.thaws++
 	return a.thaw(ctx)
+}
+
+func (a *askedGuest) Hooks(context.Context, v1alpha1.CutGuest, quiesce.Guest) (hooks.Ran, func(context.Context) hooks.Ran) {
+	a.hooks = append(a.hooks, "before")
+	return a.before, func(ctx context.Context) hooks.Ran {
+		a.hooks = append(a.hooks, "after")
+		if ctx.Err() != nil {
+			return hooks.Ran{Declared: true, Error: "nobody waited"}
+		}
+		return a.after
+	}
 }
 
 type aSession struct{ ctx context.Context }
@@ -134,7 +149,7 @@ func TestAFrozenGuestIsAlwaysLetGo(t *testing.T) {
 				r := quiesceRun(t.Context(), g)
 				ctx, cancel := context.WithCancel(t.Context())
 				began := time.Now()
-				s := r.hush(ctx, cutGuest(v1alpha1.QuiesceBestEffort))
+				s := r.hush(ctx, cutGuest(v1alpha1.QuiesceBestEffort), nil)
 				cancel() // the job ends in the middle: the guest is let go all the same
 				r.let(ctx, &s)
 				got, _ := s.reached()
@@ -155,7 +170,7 @@ func TestAnOldOwnerDoesNotThaw(t *testing.T) {
 		g := &askedGuest{found: quiesce.Guest{Running: true, Agent: true, Way: quiesce.ByFreeze}, freeze: fine, thaw: fine}
 		g.thaw = func(ctx context.Context) error { return ctx.Err() }
 		r := quiesceRun(over, g)
-		s := r.hush(t.Context(), cutGuest(v1alpha1.QuiesceBestEffort))
+		s := r.hush(t.Context(), cutGuest(v1alpha1.QuiesceBestEffort), nil)
 		end(lease.ErrFenced)
 		synctest.Wait()
 		r.let(t.Context(), &s)
@@ -186,7 +201,7 @@ func TestAPauseIsEndedWhoeverOwnsTheVolumes(t *testing.T) {
 				g := &askedGuest{found: quiesce.Guest{Running: true, Way: quiesce.ByPause}, freeze: c.freeze, thaw: c.thaw}
 				r := quiesceRun(over, g)
 				began := time.Now()
-				s := r.hush(t.Context(), cutGuest(v1alpha1.QuiesceBestEffort))
+				s := r.hush(t.Context(), cutGuest(v1alpha1.QuiesceBestEffort), nil)
 				end(lease.ErrFenced)
 				r.let(t.Context(), &s)
 				got, _ := s.reached()

@@ -288,7 +288,7 @@ func (p *backupPlan) recordCut(c *v1alpha1.CutStatus) (missing string) {
 	}
 	window := (c.WindowMicroseconds + 999) / 1000
 	p.st.CutAt, p.st.CutWindowMilliseconds = c.StartedAt, &window
-	p.st.Consistency, p.st.ConsistencyMessage = c.Consistency, c.ConsistencyMessage
+	p.st.Consistency, p.st.ConsistencyMessage, p.st.Hooks = c.Consistency, c.ConsistencyMessage, c.Hooks
 	if c.Consistency == "" { // an agent that knows of no guests
 		p.st.Consistency = v1alpha1.ConsistencyCrash
 	}

@@ -225,6 +225,7 @@ func TestBackup(t *testing.T) {
 func TestBackupRecordsTheCut(t *testing.T) {
 	st := Backup(look(wasStarted, job(kindCut, "", 1, cutDone))).Status
 	require.EqualValues(t, 2, *st.CutWindowMilliseconds, "rounded up")
+	require.Equal(t, []v1alpha1.HookStatus{{Hook: "pre", Message: "ended well after 1s"}}, st.Hooks)
 	require.Equal(t, now, st.CutAt.Time)
 	require.Equal(t, names.Snapshot(uid, 2, "root"), st.Disks[0].Snapshot)
 	require.Equal(t, names.Backup(uid, "root", 1), st.Disks[0].Backup)

@@ -84,7 +84,7 @@ func cutDone(s *v1alpha1.NodeJobStatus) {
 	at := metav1.NewMicroTime(now)
 	s.Cut = &v1alpha1.CutStatus{Number: 2, StartedAt: &at, WindowMicroseconds: 1001, Snapshots: map[string]string{
 		"root": names.Snapshot(uid, 2, "root"), "data": names.Snapshot(uid, 2, "data"),
-	}}
+	}, Hooks: []v1alpha1.HookStatus{{Hook: "pre", Message: "ended well after 1s"}}}
 }
 
 func failedJob(reason string, retryable bool, since time.Duration) func(*v1alpha1.NodeJobStatus) {

@@ -13,6 +13,7 @@ import (
 	containerd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/pkg/cio"
 	"github.com/containerd/containerd/v2/pkg/oci"
+	"github.com/containerd/typeurl/v2"
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
@@ -95,6 +96,48 @@ func (c *Containerd) Start(t testing.TB, writer, name string, pod Pod) *Containe
 	t.Cleanup(func() { c.remove(out) })
 	out.AwaitWrites()
 	return out
+}
+
+// Sandbox makes the sandbox of a pod, as containerd's CRI plug-in has it: with what
+// the kubelet asked for, annotations of the pod among it. No process is in it. It is
+// gone at the end of t.
+func (c *Containerd) Sandbox(t testing.TB, name string, pod Pod, annotations map[string]string) {
+	t.Helper()
+	pod.Sandbox = true
+	ctx, cancel := context.WithTimeout(context.Background(), callTime)
+	defer cancel()
+	root := filepath.Join(c.dir, name)
+	if err := os.MkdirAll(root, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	made, err := c.Client.NewContainer(ctx, filepath.Base(c.dir)+"-"+name, containerd.WithContainerLabels(pod.Labels()),
+		containerd.WithNewSpec(oci.WithRootFSPath(root)),
+		containerd.WithContainerExtension("io.cri-containerd.sandbox.metadata", &sandbox{Version: "v1", Metadata: sandboxMetadata{Config: sandboxConfig{Annotations: annotations}}}))
+	if err != nil {
+		t.Fatalf("making sandbox %s: %v", name, err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), callTime)
+		defer cancel()
+		_ = made.Delete(ctx)
+	})
+}
+
+// sandbox is the beginning of what the CRI plug-in keeps of a sandbox, in the JSON
+// that its Metadata makes of itself.
+type (
+	sandbox struct {
+		Version  string
+		Metadata sandboxMetadata
+	}
+	sandboxMetadata struct{ Config sandboxConfig }
+	sandboxConfig   struct {
+		Annotations map[string]string `json:"annotations"`
+	}
+)
+
+func init() {
+	typeurl.Register(&sandbox{}, "github.com/containerd/cri/pkg/store/sandbox", "Metadata")
 }
 
 // remove ends a container, paused or not.

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"slices"
@@ -10,7 +11,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 	kubevirt "kubevirt.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"hayloft.dev/agent/hooks"
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/test/containertest"
 	"hayloft.dev/test/harness"
@@ -27,7 +30,7 @@ func pauses(t *testing.T, s *harness.Stack) {
 	ctrd := containertest.Start(t)
 	w := bare(t, s)
 	socket := s.PauserSocket(t)
-	start := func() *harness.Program { return s.StartPauser(t, ctrd.Socket, socket, "--limit", "1m") }
+	start := func() *harness.Program { return s.StartPauser(t, ctrd.Socket, socket, "--limit", "1m", "--hooks") }
 	pauser := start()
 	relay := newRelay(t, socket)
 	agents := func() {
@@ -79,6 +82,8 @@ func pauses(t *testing.T, s *harness.Stack) {
 	require.Equal(t, v1alpha1.ConsistencyQuiesceFailed, b.Status.Consistency, "the cut may have gone on after the container did: %s", b.Status.ConsistencyMessage)
 	require.Contains(t, b.Status.ConsistencyMessage, "is not certain")
 
+	hooked(w, ctrd, relay, agents)
+
 	t.Log("no pauser")
 	relay.refuse()
 	w.snapshotOf("refused", "vm", v1alpha1.Quiesce{})
@@ -95,6 +100,62 @@ func pauses(t *testing.T, s *harness.Stack) {
 	vm.Namespace, vm.Name = w.ns, "vm"
 	w.mustRemove(vm)
 	w.gone(vm)
+}
+
+// hooked: commands that the VM declares are run in its container before and after
+// the cut. They have the guest stop writing and go on, as a database would.
+func hooked(w *world, ctrd *containertest.Containerd, relay *relay, agents func()) {
+	vmi := &kubevirt.VirtualMachineInstance{}
+	require.NoError(w.t, w.c.Get(w.ctx, client.ObjectKey{Namespace: w.ns, Name: "vm"}, vmi))
+	pod := containertest.Pod{Namespace: w.ns, Name: "virt-launcher-vm"}
+	for uid := range vmi.Status.ActivePods {
+		pod.UID = string(uid)
+	}
+	command := func(op string) string {
+		return fmt.Sprintf(`["/guest", "vm", %q, %q, "--dir", %q]`, op, w.ns+"/vm", w.Dir)
+	}
+	declared := map[string]string{hooks.Before + "/command": command("quiet"), hooks.After + "/command": command("resume")}
+	// A VM's template says them, and KubeVirt hands them on when the VM starts.
+	ctrd.Sandbox(w.t, "sandbox", pod, declared)
+	body, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": declared}})
+	require.NoError(w.t, err)
+	w.patch(vmi, string(body))
+
+	well := func(name string) {
+		b := w.awaitBackup(name, v1alpha1.BackupReady)
+		require.Len(w.t, b.Status.Hooks, 2)
+		for i, hook := range []string{"pre", "post"} {
+			require.Equal(w.t, hook, b.Status.Hooks[i].Hook)
+			require.False(w.t, b.Status.Hooks[i].Failed, b.Status.Hooks[i].Message)
+		}
+		copied := w.restoreHalted("r-"+name, name, "copy-"+name)
+		require.Equal(w.t, w.sequence(copied["root"]), w.sequence(copied["data1"]), "the guest wrote nothing")
+	}
+	w.t.Log("hooks")
+	w.snapshotOf("hooked", "vm", v1alpha1.Quiesce{DeadlineSeconds: 60})
+	well("hooked")
+	w.awaitWrites("vm")
+
+	w.t.Log("kill -9 of every agent between the hooks")
+	struck := relay.onPaused(func() { // it is the hook's answer that comes first
+		for _, a := range w.agents {
+			a.Kill(w.t)
+		}
+	})
+	w.snapshotOf("hooked-killed", "vm", v1alpha1.Quiesce{DeadlineSeconds: 60})
+	<-struck
+	w.awaitWrites("vm")
+	agents()
+	well("hooked-killed")
+	w.awaitWrites("vm")
+
+	w.t.Log("a hook that fails")
+	w.patch(vmi, fmt.Sprintf(`{"metadata":{"annotations":{%q:"an hour"}}}`, hooks.Before+"/timeout"))
+	w.snapshotOf("hook-wrong", "vm", v1alpha1.Quiesce{})
+	reason, message := readyWords(w.t, w.awaitBackup("hook-wrong", v1alpha1.BackupFailed))
+	require.Equal(w.t, v1alpha1.ReasonHookFailed, reason)
+	require.Contains(w.t, message, `annotation pre.hook.hayloft.dev/timeout: "an hour": give a duration`)
+	w.patch(vmi, fmt.Sprintf(`{"metadata":{"annotations":{%q:null,%q:null,%q:null}}}`, hooks.Before+"/timeout", hooks.Before+"/command", hooks.After+"/command"))
 }
 
 // pauseCount is how many points are taken of a VM that is paused.

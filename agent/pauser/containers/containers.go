@@ -64,17 +64,13 @@ func (c *Containerd) Close() error {
 // the kubelet has given them: those of that name, or all but the sandbox. None
 // is an error, and one that is paused already too: it is somebody else's.
 func (c *Containerd) Find(ctx context.Context, pod wire.Pod, name string) ([]string, error) {
-	wanted := [][2]string{{k8slabels.ContainerType, kindContainer}, {k8slabels.PodNamespace, pod.Namespace}, {podUID, pod.UID}}
-	what := fmt.Sprintf("pod %s of namespace %s", pod.UID, pod.Namespace)
+	what := nameOf(pod)
+	var more [][2]string
 	if name != "" {
-		wanted = append(wanted, [2]string{k8slabels.ContainerName, name})
+		more = append(more, [2]string{k8slabels.ContainerName, name})
 		what = fmt.Sprintf("container %s of %s", name, what)
 	}
-	var filters []string
-	for _, w := range wanted {
-		filters = append(filters, fmt.Sprintf("labels.%q==%q", w[0], w[1]))
-	}
-	all, err := c.client.Containers(ctx, strings.Join(filters, ","))
+	all, err := c.ofPod(ctx, pod, kindContainer, more...)
 	if err != nil {
 		return nil, fmt.Errorf("looking for %s: %w", what, err)
 	}
@@ -88,13 +84,27 @@ func (c *Containerd) Find(ctx context.Context, pod wire.Pod, name string) ([]str
 		case state == containerd.Running:
 			ids = append(ids, found.ID())
 		case state == containerd.Paused || state == containerd.Pausing:
-			return nil, fmt.Errorf("container %s, of %s, is paused already", found.ID(), what)
+			return nil, fmt.Errorf("container %s, of %s, %w", found.ID(), what, hold.ErrPaused)
 		}
 	}
 	if len(ids) == 0 {
 		return nil, fmt.Errorf("%s does not run on this node", what)
 	}
 	return ids, nil
+}
+
+// ofPod are a pod's containers of a kind, told by the labels that the kubelet has
+// given them, and by more labels.
+func (c *Containerd) ofPod(ctx context.Context, pod wire.Pod, kind string, more ...[2]string) ([]containerd.Container, error) {
+	var filters []string
+	for _, w := range append(more, [2]string{k8slabels.ContainerType, kind}, [2]string{k8slabels.PodNamespace, pod.Namespace}, [2]string{podUID, pod.UID}) {
+		filters = append(filters, fmt.Sprintf("labels.%q==%q", w[0], w[1]))
+	}
+	return c.client.Containers(ctx, strings.Join(filters, ","))
+}
+
+func nameOf(pod wire.Pod) string {
+	return fmt.Sprintf("pod %s of namespace %s", pod.UID, pod.Namespace)
 }
 
 // Pause pauses a container that runs.

@@ -20,6 +20,10 @@ func (s *Server) serve(ctx context.Context, conn net.Conn) {
 		return
 	}
 	_ = conn.SetReadDeadline(time.Time{})
+	if q.Hooks {
+		s.hook(ctx, conn, in, q)
+		return
+	}
 	limit := s.Limit
 	if q.Limit > 0 {
 		limit = min(limit, q.Limit)

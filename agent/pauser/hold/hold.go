@@ -2,7 +2,11 @@
 // and not longer: it lets them go when it is told to, when who asked is gone,
 // when their time is over, when this program ends, and at its next start.
 //
-// It decides when; how a container is found, paused and resumed is Containers'.
+// In the same way it has the hooks of a pod run around a cut, where that is
+// allowed: what is for afterwards is run whoever is gone.
+//
+// It decides when; how a container is found, paused and resumed, and how a command
+// is run in it, is Containers'.
 package hold
 
 import (
@@ -33,6 +37,9 @@ const (
 // paused.
 var ErrUncertain = errors.New("whether the container was paused is not known")
 
+// ErrPaused is in errors of Find about a container that is paused.
+var ErrPaused = errors.New("is paused already")
+
 var (
 	errGone  = errors.New("who asked for the pause is gone")
 	errLimit = errors.New("the time that a pause may take is over")
@@ -42,7 +49,7 @@ var (
 // Containers are those of this node.
 type Containers interface {
 	// Find returns the ids of a pod's running containers of that name, or all of
-	// them, but its sandbox; none is an error.
+	// them, but its sandbox; none is an error, and ErrPaused one that is paused.
 	Find(ctx context.Context, pod wire.Pod, container string) ([]string, error)
 	// Pause makes a record and pauses a running container. One that is paused
 	// already is refused. After an error nothing of ours is left, unless it is
@@ -53,12 +60,18 @@ type Containers interface {
 	Resume(ctx context.Context, id string) (held bool, err error)
 	// Left are the containers with a record.
 	Left(ctx context.Context) ([]string, error)
+	// Annotations of a pod, as the kubelet has told them to the runtime.
+	Annotations(ctx context.Context, pod wire.Pod) (map[string]string, error)
+	// Run runs a command in a container and waits for its end, at most until ctx
+	// ends; then it is killed. Any other exit code than 0 is an error.
+	Run(ctx context.Context, id string, command []string) error
 }
 
 // Server holds containers. All fields must be set.
 type Server struct {
 	Containers Containers
 	Limit      time.Duration // of each hold
+	Hooks      bool          // those of pods are run
 	Log        *slog.Logger
 
 	mu    sync.Mutex

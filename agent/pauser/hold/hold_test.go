@@ -25,11 +25,20 @@ type node struct {
 	pauses func(ctx context.Context, id string) error // before a pause has effect
 	fails  int                                        // calls of Resume that fail before one is answered
 	calls  []string
+
+	refuses     bool // to find what is paused
+	annotations map[string]string
+	ran         func(ctx context.Context, command string) error
 }
 
 func (n *node) Find(_ context.Context, pod wire.Pod, _ string) ([]string, error) {
 	if pod.UID == "unknown" {
 		return nil, errors.New("does not run on this node")
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.refuses && n.paused[pod.UID] {
+		return nil, fmt.Errorf("container %s %w", pod.UID, ErrPaused)
 	}
 	return []string{pod.UID}, nil
 }
@@ -69,6 +78,21 @@ func (n *node) Left(context.Context) ([]string, error) {
 	}
 	slices.Sort(ids)
 	return ids, nil
+}
+
+func (n *node) Annotations(context.Context, wire.Pod) (map[string]string, error) {
+	return n.annotations, nil
+}
+
+func (n *node) Run(ctx context.Context, id string, command []string) error {
+	n.mu.Lock()
+	n.calls = append(n.calls, command[0]+" in "+id)
+	ran := n.ran
+	n.mu.Unlock()
+	if ran == nil {
+		return nil
+	}
+	return ran(ctx, command[0])
 }
 
 func (n *node) stands() int {

@@ -8,6 +8,16 @@
 //
 // The connection is the hold: when it breaks, the containers are let go. So an
 // agent that is killed holds nothing.
+//
+// In the same way it has the hooks of a pod run, on a connection of their own:
+//
+//	agent: Request    with Hooks: run what the pod declares for before a cut
+//	pauser: Ran
+//	agent: Release    the cut is over: run what it declares for afterwards
+//	pauser: Ran
+//
+// When that connection breaks, what is for afterwards is run at once. No command
+// ever goes over the wire.
 package wire
 
 import "time"
@@ -20,6 +30,9 @@ type Request struct {
 	// Limit is how long they may stand still at most, in nanoseconds, from when
 	// the first is paused. The pauser may have a shorter one.
 	Limit time.Duration `json:"limit"`
+	// Hooks asks for those of the one pod in place of a pause; Container and Limit
+	// mean nothing then.
+	Hooks bool `json:"hooks,omitempty"`
 }
 
 // Pod is a pod of this node. Both fields must be given.
@@ -33,6 +46,16 @@ type Reply struct {
 	Error string `json:"error,omitempty"`
 	// Limit that is in force.
 	Limit time.Duration `json:"limit,omitempty"`
+}
+
+// Ran tells of a hook.
+type Ran struct {
+	// Declared: the pod has such a hook.
+	Declared bool `json:"declared,omitempty"`
+	// Error says how it failed; empty: it ended with exit code 0.
+	Error string `json:"error,omitempty"`
+	// Took is how long it ran, in nanoseconds.
+	Took time.Duration `json:"took,omitempty"`
 }
 
 // Release ends a hold.

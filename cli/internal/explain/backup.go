@@ -35,6 +35,9 @@ func Backup(out io.Writer, b *v1alpha1.VMBackup, a Around) error {
 	}
 	p.line("Progress", amount(b.Status.Progress, b.Status.Phase == v1alpha1.BackupReady))
 	p.line("Consistency", consistency(b))
+	for _, h := range b.Status.Hooks {
+		p.line(map[string]string{"pre": "Hook before", "post": "Hook after"}[h.Hook], choose(h.Failed, "failed: ", "")+h.Message)
+	}
 	p.line("Note", b.Spec.Note)
 	if b.Spec.Pinned {
 		p.line("Pinned", "yes: retention does not remove it")

@@ -32,6 +32,9 @@ func TestExplain(t *testing.T) {
 	now := fixture.Before(time.Second)
 	deleting.DeletionTimestamp = &now
 
+	hooked := fixture.Snapshot()
+	hooked.Status.Hooks = []v1alpha1.HookStatus{{Hook: "pre", Message: "ended well after 1.2s"}, {Hook: "post", Failed: true, Message: "/bin/go-on ended with exit code 3 (after 20ms)"}}
+
 	cases := map[string]func(io.Writer) error{
 		"backup-uploading":  func(w io.Writer) error { return explain.Backup(w, fixture.Uploading(), busy) },
 		"backup-ready":      func(w io.Writer) error { return explain.Backup(w, fixture.Ready(), hidden) },
@@ -44,6 +47,7 @@ func TestExplain(t *testing.T) {
 		"restore-waiting":   func(w io.Writer) error { return explain.Restore(w, fixture.Restoring(), around) },
 		"quota":             func(w io.Writer) error { return explain.Quota(w, fixture.Quota(), around) },
 		"snapshot-ready":    func(w io.Writer) error { return explain.Backup(w, fixture.Snapshot(), around) },
+		"snapshot-hooked":   func(w io.Writer) error { return explain.Backup(w, hooked, around) },
 		"snapshot-lost":     func(w io.Writer) error { return explain.Backup(w, fixture.Lost(), around) },
 	}
 	for _, x := range fixture.Schedules() {

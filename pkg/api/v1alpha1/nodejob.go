@@ -188,6 +188,7 @@ const (
 	ReasonVolumeWanted       = "VolumeWanted"       // a workload wants the volume, took it elsewhere or let go of it: our attachment gave way, or the engine ended; however often, it is no failed attempt
 	ReasonSnapshotLimit      = "SnapshotLimit"      // the volume has as many snapshots as Longhorn allows
 	ReasonQuiesceFailed      = "QuiesceFailed"      // the guest could not be frozen, and the point requires it
+	ReasonHookFailed         = "HookFailed"         // a hook of the VM failed, and the VM says that a point fails with it
 	ReasonVolumeGone         = "VolumeGone"         // the volume does not exist any more
 	ReasonInvalidJob         = "InvalidJob"         // the job names something that does not exist or makes no sense
 )
@@ -251,6 +252,10 @@ type CutStatus struct {
 	// FrozenMicroseconds is how long the guest was frozen, or paused.
 	// +optional
 	FrozenMicroseconds int64 `json:"frozenMicroseconds,omitempty"`
+	// Hooks of the VM that were run around the cuts.
+	// +optional
+	// +kubebuilder:validation:MaxItems=2
+	Hooks []HookStatus `json:"hooks,omitempty"`
 	// Snapshots of the cut that counts, disk name -> engine snapshot name;
 	// set only when the job succeeded.
 	// +optional

@@ -249,6 +249,19 @@ const (
 	ConsistencyQuiesceFailed Consistency = "QuiesceFailed"
 )
 
+// HookStatus tells how a hook of the VM ended.
+type HookStatus struct {
+	// Hook is pre, before the disks were cut, or post, afterwards.
+	// +kubebuilder:validation:Enum=pre;post
+	Hook string `json:"hook"`
+	// Failed: it did not end with exit code 0, or could not be run.
+	// +optional
+	Failed bool `json:"failed,omitempty"`
+	// Message is for people: how it ended.
+	// +kubebuilder:validation:MaxLength=1024
+	Message string `json:"message"`
+}
+
 // VMBackupStatus is a summary of a few KiB; the VM itself and its Secrets are
 // in the document on the target.
 type VMBackupStatus struct {
@@ -272,6 +285,11 @@ type VMBackupStatus struct {
 	// FrozenMilliseconds is how long the guest was frozen, or paused.
 	// +optional
 	FrozenMilliseconds *int64 `json:"frozenMilliseconds,omitempty"`
+	// Hooks of the VM that were run around the cut, by its annotations
+	// pre.hook.hayloft.dev/command and post.hook.hayloft.dev/command.
+	// +optional
+	// +kubebuilder:validation:MaxItems=2
+	Hooks []HookStatus `json:"hooks,omitempty"`
 	// ReservedBytes is what the point was expected to take of the cluster's
 	// storage; SnapshotQuotas count it until Longhorn tells what it takes.
 	// +optional
