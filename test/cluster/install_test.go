@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -23,7 +22,8 @@ const namespace = harness.HayloftNamespace
 // nothing wrong.
 func (k *cluster) installs(t *testing.T) {
 	k.install(t)
-	k.awaitPods(t)
+	k.awaitReady(t)
+	k.notRestarted(t)
 
 	lease := &coordinationv1.Lease{}
 	await(t, patience, "a leader", func() error {
@@ -78,22 +78,9 @@ func (k *cluster) install(t *testing.T, flags ...string) {
 	k.run(t, "cluster/helm", append([]string{"install", "hayloft", chart, "-n", namespace, "--set", "image.tag=" + imageTag}, flags...)...)
 }
 
-// awaitPods waits until every agent and every coordinator is ready, and has not been started twice.
-func (k *cluster) awaitPods(t *testing.T) {
+// notRestarted: no container of Hayloft's has been started twice.
+func (k *cluster) notRestarted(t *testing.T) {
 	t.Helper()
-	await(t, patience, "agents and coordinators", func() error {
-		agents, coordinators := &appsv1.DaemonSet{}, &appsv1.Deployment{}
-		if err := k.c.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "hayloft-agent"}, agents); err != nil {
-			return err
-		}
-		if err := k.c.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "hayloft-coordinator"}, coordinators); err != nil {
-			return err
-		}
-		if a, c := agents.Status.NumberReady, coordinators.Status.ReadyReplicas; int(a) != len(k.Nodes) || c != 2 {
-			return fmt.Errorf("%d agents and %d coordinators are ready", a, c)
-		}
-		return nil
-	})
 	pods := &corev1.PodList{}
 	require.NoError(t, k.c.List(t.Context(), pods, client.InNamespace(namespace)))
 	for _, p := range pods.Items {

@@ -1,10 +1,14 @@
 package cluster
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	kubevirt "kubevirt.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"hayloft.dev/pkg/api/v1alpha1"
 )
 
 // TestHayloft goes through a cluster's life with Hayloft, from an empty cluster to one that Hayloft has left.
@@ -16,7 +20,59 @@ func TestHayloft(t *testing.T) {
 	k.makeTarget(t)
 	t.Run("the main job", k.mainJob)
 	t.Run("a stopped VM", k.stoppedVM)
+	t.Run("a schedule", k.schedules)
+	k.faults(t)
 	t.Run("the chart uninstalls", k.uninstalls)
+}
+
+// faults are what befalls backups of one VM; the points that came of it are compared at the end.
+func (k *cluster) faults(t *testing.T) {
+	g := k.makeGate(t)
+	k.makeVM(t, "busy", kubevirt.RunStrategyAlways, k.Nodes[0].Name, 3)
+	points := map[string]map[string]string{} // point -> disk -> SHA-256
+	for i, fault := range []struct {
+		name string
+		meet func(t *testing.T, g *gate, point string)
+	}{
+		{"an agent is killed", k.killsAgent},
+		{"a node is drained", k.drains},
+		{"a node is cut off", k.cutsOff},
+		{"the chart is upgraded", k.upgrades},
+	} {
+		point := fmt.Sprintf("busy-%d", i+1)
+		t.Run(fault.name, func(t *testing.T) {
+			for _, disk := range disks { // so that there is something to upload
+				k.guest(t, "fill", "busy", "--disk", disk, "--seed", fmt.Sprint(100+i), "--length", fmt.Sprint(16*mib))
+			}
+			want := k.quiet(t, "busy")
+			fault.meet(t, g, point)
+			points[point] = want
+		})
+	}
+	t.Run("their points restore", func(t *testing.T) {
+		for point, want := range points {
+			k.requireRestores(t, point, point+"-back", want)
+		}
+	})
+}
+
+// schedules: a schedule makes a point by itself.
+func (k *cluster) schedules(t *testing.T) {
+	k.run(t, "hayloft", "schedule", "create", "often", "--vm", "off", "--cron", "* * * * *", "--target", target, "--keep-last", "3", "--max-failures", "2", "-n", vmNamespace,
+		"--override-spacing", "a test does not wait for an hour")
+	await(t, patience, "a point of the schedule", func() error {
+		points := &v1alpha1.VMBackupList{}
+		if err := k.c.List(t.Context(), points, client.InNamespace(vmNamespace)); err != nil {
+			return err
+		}
+		for _, p := range points.Items {
+			if p.Name != "off-1" && p.Spec.VM == "off" && p.Status.Phase == v1alpha1.BackupReady {
+				return nil
+			}
+		}
+		return fmt.Errorf("none of %d is ready and of the schedule", len(points.Items))
+	})
+	k.run(t, "hayloft", "schedule", "suspend", "often", "-n", vmNamespace)
 }
 
 // mainJob: a running VM is backed up, deleted with its volumes, and comes back bit by bit.
@@ -36,7 +92,6 @@ func (k *cluster) stoppedVM(t *testing.T) {
 	k.awaitDetached(t, "off")
 	require.Equal(t, want, k.hash(t, "off"))
 	k.requireRestores(t, "off-1", "off-back", want)
-	k.loseVM(t, "off")
 }
 
 // backup makes a point and waits until it is ready.
