@@ -59,7 +59,8 @@ test: deps build race local ## all tests, on real parts, with the race detector
 
 .PHONY: e2e
 e2e: cluster ## images and chart on a real cluster of two nodes, as root
-	@$(MAKE) --no-print-directory build images VERSION=e2e
+	@$(MAKE) --no-print-directory build local images VERSION=e2e
+	cd deploy/cluster && go test $$(go list ./... | grep -v '/node$$')
 	go test -count 1 -v -timeout 60m ./test/cluster
 
 # `make test` runs two minutes of one seed. HAYLOFT_STRESS_SEED runs one again; MINUTES,

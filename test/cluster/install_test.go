@@ -46,22 +46,6 @@ func (k *cluster) installs(t *testing.T) {
 	require.ErrorContains(t, k.c.Create(t.Context(), backup), `there is no BackupTarget "nowhere"`, "the webhook answers, from a pod")
 }
 
-// uninstalls leaves nothing of the release but the definitions.
-func (k *cluster) uninstalls(t *testing.T) {
-	k.run(t, "cluster/helm", "uninstall", "hayloft", "-n", namespace, "--wait", "--timeout", "3m")
-	await(t, patience, "the pods to go", func() error {
-		pods := &corev1.PodList{}
-		if err := k.c.List(t.Context(), pods, client.InNamespace(namespace)); err != nil {
-			return err
-		}
-		if n := len(pods.Items); n > 0 {
-			return fmt.Errorf("%d are left", n)
-		}
-		return nil
-	})
-	require.NoError(t, k.c.List(t.Context(), &v1alpha1.VMBackupList{}), "the definitions stay")
-}
-
 func (k *cluster) makeNamespaces(t *testing.T) {
 	t.Helper()
 	for name, level := range map[string]string{namespace: "restricted", harness.LonghornNamespace: "privileged"} {

@@ -21,15 +21,16 @@ func TestHayloft(t *testing.T) {
 	t.Run("the main job", k.mainJob)
 	t.Run("a stopped VM", k.stoppedVM)
 	t.Run("a schedule", k.schedules)
-	k.faults(t)
-	t.Run("the chart uninstalls", k.uninstalls)
+	points := k.faults(t)
+	t.Run("the chart uninstalls and comes back", func(t *testing.T) { k.uninstalls(t, points) })
+	t.Run("all is removed but what is on the target", func(t *testing.T) { k.uproots(t, points) })
 }
 
-// faults are what befalls backups of one VM; the points that came of it are compared at the end.
-func (k *cluster) faults(t *testing.T) {
+// faults are what befalls backups of one VM. It returns the points that came of it: point -> disk -> SHA-256.
+func (k *cluster) faults(t *testing.T) map[string]map[string]string {
 	g := k.makeGate(t)
 	k.makeVM(t, "busy", kubevirt.RunStrategyAlways, k.Nodes[0].Name, 3)
-	points := map[string]map[string]string{} // point -> disk -> SHA-256
+	points := map[string]map[string]string{}
 	for i, fault := range []struct {
 		name string
 		meet func(t *testing.T, g *gate, point string)
@@ -49,11 +50,7 @@ func (k *cluster) faults(t *testing.T) {
 			points[point] = want
 		})
 	}
-	t.Run("their points restore", func(t *testing.T) {
-		for point, want := range points {
-			k.requireRestores(t, point, point+"-back", want)
-		}
-	})
+	return points
 }
 
 // schedules: a schedule makes a point by itself.

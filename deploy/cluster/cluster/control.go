@@ -31,10 +31,11 @@ func (u *up) startControl(ctx context.Context, group *errgroup.Group) (err error
 	for _, path := range u.Definitions {
 		args = append(args, "--crds", path)
 	}
-	// From here on kube-apiserver's own flags. Webhooks and aggregated servers are called at their pods' addresses.
+	// From here on kube-apiserver's own flags; authorizers are added to RBAC. Webhooks and aggregated servers are called
+	// at their pods' addresses.
 	args = append(args, "--",
 		"--advertise-address="+controlIP, "--service-cluster-ip-range="+serviceRange, "--enable-aggregator-routing=true",
-		"--authorization-mode=Node" /* besides RBAC */, "--enable-admission-plugins=NodeRestriction", "--allow-privileged=true",
+		"--authorization-mode=Node", "--enable-admission-plugins=NodeRestriction", "--allow-privileged=true",
 		"--kubelet-client-certificate="+filepath.Join(keys, "admin.crt"), "--kubelet-client-key="+filepath.Join(keys, "admin.key"),
 		"--kubelet-preferred-address-types=InternalIP")
 	server, err := u.run(ctx, group, u.control.NetworkSpec(proc.Spec{Kind: "kube", Name: "apiserver", Path: u.kube(), Args: args}))

@@ -61,6 +61,9 @@ func Up(ctx context.Context, o Options) (err error) {
 	if o.Dir, err = filepath.Abs(o.Dir); err != nil {
 		return err
 	}
+	if os.Geteuid() != 0 {
+		return errors.New("a cluster makes networks, mounts and cgroups: run it as root")
+	}
 	u := &up{Options: o, layout: layout{dir: o.Dir}, started: time.Now()}
 	if err := u.layout.check(); err != nil {
 		return err
