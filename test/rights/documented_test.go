@@ -24,7 +24,7 @@ const heading = `# What Hayloft's accounts may do
 
 Made from deploy/rbac by a test that compares them; it is what ` + "`kubectl auth can-i --list --as system:serviceaccount:hayloft-system:ACCOUNT`" + ` shows in each namespace, less what every account may do.
 The policies of deploy/policies narrow it: an agent writes the status of its own node's jobs, its own sessions' Leases and its own tickets, and nothing else of these.
-The last column is the file of deploy/rbac; the chart leaves out api.yaml and heal.yaml unless its values ask for what needs them.
+The last columns are the file of deploy/rbac, and a test (of test/e2e, or TestRareRights of test/rights) that fails without the right; the chart leaves out api.yaml and heal.yaml unless its values ask for what needs them.
 `
 
 // TestRightsAreDocumented compares docs/rights.md with the roles.
@@ -32,9 +32,9 @@ func TestRightsAreDocumented(t *testing.T) {
 	var out strings.Builder
 	out.WriteString(heading)
 	for _, account := range []string{"hayloft-agent", "hayloft-coordinator"} {
-		fmt.Fprintf(&out, "\n## %s\n\n| where | what | only | verbs | role |\n| --- | --- | --- | --- | --- |\n", account)
-		for _, row := range rightsOf(t, account) {
-			out.WriteString(row + "\n")
+		fmt.Fprintf(&out, "\n## %s\n\n| where | what | only | verbs | role | needed by |\n| --- | --- | --- | --- | --- | --- |\n", account)
+		for _, r := range rightsOf(t, account) {
+			fmt.Fprintf(&out, "| %s | %s | %s | %s | %s | %s |\n", r.where, r.what, r.only, r.verbs, r.file, needed[account][r.key()])
 		}
 	}
 	path := filepath.Join("..", "..", document)
@@ -46,8 +46,13 @@ func TestRightsAreDocumented(t *testing.T) {
 	require.Equal(t, out.String(), string(have), "write it anew: HAYLOFT_WRITE=1 go test -run TestRightsAreDocumented ./test/rights")
 }
 
-// rightsOf are the rows of an account's rights, in the order of the files.
-func rightsOf(t *testing.T, account string) (rows []string) {
+// right is a rule of a role that an account has.
+type right struct{ where, what, only, verbs, file string }
+
+func (r right) key() string { return r.where + " " + r.what + " " + r.only }
+
+// rightsOf are an account's rights, in the order of the files.
+func rightsOf(t *testing.T, account string) (all []right) {
 	t.Helper()
 	files, err := deploy.Manifests.ReadDir("rbac")
 	require.NoError(t, err)
@@ -83,9 +88,9 @@ func rightsOf(t *testing.T, account string) (rows []string) {
 				for _, resource := range r.Resources {
 					what = append(what, strings.TrimSuffix(resource+"."+r.APIGroups[0], "."))
 				}
-				rows = append(rows, fmt.Sprintf("| %s | %s | %s | %s | %s |", namespace, strings.Join(what, ", "), strings.Join(r.ResourceNames, ", "), strings.Join(r.Verbs, ", "), file.Name()))
+				all = append(all, right{namespace, strings.Join(what, ", "), strings.Join(r.ResourceNames, ", "), strings.Join(r.Verbs, ", "), file.Name()})
 			}
 		}
 	}
-	return rows
+	return all
 }
