@@ -148,7 +148,7 @@ $(CLUSTER)/helm: deploy/tools/go.mod deploy/tools/go.sum
 	cd deploy/tools && go build -ldflags "-s -w" -o $@ helm.sh/helm/v3/cmd/helm
 
 # System packages: name and the file that shows that it is there.
-DEPS := curl:/usr/bin/curl jq:/usr/bin/jq libqcow-dev:/usr/include/libqcow.h qemu-utils:/usr/bin/qemu-img e2fsprogs:/sbin/mke2fs gcc:/usr/bin/gcc libc6-dev:/usr/include/stdlib.h prometheus:/usr/bin/promtool containerd:/usr/bin/containerd runc:/usr/sbin/runc
+DEPS := curl:/usr/bin/curl jq:/usr/bin/jq libqcow-dev:/usr/include/libqcow.h qemu-utils:/usr/bin/qemu-img e2fsprogs:/sbin/mke2fs gcc:/usr/bin/gcc libc6-dev:/usr/include/stdlib.h prometheus:/usr/bin/promtool containerd:/usr/bin/containerd runc:/usr/sbin/runc kubernetes-client:/usr/bin/kubectl
 CLUSTER_DEPS := containernetworking-plugins:/usr/lib/cni/ptp iproute2:/usr/sbin/ip
 
 .PHONY: deps

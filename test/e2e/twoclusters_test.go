@@ -18,27 +18,20 @@ import (
 
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/seal"
-	"hayloft.dev/pkg/target"
 	"hayloft.dev/test/harness"
 )
 
 // often has a coordinator look through its targets every second or two.
 var often = harness.ProgramOptions{Args: []string{"--refresh-floor", "1s", "--refresh-default", "1s"}}
 
-// share gives a cluster the target of another one, under a name of its own, to be
-// looked through as often as its coordinator allows.
-func (w *world) share(other *world, name string) {
-	w.t.Helper()
-	secret := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: harness.HayloftNamespace, Name: name},
-		StringData: map[string]string{target.AccessKeyID: other.S3.AccessKey, target.SecretAccessKey: other.S3.SecretKey},
-	}
-	require.NoError(w.t, w.c.Create(w.ctx, secret))
+// shared is the target of another cluster under a name of its own, to be looked
+// through as often as a coordinator allows.
+func shared(other *world, name string) *v1alpha1.BackupTarget {
 	one := resource.MustParse("1")
 	t := &v1alpha1.BackupTarget{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	t.Spec.S3 = &v1alpha1.S3Target{Endpoint: other.S3.Endpoint, Insecure: true, Bucket: other.S3.Bucket, Region: other.S3.Region}
 	t.Spec.CredentialSecret, t.Spec.Refresh = name, &v1alpha1.TargetRefresh{Interval: "1s", MaxCPU: &one}
-	require.NoError(w.t, w.c.Create(w.ctx, t))
+	return t
 }
 
 // encrypted has the Secrets of a world encrypted to this cluster's identity and to a
@@ -52,9 +45,6 @@ func (w *world) encrypted() (recovery string) {
 	w.encryption(w.Target, identity, recipient, offline)
 	return recovery
 }
-
-// recover gives a cluster a recovery key.
-func (w *world) recover(target, identity string) { w.t.Helper(); w.encryption(target, identity) }
 
 func (w *world) encryption(target, identity string, recipients ...string) {
 	w.t.Helper()
@@ -117,10 +107,9 @@ func TestTwoClustersOnOneTarget(t *testing.T) {
 		second.startAgent(n.Name, harness.ProgramOptions{})
 	}
 	second.startCoordinator("second", often)
-	require.NoError(t, second.c.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: first.ns}}))
 	second.ns = first.ns
-	second.share(first, "shared")
-	recovery := first.encrypted()
+	day := newWorstDay(second, shared(first, "shared"), first.S3.AccessKey, first.S3.SecretKey, first.encrypted())
+	day.begin()
 	password := rand.Text()
 
 	first.shopWithSecret(password)
@@ -180,10 +169,10 @@ func TestTwoClustersOnOneTarget(t *testing.T) {
 	failed := second.awaitRestore("r0", v1alpha1.RestoreFailed)
 	require.Contains(t, words(failed.Status.Conditions), "NoIdentity")
 	require.Contains(t, words(failed.Status.Conditions), "spec.encryption.identitySecret")
-	second.recover("shared", recovery)
-	second.restore("r1", "nightly", "shop-nightly")
+	day.open()
+	day.restore("nightly", "shop-nightly")
+	second.awaitRunning("shop-nightly")
 	second.restore("r2", "kept", "shop-kept")
-	second.sameDisks(second.awaitRestore("r1", v1alpha1.RestoreReady), sums)
 	second.sameDisks(second.awaitRestore("r2", v1alpha1.RestoreReady), sums)
 	var s corev1.Secret
 	require.NoError(t, second.c.Get(t.Context(), client.ObjectKey{Namespace: second.ns, Name: "shop-nightly-shop-login"}, &s))
