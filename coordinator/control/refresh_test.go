@@ -19,6 +19,7 @@ import (
 	"hayloft.dev/coordinator/targetwork"
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/document"
+	"hayloft.dev/pkg/names"
 	"hayloft.dev/test/harness"
 	"hayloft.dev/test/points"
 )
@@ -242,6 +243,7 @@ func TestAnOwnPointThatWasLostIsFound(t *testing.T) {
 	w.create(b)
 	d := points.Document(w.ns, "own", 1)
 	d.Point.UID = b.UID
+	d.Disks[0].Snapshot, d.Disks[0].Backup = names.Snapshot(b.UID, 1, "root"), names.Backup(b.UID, "root", 1)
 	points.WriteAll(t, dir, d)
 	require.NoError(t, w.client.Delete(w.ctx, b)) // nobody has looked at it yet
 	w.start("one")
