@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -63,7 +64,42 @@ func backedUpDuringMigration(t *testing.T, s *harness.Stack) {
 	w.awaitBackup("point", v1alpha1.BackupReady)
 	w.restore("r", "point", "copy")
 	w.sameDisks(w.awaitRestore("r", v1alpha1.RestoreReady), sums)
+	backedUpInTurn(w)
 	w.nothingLeft()
+}
+
+// backedUpInTurn: several backups at once of a VM that runs, here one that has
+// moved, take turns and say so, and each has what the disk had when it was cut.
+func backedUpInTurn(w *world) {
+	g := w.kitGate()
+	release := g.holdWrites(1)
+	first := map[string]string{"root": w.rewritten("vm", "root", 0, 8*mib, 21)}
+	w.backupTo(g.target, "first", "vm")
+	w.eventually("the first transfer to be in its middle", func() (bool, string) { return g.stops(".blk") > 0, "not yet" })
+	later := []string{"second", "third", "fourth"}
+	for _, name := range later {
+		w.backupTo(g.target, name, "vm")
+	}
+	for _, name := range later {
+		w.eventually(name+" to wait for its turn", func() (bool, string) {
+			said := conditionText(w.pointNow(name).Status.Conditions, v1alpha1.ConditionProgressing)
+			return strings.Contains(said, "comes first"), said
+		})
+	}
+	now := map[string]string{"root": w.rewritten("vm", "root", 4*mib, 8*mib, 22)}
+	release()
+	w.awaitBackup("first", v1alpha1.BackupReady)
+	for _, name := range later {
+		b := w.awaitBackup(name, v1alpha1.BackupReady)
+		require.EqualValues(w.t, 1, b.Status.Disks[0].Attempt, name)
+	}
+	want := map[string]map[string]string{"first": first, "second": now, "fourth": now}
+	for name := range want {
+		w.restore("turn-"+name, name, "turn-of-"+name)
+	}
+	for name, sums := range want {
+		w.sameDisks(w.awaitRestore("turn-"+name, v1alpha1.RestoreReady), sums)
+	}
 }
 
 // migrate has a running VM migrate live.

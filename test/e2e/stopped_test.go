@@ -33,11 +33,41 @@ func TestStoppedVM(t *testing.T) {
 func TestStartAndStopDuringBackup(t *testing.T) {
 	t.Parallel()
 	s := slowStack(t)
-	t.Run("VM starts on the node of the transfer", func(t *testing.T) { startsDuringBackup(t, s, true) })
-	t.Run("VM starts on another node", func(t *testing.T) { startsDuringBackup(t, s, false) })
+	t.Run("VM starts on the node of the transfer", func(t *testing.T) {
+		startsInTime(t, func(t *testing.T) (unaided, during time.Duration) { return startsDuringBackup(t, s, true) })
+	})
+	t.Run("VM starts on another node", func(t *testing.T) {
+		startsInTime(t, func(t *testing.T) (unaided, during time.Duration) { return startsDuringBackup(t, s, false) })
+	})
 	t.Run("VM stops", func(t *testing.T) { stopsDuringBackup(t, s) })
 	t.Run("VM starts and stops during cuts", func(t *testing.T) { startsDuringCut(t, s) })
-	t.Run("agent that holds a ticket is killed", func(t *testing.T) { killedWithTicket(t, s) })
+	t.Run("agent that holds a ticket is killed", func(t *testing.T) {
+		startsInTime(t, func(t *testing.T) (unaided, during time.Duration) { return killedWithTicket(t, s) })
+	})
+}
+
+const (
+	// startAllowance is how much later than unaided a VM may run that starts while
+	// its backup runs.
+	startAllowance = 10 * time.Second
+	// startTries is how often that is measured, at most. A machine that others use
+	// may spoil one measurement; a VM that is kept waiting for is so each time.
+	startTries = 3
+)
+
+// startsInTime compares a start during a backup with an unaided one right before.
+func startsInTime(t *testing.T, measure func(t *testing.T) (unaided, during time.Duration)) {
+	var unaided, during time.Duration
+	for try := range startTries {
+		t.Run(fmt.Sprintf("measured %d", try+1), func(t *testing.T) {
+			unaided, during = measure(t)
+			t.Logf("delay to Running: %s unaided, %s during a backup", unaided.Round(time.Millisecond), during.Round(time.Millisecond))
+		})
+		if t.Failed() || during <= unaided+startAllowance {
+			return
+		}
+	}
+	t.Errorf("each of %d times the VM ran more than %s later than unaided, the last time after %s instead of %s", startTries, startAllowance, during, unaided)
 }
 
 // slowStack takes as long for attaching and detaching as the real Longhorn, so
@@ -120,15 +150,12 @@ func manyBackupsMeanwhile(t *testing.T, s *harness.Stack) {
 
 // startsDuringBackup starts a VM while its transfer is in the middle: on the
 // node where its volume is attached for the transfer, or elsewhere.
-func startsDuringBackup(t *testing.T, s *harness.Stack, same bool) {
+func startsDuringBackup(t *testing.T, s *harness.Stack, same bool) (unaided, during time.Duration) {
 	w := kitWorld(t, s)
 	g := w.kitGate()
 	w.stoppedVM("vm", 64*mib)
 	volume := w.volumeOf("vm-root")
-	unaided := w.startTime("vm", s.Nodes[0].Name)
-	w.stop("vm")
-	w.awaitStopped("vm")
-	w.awaitDetached("vm-root")
+	unaided = w.unaidedStart("vm")
 	sums := map[string]string{"root": w.sha256("vm-root")}
 
 	release := g.holdWrites(4)
@@ -139,8 +166,7 @@ func startsDuringBackup(t *testing.T, s *harness.Stack, same bool) {
 	if !same {
 		node = other(s, node)
 	}
-	during := w.startTime("vm", node)
-	t.Logf("delay to Running: %s unaided, %s during a backup on the same node: %t", unaided.Round(time.Millisecond), during.Round(time.Millisecond), same)
+	during = w.startTime("vm", node)
 	w.eventually("our ticket to be gone", func() (bool, string) { return w.ourTicket("vm-root") == nil, "still there" })
 	release()
 
@@ -156,6 +182,7 @@ func startsDuringBackup(t *testing.T, s *harness.Stack, same bool) {
 	w.restore("r", "point", "copy")
 	w.sameDisks(w.awaitRestore("r", v1alpha1.RestoreReady), sums)
 	w.nothingLeft()
+	return unaided, during
 }
 
 func stopsDuringBackup(t *testing.T, s *harness.Stack) {
@@ -208,10 +235,11 @@ func startsDuringCut(t *testing.T, s *harness.Stack) {
 
 // killedWithTicket kills every agent, so that nobody is left who would adopt
 // the job: only the leader can take the ticket out of the VM's way.
-func killedWithTicket(t *testing.T, s *harness.Stack) {
+func killedWithTicket(t *testing.T, s *harness.Stack) (unaided, during time.Duration) {
 	w := kitWorld(t, s)
 	g := w.kitGate()
 	w.stoppedVM("vm", 64*mib)
+	unaided = w.unaidedStart("vm")
 	sums := map[string]string{"root": w.sha256("vm-root")}
 	release := g.holdWrites(4)
 	w.backupTo(g.target, "point", "vm")
@@ -220,7 +248,7 @@ func killedWithTicket(t *testing.T, s *harness.Stack) {
 	for _, a := range w.agents {
 		a.Kill(t)
 	}
-	t.Logf("delay to Running beside a dead agent's ticket: %s", w.startTime("vm", other(s, ticket.NodeID)).Round(time.Millisecond))
+	during = w.startTime("vm", other(s, ticket.NodeID))
 	w.eventually("the dead agent's ticket to be gone", func() (bool, string) { return w.ourTicket("vm-root") == nil, "still there" })
 	w.stop("vm")
 	w.awaitStopped("vm")
@@ -235,6 +263,7 @@ func killedWithTicket(t *testing.T, s *harness.Stack) {
 	w.sameDisks(w.awaitRestore("r", v1alpha1.RestoreReady), sums)
 	w.awaitDetached("vm-root")
 	w.nothingLeft()
+	return unaided, during
 }
 
 // start has a VM start on a node.
@@ -261,6 +290,17 @@ func (w *world) startTime(vm, node string) time.Duration {
 	w.start(vm, node)
 	w.awaitRunning(vm)
 	return time.Since(began)
+}
+
+// unaidedStart is how long a stopped VM takes to run while nobody backs it up. It
+// is stopped again, and its volumes are detached.
+func (w *world) unaidedStart(vm string) time.Duration {
+	w.t.Helper()
+	took := w.startTime(vm, w.Nodes[0].Name)
+	w.stop(vm)
+	w.awaitStopped(vm)
+	w.awaitDetached(vm + "-root")
+	return took
 }
 
 // ourTicket is the ticket of ours on the volume of a claim, nil without one.
