@@ -110,12 +110,17 @@ func (p *prober) request(t *v1alpha1.BackupTarget, wake func()) {
 	}
 	target := t.DeepCopy()
 	time.AfterFunc(wait, func() {
+		var found protocol.ProbeResult
+		var took time.Duration
+		var err error
+		// That it has ended is noted when the pool has noted it too: the pool would
+		// take no other one before, and nobody would ask again.
 		p.c.pool.run(target.UID, plan.Work{Op: "Probe"}, probeDeadline, func(ctx context.Context) (any, error) {
 			began := time.Now()
-			found, err := p.c.Targets.Probe(ctx, protocol.OnTarget(target))
-			p.ended(target, found, time.Since(began), err)
+			found, err = p.c.Targets.Probe(ctx, protocol.OnTarget(target))
+			took = time.Since(began)
 			return nil, err
-		}, func() {})
+		}, func() { p.ended(target, found, took, err) })
 	})
 }
 
