@@ -75,6 +75,12 @@ stress: deps build local ## 50 VMs used at random for ten minutes, while agents 
 pauses: deps build local ## 200 points of a VM whose container is paused for each, all restored and compared
 	HAYLOFT_PAUSES=$${HAYLOFT_PAUSES:-200} go test -count 1 -v -run '^TestQuiesce$$/paused' -timeout 90m ./test/e2e
 
+# Kernels that tests run on may know no NFS, so this boots one that does, without KVM.
+GUEST := $(LOCAL)/guest
+.PHONY: nfs
+nfs: deps build $(LOCAL)/longhorn $(GUEST)/kernel ## back a volume up to NFS for real, in a guest
+	HAYLOFT_NFS_KERNEL=$(GUEST)/kernel HAYLOFT_NFS_TOOLS=$(GUEST)/tools go test -count 1 -v -run '^TestGuest$$' -timeout 30m ./test/nfs
+
 .PHONY: bench
 bench: deps build local ## the figures, side by side with the bare engine
 	go test -run '^$$' -bench . -benchtime 1x -timeout 60m ./test/bench/... ./metrics
@@ -128,6 +134,16 @@ manifests: ## the Helm chart as plain YAML with a kustomization: bin/manifests
 
 $(LOCAL)/longhorn: deploy/local/engine/go.mod deploy/local/engine/go.sum | deps
 	cd deploy/local/engine && CGO_ENABLED=1 go build -o $@ github.com/longhorn/longhorn-engine
+
+# Debian's kernel and what mounts NFS, unpacked and not installed.
+$(GUEST)/kernel: | deps
+	sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; [ -e /usr/bin/qemu-system-x86_64 -a -e /usr/lib/x86_64-linux-gnu/libtirpc.so.3 ] || \
+	  DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends qemu-system-x86 libtirpc3
+	rm -rf $(GUEST) && mkdir -p $(GUEST)/debs
+	cd $(GUEST)/debs && apt-get download -qq nfs-common $$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/.*Depends: //p' | head -1)
+	dpkg -x $(GUEST)/debs/nfs-common_*.deb $(GUEST)/tools
+	dpkg -x $(GUEST)/debs/linux-image-*.deb $(GUEST)/unpacked
+	rm -r $(GUEST)/debs && mv $(GUEST)/unpacked $@
 
 $(LOCAL)/versitygw: Makefile
 	GOBIN=$(LOCAL) go install $(VERSITYGW)
