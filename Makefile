@@ -26,7 +26,7 @@ KUBE_LDFLAGS := -s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES) 
 
 .PHONY: help
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z][a-z0-9-]*:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ##@ what a user runs
 
@@ -50,12 +50,31 @@ cluster-up: cluster ## start a real Kubernetes cluster of two nodes and keep it 
 cluster-down: ## end the cluster
 	$(CLUSTER)/hayloft-cluster down --dir $(STATE)/cluster
 
+# The parts share nothing but the machine, and each waits for much of its time, so they run at once; the output of each is
+# shown when it has ended. go vet is part of `make lint`.
 .PHONY: test
 test: deps build race local ## all tests, on real parts, with the race detector
-	CGO_ENABLED=1 go test -race -timeout 25m $$(go list ./... | grep -v -e '/test/e2e$$' -e '/test/bench$$' -e '/test/cluster$$')
-	cd deploy/local && CGO_ENABLED=1 go test -race -timeout 15m $$(go list ./... | grep -v '/kube$$')
-	cd deploy/tools && go test -timeout 15m ./...
-	CGO_ENABLED=1 go test -race -timeout 60m -parallel 4 ./test/e2e
+	@$(MAKE) --no-print-directory --jobs 3 --keep-going --output-sync=target test-units test-local test-stacks
+
+# A program with the race detector sleeps for a second before it ends, unless it is told not to. With GOGC the API servers
+# work less for more memory.
+TEST := CGO_ENABLED=1 GORACE=atexit_sleep_ms=0 GOGC=200 go test -race -vet=off
+
+# pkg/schedule reckons for minutes with the detector, and has nothing that runs beside anything.
+.PHONY: test-units
+test-units: ## of them: every package by itself
+	$(TEST) -timeout 25m -parallel 4 $$(go list ./... | grep -v -e '/test/e2e$$' -e '/test/bench$$' -e '/test/cluster$$' -e '/pkg/schedule$$')
+	go test -vet=off ./pkg/schedule
+	cd deploy/tools && go test -vet=off -timeout 15m ./...
+
+.PHONY: test-local
+test-local: ## of them: the local stack
+	cd deploy/local && $(TEST) -timeout 15m $$(go list ./... | grep -v '/kube$$')
+
+# The programs have the detector, the test itself, which mostly polls, has not.
+.PHONY: test-stacks
+test-stacks: ## of them: Hayloft's programs on whole stacks
+	HAYLOFT_RACE=1 GOGC=200 go test -vet=off -timeout 60m -parallel 6 ./test/e2e
 
 .PHONY: e2e
 e2e: cluster ## images and chart on a real cluster of two nodes, as root

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -23,11 +24,14 @@ import (
 // drafts nor backups in progress.
 func (w *world) nothingLeft() {
 	w.t.Helper()
-	w.eventually("nothing to be left over", func() (bool, string) {
+	w.polled(patience, lookPause, "nothing to be left over", func() (bool, string) {
 		left := append(w.clusterLeftovers(), w.targetLeftovers()...)
 		return len(left) == 0, strings.Join(left, ", ")
 	})
 }
+
+// lookPause is the time between two looks at everything there is.
+const lookPause = 300 * time.Millisecond
 
 func (w *world) clusterLeftovers() (left []string) {
 	var leases coordinationv1.LeaseList

@@ -282,6 +282,11 @@ func (w *world) eventually(what string, ok func() (bool, string)) {
 
 func (w *world) within(limit time.Duration, what string, ok func() (bool, string)) {
 	w.t.Helper()
+	w.polled(limit, 100*time.Millisecond, what, ok)
+}
+
+func (w *world) polled(limit, pause time.Duration, what string, ok func() (bool, string)) {
+	w.t.Helper()
 	deadline := time.Now().Add(limit)
 	for {
 		done, said := ok()
@@ -294,7 +299,7 @@ func (w *world) within(limit time.Duration, what string, ok func() (bool, string
 		select {
 		case <-w.ctx.Done():
 			require.Failf(w.t, "test ended", "waiting for %s: %s", what, said)
-		case <-time.After(100 * time.Millisecond):
+		case <-time.After(pause):
 		}
 	}
 }

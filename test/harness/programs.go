@@ -83,7 +83,7 @@ func (s *Stack) start(t testing.TB, kind, name, address string, o ProgramOptions
 	return p
 }
 
-// TestedBinary is a program of Hayloft's, with the race detector if this test has it.
+// TestedBinary is a program of Hayloft's, with the race detector if this test has it or HAYLOFT_RACE is set.
 func TestedBinary(t testing.TB, name string) string {
 	t.Helper()
 	if raceDetector {
