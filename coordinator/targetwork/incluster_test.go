@@ -78,7 +78,7 @@ func TestPointInTheCluster(t *testing.T) {
 	_, err = w.ReadDocument(within(t, limit), at, readPoint(path, "sha256:00"))
 	failed(t, err, protocol.Mismatch, "it was exchanged")
 	other := slices.Clone(v.disks)
-	other[0].Snapshot = "another"
+	other[0].Snapshot = names.Snapshot(v.point.UID, 2, other[0].Name)
 	changed := v.finalize()
 	changed.Disks = other
 	_, err = w.Finalize(within(t, limit), at, changed)
