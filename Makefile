@@ -53,7 +53,7 @@ cluster-down: ## end the cluster
 # The parts share nothing but the machine, and each waits for much of its time, so they run at once; the output of each is
 # shown when it has ended. go vet is part of `make lint`.
 .PHONY: test
-test: deps build race local ## all tests, on real parts, with the race detector
+test: deps build race local $(LOCAL)/kubectl ## all tests, on real parts, with the race detector
 	@$(MAKE) --no-print-directory --jobs 3 --keep-going --output-sync=target test-units test-local test-stacks
 
 # A program with the race detector sleeps for a second before it ends, unless it is told not to. With GOGC the API servers
@@ -176,6 +176,9 @@ $(LOCAL)/crds: deploy/local/go.mod $(wildcard deploy/local/crds/gather/*.go)
 $(LOCAL)/kube: deploy/local/go.mod deploy/local/go.sum $(wildcard deploy/local/kube/*.go deploy/local/crds/*.go)
 	cd deploy/local && go build -ldflags "$(KUBE_LDFLAGS)" -o $@ ./kube
 
+$(LOCAL)/kubectl: deploy/tools/go.mod deploy/tools/go.sum deploy/tools/kubectl/main.go
+	cd deploy/tools && go build -ldflags "-s -w" -o $@ ./kubectl
+
 $(CLUSTER)/kube-node: deploy/cluster/go.mod deploy/cluster/go.sum $(wildcard deploy/cluster/node/*.go)
 	cd deploy/cluster && go build -ldflags "$(KUBE_LDFLAGS)" -o $@ ./node
 
@@ -183,7 +186,7 @@ $(CLUSTER)/helm: deploy/tools/go.mod deploy/tools/go.sum
 	cd deploy/tools && go build -ldflags "-s -w" -o $@ helm.sh/helm/v3/cmd/helm
 
 # System packages: name and the file that shows that it is there.
-DEPS := curl:/usr/bin/curl jq:/usr/bin/jq libqcow-dev:/usr/include/libqcow.h qemu-utils:/usr/bin/qemu-img e2fsprogs:/sbin/mke2fs gcc:/usr/bin/gcc libc6-dev:/usr/include/stdlib.h prometheus:/usr/bin/promtool containerd:/usr/bin/containerd runc:/usr/sbin/runc kubernetes-client:/usr/bin/kubectl
+DEPS := curl:/usr/bin/curl jq:/usr/bin/jq libqcow-dev:/usr/include/libqcow.h qemu-utils:/usr/bin/qemu-img e2fsprogs:/sbin/mke2fs gcc:/usr/bin/gcc libc6-dev:/usr/include/stdlib.h prometheus:/usr/bin/promtool containerd:/usr/bin/containerd runc:/usr/sbin/runc
 CLUSTER_DEPS := containernetworking-plugins:/usr/lib/cni/ptp iproute2:/usr/sbin/ip
 
 .PHONY: deps

@@ -57,7 +57,7 @@ func (d *worstDay) run(beginnings []string, names ...string) string {
 	}
 	command := exec.CommandContext(d.w.ctx, "bash", "-euo", "pipefail", "-c", script.String())
 	command.Dir = d.dir
-	command.Env = append(os.Environ(), "KUBECONFIG="+d.w.Kubeconfig, "PATH="+filepath.Join(harness.Root(d.w.t), "bin")+":"+os.Getenv("PATH"))
+	command.Env = append(os.Environ(), "KUBECONFIG="+d.w.Kubeconfig, "PATH="+filepath.Join(harness.Root(d.w.t), "bin", "local")+":"+filepath.Join(harness.Root(d.w.t), "bin")+":"+os.Getenv("PATH"))
 	out, err := command.CombinedOutput()
 	require.NoError(d.w.t, err, "%s", out)
 	return string(out)
