@@ -86,7 +86,8 @@ func (w *world) longhornBackup(d document.Disk) {
 	}
 	write("volume.cfg", map[string]any{
 		"Name": d.Volume, "Size": fmt.Sprint(d.SizeBytes), "Labels": map[string]string{}, "CreatedTime": "2026-03-01T00:00:00Z",
-		"LastBackupName": d.Backup, "LastBackupAt": "2026-03-01T00:00:00Z", "BlockCount": fmt.Sprint(len(blocks)), "CompressionMethod": "lz4", "DataEngine": "v1",
+		"LastBackupName": d.Backup, "LastBackupAt": "2026-03-01T00:00:00Z", "BlockCount": fmt.Sprint(len(blocks)),
+		"CompressionMethod": `"lz4"`, "DataEngine": `"v1"`, // backupstore quotes these twice
 	})
 	write("backups/backup_"+d.Backup+".cfg", map[string]any{
 		"Name": d.Backup, "VolumeName": d.Volume, "SnapshotName": d.Snapshot, "SnapshotCreatedAt": "2026-03-01T00:00:00Z", "CreatedTime": "2026-03-01T00:00:10Z",
