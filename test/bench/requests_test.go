@@ -63,11 +63,13 @@ func reportRequests(b *testing.B, proxies map[string]*harness.Proxy, disks int) 
 		}
 	}
 	per := map[string]float64{}
+	var each []string // on one line: of a benchmark's lines ten are shown
 	for _, kind := range slices.Sorted(maps.Keys(sum)) {
 		share := float64(sum[kind]) / float64(disks)
-		b.Logf("%6.2f a disk: %s", share, kind)
+		each = append(each, fmt.Sprintf("%.2f %s", share, kind))
 		per[class(kind)] += share
 	}
+	b.Logf("a disk: %s", strings.Join(each, "; "))
 	b.ReportMetric(per["work"], "requests/disk")
 	b.ReportMetric(per["progress"], "progress/disk")
 	b.ReportMetric(per["clock"], "clock/disk")
