@@ -5,8 +5,9 @@
 //
 // For a quick look: HAYLOFT_BENCH_MIB (size of each disk that is moved, 1024),
 // HAYLOFT_BENCH_CUTS (cuts, 100), HAYLOFT_BENCH_STOPPED (stopped VMs, 100),
-// HAYLOFT_BENCH_IDLE (length of the idle window, 60s), HAYLOFT_BENCH_DOCUMENTS
-// (points on a target that is refreshed, 10,000).
+// HAYLOFT_BENCH_STARTS (starts of each kind, 3), HAYLOFT_BENCH_IDLE (length of
+// the idle window, 60s), HAYLOFT_BENCH_DOCUMENTS (points on a target that is
+// refreshed, 10,000).
 package bench
 
 import (
@@ -53,13 +54,18 @@ type world struct {
 
 func newWorld(b *testing.B) *world {
 	b.Helper()
+	return newWorldWith(b, harness.StackOptions{LogLevel: "info"})
+}
+
+func newWorldWith(b *testing.B, options harness.StackOptions) *world {
+	b.Helper()
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
 		clientgoscheme.AddToScheme, v1alpha1.AddToScheme, kubevirt.AddToScheme, longhorn.AddToScheme,
 	} {
 		check(b, add(scheme))
 	}
-	s := harness.NewStack(b, harness.StackOptions{LogLevel: "info"})
+	s := harness.NewStack(b, options)
 	s.Config.WarningHandlerWithContext = rest.NoWarnings{}
 	c, err := client.NewWithWatch(s.Config, client.Options{Scheme: scheme})
 	check(b, err)
