@@ -15,13 +15,15 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/target"
+	"hayloft.dev/test/azurestand"
 	"hayloft.dev/test/enginetest"
 	"hayloft.dev/test/harness"
 )
 
-// severalTargets backs one volume up to services that do not know each other's
-// keys and have a bucket of the same name, in turn: each holds its own points and
-// nothing else, and each point is what the disk was.
+// severalTargets backs one volume up to four targets of three kinds in turn, of which
+// none knows the others' keys and two have a bucket of the same name: each holds its
+// own points and nothing else, and each point is what the disk was.
 func severalTargets(w *world) {
 	other := enginetest.StartS3(w.t, "ROOT_ACCESS_KEY=other", "ROOT_SECRET_KEY=other-secret")
 	bucket := filepath.Join(filepath.Dir(other.Dir), w.S3.Bucket)
@@ -30,6 +32,17 @@ func severalTargets(w *world) {
 	there := w.ownTarget("there", "other", "wrong", func(s *v1alpha1.BackupTargetSpec) {
 		s.S3.Endpoint, s.S3.Region = other.Endpoint, "us-east-1"
 	})
+	azure := azurestand.Start(w.t, 5000)
+	dir := w.t.TempDir()
+	targets := []struct {
+		*v1alpha1.BackupTarget
+		files func() []string
+	}{
+		{here, w.onTarget},
+		{there, func() []string { return filesBelow(w, bucket) }},
+		{w.onAzure("blobs", azure), azure.Names},
+		{w.onDirectory("folder", dir), func() []string { return filesBelow(w, dir) }},
+	}
 	w.runningVM("several", 32*mib)
 	w.quietHashes("several", "root")
 
@@ -40,30 +53,62 @@ func severalTargets(w *world) {
 
 	sums := map[string]string{}
 	var points []string
-	for k := range 6 {
-		target := []*v1alpha1.BackupTarget{here, there}[k%2]
+	for k := range 8 {
 		name := fmt.Sprintf("several-%d", k)
 		sums[name] = w.rewritten("several", "root", int64(k)*2*mib, 2*mib, 50+k)
-		w.backupTo(target.Name, name, "several")
+		w.backupTo(targets[k%4].Name, name, "several")
 		b := w.awaitBackup(name, v1alpha1.BackupReady)
-		found := slices.ContainsFunc(filesBelow(w, bucket), func(f string) bool { return strings.Contains(f, string(b.UID)) })
-		require.Equal(w.t, target == there, found, "%s on the other service", name)
-		mine := w.filesOf(b)
-		require.Equal(w.t, target == here, len(mine) > 0, "%s on this service: %v", name, mine)
-		for _, f := range mine {
+		require.Equal(w.t, k >= 4, b.Status.Disks[0].Incremental, "each target has its own chain")
+		for i, t := range targets {
+			found := slices.ContainsFunc(t.files(), func(f string) bool { return strings.Contains(f, string(b.UID)) })
+			require.Equal(w.t, i == k%4, found, "%s on %s", name, t.Name)
+		}
+		for _, f := range w.filesOf(b) {
 			require.True(w.t, strings.HasPrefix(f, here.Spec.S3.Prefix+"/"), f)
 		}
 		points = append(points, name)
 	}
 	for _, name := range points[4:] {
 		w.restore("r-"+name, name, "copy-"+name)
+	}
+	for _, name := range points[4:] {
 		w.sameDisks(w.awaitRestore("r-"+name, v1alpha1.RestoreReady), map[string]string{"root": sums[name]})
 	}
 	w.deletePoints(points...)
 	w.awaitGone(points...)
-	for _, f := range filesBelow(w, bucket) {
-		require.NotContains(w.t, f, ".blk", "blocks are left on the other service")
+	for _, t := range targets[1:] {
+		for _, f := range t.files() {
+			require.NotContains(w.t, f, ".blk", "blocks are left on %s", t.Name)
+		}
 	}
+}
+
+// onAzure makes a target of a container.
+func (w *world) onAzure(name string, a *azurestand.Stand) *v1alpha1.BackupTarget {
+	w.t.Helper()
+	secret := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: harness.HayloftNamespace, Name: w.ns + "-" + name},
+		StringData: map[string]string{target.AzureAccountName: azurestand.Account, target.AzureAccountKey: azurestand.Key},
+	}
+	w.mustMake(secret)
+	return w.targetOf(name, v1alpha1.BackupTargetSpec{
+		AzureBlob:        &v1alpha1.AzureBlobTarget{Container: azurestand.Container, Prefix: "team", Endpoint: a.URL, Insecure: true},
+		CredentialSecret: secret.Name,
+	})
+}
+
+// onDirectory makes a target of a folder, which replicas and coordinators see here.
+func (w *world) onDirectory(name, dir string) *v1alpha1.BackupTarget {
+	w.t.Helper()
+	return w.targetOf(name, v1alpha1.BackupTargetSpec{Directory: &v1alpha1.DirectoryTarget{Path: dir}})
+}
+
+func (w *world) targetOf(name string, spec v1alpha1.BackupTargetSpec) *v1alpha1.BackupTarget {
+	w.t.Helper()
+	t := &v1alpha1.BackupTarget{ObjectMeta: metav1.ObjectMeta{Name: w.ns + "-" + name}, Spec: spec}
+	w.mustMake(t)
+	w.t.Cleanup(func() { require.NoError(w.t, client.IgnoreNotFound(w.c.Delete(cleanUp(w.t), t))) })
+	return t
 }
 
 // testTarget is what the command line says of a target.

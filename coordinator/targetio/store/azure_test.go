@@ -9,22 +9,23 @@ import (
 
 	"hayloft.dev/coordinator/targetio/protocol"
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/test/azurestand"
 )
 
 func openAzure(t *testing.T, endpoint, key string, change func(*v1alpha1.AzureBlobTarget)) *Store {
 	t.Helper()
-	spec := v1alpha1.AzureBlobTarget{Endpoint: endpoint, Insecure: true, Container: azureContainer, Prefix: "team"}
+	spec := v1alpha1.AzureBlobTarget{Endpoint: endpoint, Insecure: true, Container: azurestand.Container, Prefix: "team"}
 	if change != nil {
 		change(&spec)
 	}
-	s, err := Open(v1alpha1.BackupTargetSpec{AzureBlob: &spec}, map[string][]byte{"AZBLOB_ACCOUNT_NAME": []byte(azureAccount), "AZBLOB_ACCOUNT_KEY": []byte(key)}, Place{})
+	s, err := Open(v1alpha1.BackupTargetSpec{AzureBlob: &spec}, map[string][]byte{"AZBLOB_ACCOUNT_NAME": []byte(azurestand.Account), "AZBLOB_ACCOUNT_KEY": []byte(key)}, Place{})
 	require.NoError(t, err)
 	return s
 }
 
 func TestAzure(t *testing.T) {
-	stand, endpoint := newAzureStand(t)
-	s := openAzure(t, endpoint, azureKey, nil)
+	stand := azurestand.Start(t, 2)
+	s := openAzure(t, stand.URL, azurestand.Key, nil)
 	ctx := t.Context()
 	names, err := s.List(ctx, "")
 	require.NoError(t, err)
@@ -32,7 +33,7 @@ func TestAzure(t *testing.T) {
 	for _, path := range []string{"a/1", "a/2", "a/b/3", "a/b/4", "a/c/5", "other"} {
 		require.NoError(t, s.Write(ctx, path, []byte("content of "+path)))
 	}
-	stand.put("not ours", []byte("x"))
+	stand.Put("not ours", []byte("x"))
 	names, err = s.List(ctx, "a")
 	require.NoError(t, err)
 	slices.Sort(names)
@@ -57,16 +58,14 @@ func TestAzure(t *testing.T) {
 	require.ErrorIs(t, err, ErrMissing)
 	_, err = s.Size(ctx, "a/b/3")
 	require.ErrorIs(t, err, ErrMissing)
-	for _, name := range stand.names() {
+	for _, name := range stand.Names() {
 		require.True(t, strings.HasPrefix(name, "team/") || name == "not ours", name)
 	}
 
 	keeps, err := s.Trial(ctx, "hayloft/probes/x", []byte("x"))
 	require.NoError(t, err)
 	require.Empty(t, keeps)
-	stand.mu.Lock()
-	stand.softDelete = true
-	stand.mu.Unlock()
+	stand.SoftDelete(true)
 	keeps, err = s.Trial(ctx, "hayloft/probes/x", []byte("x"))
 	require.NoError(t, err)
 	require.Equal(t, protocol.KeepsDeleted, keeps)
@@ -74,16 +73,16 @@ func TestAzure(t *testing.T) {
 }
 
 func TestAzureTellsTheCause(t *testing.T) {
-	_, endpoint := newAzureStand(t)
+	endpoint := azurestand.Start(t, 2).URL
 	for name, c := range map[string]struct {
 		store  *Store
 		reason protocol.Reason
 		says   string
 	}{
 		"wrong key":         {openAzure(t, endpoint, "d3Jvbmc=", nil), protocol.InvalidCredentials, "correct AZBLOB_ACCOUNT_KEY"},
-		"missing container": {openAzure(t, endpoint, azureKey, func(a *v1alpha1.AzureBlobTarget) { a.Container = "absent" }), protocol.BucketNotFound, "create the container"},
-		"nothing listens":   {openAzure(t, "http://127.0.0.1:1", azureKey, nil), protocol.Unreachable, "correct spec.azureBlob.endpoint"},
-		"no TLS":            {openAzure(t, "https"+strings.TrimPrefix(endpoint, "http"), azureKey, nil), protocol.Unreachable, "with spec.azureBlob.insecure"},
+		"missing container": {openAzure(t, endpoint, azurestand.Key, func(a *v1alpha1.AzureBlobTarget) { a.Container = "absent" }), protocol.BucketNotFound, "create the container"},
+		"nothing listens":   {openAzure(t, "http://127.0.0.1:1", azurestand.Key, nil), protocol.Unreachable, "correct spec.azureBlob.endpoint"},
+		"no TLS":            {openAzure(t, "https"+strings.TrimPrefix(endpoint, "http"), azurestand.Key, nil), protocol.Unreachable, "with spec.azureBlob.insecure"},
 	} {
 		_, err := c.store.List(t.Context(), "")
 		var e *protocol.Error

@@ -1,4 +1,11 @@
-package store
+// Package azurestand stands in for Azure Blob Storage: one container, by the rules of
+// its REST interface, with the account's name in the path as in emulators. Requests
+// are taken only with a signature by the account's key (authorization with Shared Key,
+// version 2009-09-19 and later). It keeps everything in memory.
+//
+// It knows what the engine's driver and the target worker ask for, and nothing of
+// leases, snapshots, versions and blobs that are made of blocks.
+package azurestand
 
 import (
 	"crypto/hmac"
@@ -18,46 +25,59 @@ import (
 	"time"
 )
 
+// What the service knows.
 const (
-	azureAccount   = "account"
-	azureContainer = "backups"
-	azureKey       = "aGF5bG9mdC10ZXN0LWtleQ=="
+	Account   = "account"
+	Container = "backups"
+	Key       = "aGF5bG9mdC10ZXN0LWtleQ=="
 )
 
-// azureStand stands in for Azure Blob Storage: one container, by the rules of its
-// REST interface, with the account's name in the path as in emulators. Requests
-// are taken only with a signature by the account's key (authorization with Shared
-// Key, version 2009-09-19 and later).
-type azureStand struct {
+// Stand is one service.
+type Stand struct {
+	// URL is its endpoint, without the account.
+	URL string
+
 	mu    sync.Mutex
 	blobs map[string][]byte
 	// softDelete is what the account says of its delete retention.
 	softDelete bool
-	// page is how many blobs a listing tells at once.
-	page int
+	page       int
 }
 
-func newAzureStand(t *testing.T) (*azureStand, string) {
-	t.Helper()
-	s := &azureStand{blobs: map[string][]byte{}, page: 2}
+// Start begins a service that ends with the test. A listing tells so many blobs at
+// once as page says.
+func Start(tb testing.TB, page int) *Stand {
+	tb.Helper()
+	s := &Stand{blobs: map[string][]byte{}, page: page}
 	server := httptest.NewServer(s)
-	t.Cleanup(server.Close)
-	return s, server.URL
+	tb.Cleanup(server.Close)
+	s.URL = server.URL
+	return s
 }
 
-func (s *azureStand) put(name string, data []byte) {
+// Put makes a blob.
+func (s *Stand) Put(name string, data []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.blobs[name] = data
 }
 
-func (s *azureStand) names() []string {
+// Names of all blobs, sorted.
+func (s *Stand) Names() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Sorted(maps.Keys(s.blobs))
 }
 
-func (s *azureStand) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+// SoftDelete has the account hold on to what is deleted, or say so.
+func (s *Stand) SoftDelete(on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.softDelete = on
+}
+
+// ServeHTTP answers one request.
+func (s *Stand) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w.Header().Set("x-ms-request-id", "1")
@@ -69,9 +89,9 @@ func (s *azureStand) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeXML(w, fmt.Sprintf(`<StorageServiceProperties><DeleteRetentionPolicy><Enabled>%t</Enabled><Days>7</Days></DeleteRetentionPolicy></StorageServiceProperties>`, s.softDelete))
 		return
 	}
-	container, blob, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"+azureAccount+"/"), "/")
+	container, blob, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"+Account+"/"), "/")
 	switch data, there := s.blobs[blob]; {
-	case container != azureContainer:
+	case container != Container:
 		refuseAzure(w, http.StatusNotFound, "ContainerNotFound")
 	case r.URL.Query().Get("comp") == "list":
 		s.list(w, r)
@@ -93,7 +113,7 @@ func (s *azureStand) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (s *azureStand) list(w http.ResponseWriter, r *http.Request) {
+func (s *Stand) list(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	type entry struct{ name, text string }
 	var all []entry
@@ -152,7 +172,7 @@ func refuseAzure(w http.ResponseWriter, status int, code string) {
 
 // signed checks a request's signature.
 func signed(r *http.Request) bool {
-	key, _ := base64.StdEncoding.DecodeString(azureKey)
+	key, _ := base64.StdEncoding.DecodeString(Key)
 	length := r.Header.Get("Content-Length")
 	if length == "" && r.ContentLength > 0 {
 		length = strconv.FormatInt(r.ContentLength, 10)
@@ -170,13 +190,13 @@ func signed(r *http.Request) bool {
 	for _, name := range slices.Sorted(maps.Keys(own)) {
 		lines = append(lines, name+":"+own[name])
 	}
-	resource := "/" + azureAccount + r.URL.EscapedPath()
+	resource := "/" + Account + r.URL.EscapedPath()
 	q := r.URL.Query()
 	for _, name := range slices.Sorted(maps.Keys(q)) {
 		resource += "\n" + strings.ToLower(name) + ":" + strings.Join(q[name], ",")
 	}
 	mac := hmac.New(sha256.New, key)
 	_, _ = io.WriteString(mac, strings.Join(append(lines, resource), "\n"))
-	want := "SharedKey " + azureAccount + ":" + base64.StdEncoding.EncodeToString(mac.Sum(nil))
+	want := "SharedKey " + Account + ":" + base64.StdEncoding.EncodeToString(mac.Sum(nil))
 	return hmac.Equal([]byte(want), []byte(r.Header.Get("Authorization")))
 }
