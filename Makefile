@@ -50,11 +50,10 @@ cluster-up: cluster ## start a real Kubernetes cluster of two nodes and keep it 
 cluster-down: ## end the cluster
 	$(CLUSTER)/hayloft-cluster down --dir $(STATE)/cluster
 
-# The parts share nothing but the machine, and each waits for much of its time, so they run at once; the output of each is
-# shown when it has ended. go vet is part of `make lint`.
+# One part after the other, and each on its own lanes: two cores have no more to give. go vet is part of `make lint`.
 .PHONY: test
 test: deps build race local $(LOCAL)/kubectl ## all tests, on real parts, with the race detector
-	@$(MAKE) --no-print-directory --jobs 3 --keep-going --output-sync=target test-units test-local test-stacks
+	@$(MAKE) --no-print-directory --keep-going test-units test-local test-stacks
 
 # A program with the race detector sleeps for a second before it ends, unless it is told not to. With GOGC the API servers
 # work less for more memory.
