@@ -16,29 +16,30 @@ import (
 // the finalizer, and its deletion goes the way of any other point's. Nothing else
 // is planned for it, since nothing of it is in this cluster.
 
-// claimed takes a found point over, and says so once.
+// claimed takes a found point over, and says so once. The status goes first: a point
+// that has the finalizer and no beginning would be let go with its data left behind.
 func (r *backups) claimed(ctx context.Context, b *v1alpha1.VMBackup) error {
-	if _, err := r.finalizer(ctx, b, v1alpha1.FinalizerData, true, nil); err != nil {
-		return err
-	}
-	if b.Status.StartedAt != nil || b.Status.Document == "" {
+	if b.Status.Document == "" {
 		return nil // a status that was not written yet comes with the next refresh
 	}
-	// From its beginning a point has something to clean up.
-	now := metav1.Now()
-	b.Status.StartedAt = &now
-	message := fmt.Sprintf("found on the target and claimed: deleting this object deletes its data there, unless spec.deletionPolicy is Retain; it was taken by %s", takenBy(b.Spec.Found))
-	if b.Status.Phase == v1alpha1.BackupReady {
-		meta.SetStatusCondition(&b.Status.Conditions, metav1.Condition{
-			Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: plan.ReasonFound, Message: message, ObservedGeneration: b.Generation,
-		})
+	if b.Status.StartedAt == nil {
+		// From its beginning a point has something to clean up.
+		now := metav1.Now()
+		b.Status.StartedAt = &now
+		message := fmt.Sprintf("found on the target and claimed: deleting this object deletes its data there, unless spec.deletionPolicy is Retain; it was taken by %s", takenBy(b.Spec.Found))
+		if b.Status.Phase == v1alpha1.BackupReady {
+			meta.SetStatusCondition(&b.Status.Conditions, metav1.Condition{
+				Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: plan.ReasonFound, Message: message, ObservedGeneration: b.Generation,
+			})
+		}
+		b.Status.ObservedGeneration = b.Generation
+		if err := r.client.Status().Update(ctx, b); err != nil {
+			return fmt.Errorf("writing that it was claimed: %w", err)
+		}
+		r.events.Event(b, corev1.EventTypeNormal, "Claimed", shorten(message))
 	}
-	b.Status.ObservedGeneration = b.Generation
-	if err := r.client.Status().Update(ctx, b); err != nil {
-		return fmt.Errorf("writing that it was claimed: %w", err)
-	}
-	r.events.Event(b, corev1.EventTypeNormal, "Claimed", shorten(message))
-	return nil
+	_, err := r.finalizer(ctx, b, v1alpha1.FinalizerData, true, nil)
+	return err
 }
 
 // takenBy names who took a found point, for a sentence.

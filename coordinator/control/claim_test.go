@@ -34,6 +34,10 @@ func TestClaimedPoints(t *testing.T) {
 	w.eventually("all appear", func() bool { return w.documents(target).Points == 3 })
 
 	require.ErrorContains(t, w.patchPoint("gone", `{"spec":{"deletionPolicy":"Delete"}}`), "unless it is claimed")
+	watching, err := client.NewWithWatch(w.config, client.Options{Scheme: w.client.Scheme()})
+	require.NoError(t, err)
+	changes, err := watching.Watch(w.ctx, &v1alpha1.VMBackupList{}, client.InNamespace(w.ns))
+	require.NoError(t, err)
 	for _, name := range []string{"gone", "kept", "missing"} {
 		require.NoError(t, w.patchPoint(name, `{"spec":{"claimed":true,"deletionPolicy":"Delete"}}`))
 	}
@@ -48,6 +52,15 @@ func TestClaimedPoints(t *testing.T) {
 		}
 		return true
 	})
+	defer changes.Stop()
+	for seen := map[string]bool{}; len(seen) < 3; {
+		change, open := <-changes.ResultChan()
+		require.True(t, open)
+		if b, ok := change.Object.(*v1alpha1.VMBackup); ok && len(b.Finalizers) > 0 {
+			require.NotNil(t, b.Status.StartedAt, "deleted at this moment, its data would stay")
+			seen[b.Name] = true
+		}
+	}
 
 	for _, name := range []string{"gone", "kept"} {
 		b := w.points()[name]
