@@ -73,7 +73,7 @@ test-local: ## of them: the local stack
 # The programs have the detector, the test itself, which mostly polls, has not.
 .PHONY: test-stacks
 test-stacks: ## of them: Hayloft's programs on whole stacks
-	HAYLOFT_RACE=1 GOGC=200 go test -vet=off -timeout 60m -parallel 6 ./test/e2e
+	HAYLOFT_RACE=1 GOGC=200 go test -vet=off -timeout 60m -parallel 4 ./test/e2e
 
 .PHONY: e2e
 e2e: cluster ## images and chart on a real cluster of two nodes, as root

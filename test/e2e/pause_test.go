@@ -33,8 +33,13 @@ func pauses(t *testing.T, s *harness.Stack) {
 	start := func() *harness.Program { return s.StartPauser(t, ctrd.Socket, socket, "--limit", "1m", "--hooks") }
 	pauser := start()
 	relay := newRelay(t, socket)
-	agents := func() {
+	// Those of these nodes, or of all, that do not run. A guest is paused by the agent of
+	// its own node alone, so that one must come back before another takes its work up.
+	agents := func(nodes ...string) {
 		for _, n := range s.Nodes {
+			if a := w.agents[n.Name]; a != nil && a.Running() || len(nodes) > 0 && !slices.Contains(nodes, n.Name) {
+				continue
+			}
 			w.startAgent(n.Name, harness.ProgramOptions{Args: []string{"--pauser-socket", relay.listen}})
 		}
 	}
@@ -69,8 +74,9 @@ func pauses(t *testing.T, s *harness.Stack) {
 	w.snapshotOf("agent-killed", "vm", must)
 	<-struck
 	w.awaitWrites("vm")
-	agents()
+	agents(w.nodeOf("vm"))
 	w.stoodStill("agent-killed")
+	agents()
 
 	t.Log("kill -9 of the pauser, all of it, while the container stands still")
 	struck = relay.onPaused(func() { pauser.KillAll(t) })
@@ -104,7 +110,7 @@ func pauses(t *testing.T, s *harness.Stack) {
 
 // hooked: commands that the VM declares are run in its container before and after
 // the cut. They have the guest stop writing and go on, as a database would.
-func hooked(w *world, ctrd *containertest.Containerd, relay *relay, agents func()) {
+func hooked(w *world, ctrd *containertest.Containerd, relay *relay, agents func(nodes ...string)) {
 	vmi := &kubevirt.VirtualMachineInstance{}
 	require.NoError(w.t, w.c.Get(w.ctx, client.ObjectKey{Namespace: w.ns, Name: "vm"}, vmi))
 	pod := containertest.Pod{Namespace: w.ns, Name: "virt-launcher-vm"}
@@ -145,8 +151,9 @@ func hooked(w *world, ctrd *containertest.Containerd, relay *relay, agents func(
 	w.snapshotOf("hooked-killed", "vm", v1alpha1.Quiesce{DeadlineSeconds: 60})
 	<-struck
 	w.awaitWrites("vm")
-	agents()
+	agents(w.nodeOf("vm"))
 	well("hooked-killed")
+	agents()
 	w.awaitWrites("vm")
 
 	w.t.Log("a hook that fails")
@@ -168,6 +175,14 @@ func pauseCount(t *testing.T) int {
 	n, err := strconv.Atoi(text)
 	require.NoError(t, err, "HAYLOFT_PAUSES is a number")
 	return n
+}
+
+// nodeOf is the node that a VM runs on.
+func (w *world) nodeOf(vm string) string {
+	w.t.Helper()
+	vmi := &kubevirt.VirtualMachineInstance{}
+	require.NoError(w.t, w.c.Get(w.ctx, client.ObjectKey{Namespace: w.ns, Name: vm}, vmi))
+	return vmi.Status.NodeName
 }
 
 // snapshotOf makes a Snapshot point.
