@@ -23,6 +23,7 @@ var needed = map[string]map[string]string{
 		"everywhere virtualmachineinstances.kubevirt.io ": "TestQuiesce",
 		"everywhere virtualmachineinstances/freeze.subresources.kubevirt.io, virtualmachineinstances/unfreeze.subresources.kubevirt.io ": "TestQuiesce",
 		"longhorn-system volumes.longhorn.io, engines.longhorn.io, replicas.longhorn.io, volumeattachments.longhorn.io ":                 "TestMainJob",
+
 		"longhorn-system volumeattachments.longhorn.io ": "TestStoppedVM",
 		"hayloft-system secrets ":                        "TestMainJob",
 	},
