@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"k8s.io/client-go/rest"
@@ -50,6 +51,7 @@ func (c *counter) take() map[string]int {
 func TestRequestsOfABackup(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
+	w.opts.StatusEvery = time.Hour // what only informs goes by the clock, and is not counted
 	count := &counter{count: map[string]int{}}
 	w.config = rest.CopyConfig(w.config)
 	w.config.Wrap(func(next http.RoundTripper) http.RoundTripper { count.next = next; return count })

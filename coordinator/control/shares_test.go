@@ -30,7 +30,22 @@ func (w *world) shared() {
 	}
 	w.opts.SharePods = &control.SharePods{Pod: "coordinator-0", Container: "coordinator", Program: "/usr/local/bin/targetio", User: 65534}
 	w.create(w.restricted("coordinator-0", "hayloft.test/coordinator:1"))
-	w.t.Cleanup(w.letGo)
+	w.t.Cleanup(w.unshare)
+}
+
+// unshare takes away what stands for shares, when no coordinator runs any more: volumes
+// have no namespace, so the API server's next test would see them.
+func (w *world) unshare() {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	require.NoError(w.t, w.client.DeleteAllOf(ctx, &corev1.Pod{}, client.InNamespace(w.own), client.HasLabels{shares.LabelMount}, client.GracePeriodSeconds(0)))
+	require.NoError(w.t, w.client.DeleteAllOf(ctx, &corev1.PersistentVolumeClaim{}, client.InNamespace(w.own), client.HasLabels{shares.LabelMount}))
+	require.NoError(w.t, w.client.DeleteAllOf(ctx, &corev1.PersistentVolume{}, client.HasLabels{shares.LabelMount}))
+	w.letGo() // the claims
+	w.letGo() // and what they used
+	var volumes corev1.PersistentVolumeList
+	require.NoError(w.t, w.client.List(ctx, &volumes, client.HasLabels{shares.LabelMount}))
+	require.Empty(w.t, volumes.Items)
 }
 
 // restricted is a Pod as the chart's coordinators are.
