@@ -66,7 +66,11 @@ func (r *run) cut(ctx context.Context, job *v1alpha1.CutJob) error {
 	if err := r.checkRoom(ctx, cutters); err != nil {
 		return err
 	}
-	around, seen := r.beforeCuts(ctx, job.Guest)
+	now := r.look(ctx, job.Guest)
+	if err := r.awaitOwn(ctx, job.Guest, now, r.callFor(ctx, number)); err != nil {
+		return err
+	}
+	around, seen := r.beforeCuts(ctx, job.Guest, now)
 	counts, err := goodCut{}, around.stops()
 	if err == nil {
 		counts, err = r.cuts(ctx, cutters, number, job, seen)
@@ -123,6 +127,15 @@ func (r *run) cuts(ctx context.Context, cutters []cutter, number int32, job *v1a
 
 func (r *run) number(ctx context.Context, n int32) error {
 	return r.report.write(ctx, func(s *v1alpha1.NodeJobStatus) { s.Cut = &v1alpha1.CutStatus{Number: n} })
+}
+
+// callFor says in the job's status that the agent of another node is waited for.
+func (r *run) callFor(ctx context.Context, number int32) func(node, message string) error {
+	return func(node, message string) error {
+		return r.report.write(ctx, func(s *v1alpha1.NodeJobStatus) {
+			s.Cut, s.Message = &v1alpha1.CutStatus{Number: number, GuestNode: node}, message
+		})
+	}
 }
 
 // cutOnce asks all engines at once, while the guest rests. It returns when the

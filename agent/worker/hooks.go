@@ -28,19 +28,16 @@ type sighting struct {
 }
 
 // beforeCuts has what the VM declares for before a cut run, of one that runs and
-// is to be asked. seen is the look that it took; nil: it is too old by now.
-// Whatever it returns, afterCuts must follow.
-func (r *run) beforeCuts(ctx context.Context, g *v1alpha1.CutGuest) (h hooked, seen *sighting) {
-	if g == nil {
-		return hooked{}, nil
+// is to be asked. now is a look that was just taken, and so is seen; nil: that is too
+// old by then. Whatever it returns, afterCuts must follow.
+func (r *run) beforeCuts(ctx context.Context, g *v1alpha1.CutGuest, now *sighting) (h hooked, seen *sighting) {
+	if g == nil || now.err != nil || !now.guest.Running || g.Policy == v1alpha1.QuiesceNever {
+		return hooked{}, now
 	}
-	found, err := within(ctx, r.Limits.Call, func(ctx context.Context) (quiesce.Guest, error) { return r.Guests.Look(ctx, *g) })
-	if err != nil || !found.Running || g.Policy == v1alpha1.QuiesceNever {
-		return hooked{}, &sighting{found, err}
-	}
+	found := now.guest
 	h = hooked{vm: g.Namespace + "/" + g.VM, declared: found.Hooks, wrong: found.HooksWrong}
 	if h.wrong != nil || h.declared == (hooks.Hooks{}) {
-		return h, &sighting{found, nil}
+		return h, now
 	}
 	h.before, h.over = r.Guests.Hooks(ctx, *g, found)
 	return h, nil

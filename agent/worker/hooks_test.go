@@ -68,7 +68,7 @@ func TestHooksAreRun(t *testing.T) {
 			g := &askedGuest{found: c.found, before: hooks.Ran{Declared: true}, after: hooks.Ran{Declared: true}}
 			ctx, cancel := context.WithCancel(t.Context())
 			r := quiesceRun(ctx, g)
-			h, seen := r.beforeCuts(ctx, cutGuest(c.policy))
+			h, seen := r.beforeCuts(ctx, cutGuest(c.policy), &sighting{guest: c.found})
 			cancel() // the job ends in the middle
 			r.afterCuts(ctx, &h)
 			require.Equal(t, c.want, g.hooks)
@@ -76,7 +76,7 @@ func TestHooksAreRun(t *testing.T) {
 			require.Empty(t, h.after.Error)
 		})
 	}
-	h, seen := quiesceRun(t.Context(), &askedGuest{}).beforeCuts(t.Context(), nil)
+	h, seen := quiesceRun(t.Context(), &askedGuest{}).beforeCuts(t.Context(), nil, nil)
 	require.Nil(t, seen)
 	require.NoError(t, h.stops())
 }

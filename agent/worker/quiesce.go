@@ -18,6 +18,9 @@ type Guests interface {
 	// Freeze and Thaw go the way that was found.
 	Freeze(ctx context.Context, g v1alpha1.CutGuest, found quiesce.Guest) error
 	Thaw(ctx context.Context, g v1alpha1.CutGuest, found quiesce.Guest) error
+	// Elsewhere names the node whose agent alone can do what the cut must not be
+	// without; "": this one can.
+	Elsewhere(g v1alpha1.CutGuest, found quiesce.Guest) (node string, own quiesce.Own)
 	// Hooks has what the VM declares for before a cut run; after has the rest run,
 	// and must be called.
 	Hooks(ctx context.Context, g v1alpha1.CutGuest, found quiesce.Guest) (before hooks.Ran, after func(context.Context) hooks.Ran)
@@ -99,8 +102,7 @@ func (r *run) hush(ctx context.Context, g *v1alpha1.CutGuest, seen *sighting) re
 		return s
 	}
 	if seen == nil {
-		found, err := within(ctx, r.Limits.Call, func(ctx context.Context) (quiesce.Guest, error) { return r.Guests.Look(ctx, *g) })
-		seen = &sighting{found, err}
+		seen = r.look(ctx, g)
 	}
 	s.before, s.why = seen.guest, seen.err
 	if s.why != nil || s.before.Way == "" {
@@ -143,7 +145,8 @@ func (r *run) let(ctx context.Context, s *rest) {
 		}
 		s.frozen = min(time.Since(s.asked), s.limit())
 	case s.why == nil && !s.before.Running:
-		s.after, s.why = within(ctx, r.Limits.Call, func(ctx context.Context) (quiesce.Guest, error) { return r.Guests.Look(ctx, *s.guest) })
+		after := r.look(ctx, s.guest)
+		s.after, s.why = after.guest, after.err
 	}
 }
 

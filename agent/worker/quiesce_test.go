@@ -83,10 +83,28 @@ type askedGuest struct {
 
 	before, after hooks.Ran
 	hooks         []string // that were run, in this order
+
+	// looks are what is found in turn, in place of found; the last one stays.
+	looks []sighting
+	here  string // this agent's node
 }
 
 func (a *askedGuest) Look(context.Context, v1alpha1.CutGuest) (quiesce.Guest, error) {
-	return a.found, nil
+	if len(a.looks) == 0 {
+		return a.found, nil
+	}
+	now := a.looks[0]
+	if len(a.looks) > 1 {
+		a.looks = a.looks[1:]
+	}
+	return now.guest, now.err
+}
+
+func (a *askedGuest) Elsewhere(_ v1alpha1.CutGuest, found quiesce.Guest) (string, quiesce.Own) {
+	if found.Running && found.Node != a.here {
+		return found.Node, quiesce.OwnPause
+	}
+	return "", ""
 }
 
 func (a *askedGuest) Freeze(ctx context.Context, _ v1alpha1.CutGuest, _ quiesce.Guest) error {

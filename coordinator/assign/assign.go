@@ -29,6 +29,9 @@ type Job struct {
 	Held string
 	// Node it is assigned to; empty: to none.
 	Node string
+	// Only is the node whose agent alone can do it, as the one that has it says; it
+	// goes there as soon as an agent there can take it. Empty: any can.
+	Only string
 	// Unattended is how long it has been waiting for the agent on Node: since it was
 	// assigned, or since the session that worked on it was seen to have ended.
 	Unattended time.Duration
@@ -82,17 +85,28 @@ func Decide(v View) Outcome {
 	slices.SortStableFunc(jobs, func(a, b Job) int {
 		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.Name, b.Name))
 	})
-	var moving, waiting []Job
+	var moving, calling, waiting []Job
 	for _, j := range jobs {
 		switch why, wait := d.misplaced(j); {
 		case j.Node == "":
 			waiting = append(waiting, j)
+		case why == "" && j.Only != "" && j.Only != j.Node:
+			calling = append(calling, j)
+			again = sooner(again, wait)
 		case why == "":
 			d.occupy(j, j.Node)
 			again = sooner(again, wait)
 		default:
 			moving = append(moving, j)
 		}
+	}
+	for _, j := range calling {
+		if !d.free(j.Only) {
+			d.occupy(j, j.Node) // who has it waits with it
+			continue
+		}
+		d.occupy(j, j.Only)
+		changes = append(changes, Decision{Job: j.Name, Node: j.Only, Reason: "the agent on node " + j.Only + " alone can do it"})
 	}
 	// Jobs that lost their agent keep their place before new ones: their
 	// transfers may still be running.
@@ -192,12 +206,16 @@ func (d *decider) noAgent() string {
 	return fmt.Sprintf("every node with an agent has as many jobs as it may at once (%d)", d.MaxPerNode)
 }
 
-// choose the node where the engine of one of the job's volumes runs, if an
-// agent with a free slot lives there, else the living agent with the least to
-// do; not is a node to leave out.
+// free: a living agent on the node has a free slot.
+func (d *decider) free(node string) bool { return d.living[node] && d.load[node] < d.MaxPerNode }
+
+// choose the node whose agent alone can do a job, or where the engine of one of
+// its volumes runs, if an agent with a free slot lives there, else the living
+// agent with the least to do; not is a node to leave out.
 func (d *decider) choose(j Job, not string) string {
-	free := func(node string) bool {
-		return node != "" && node != not && d.living[node] && d.load[node] < d.MaxPerNode
+	free := func(node string) bool { return node != "" && node != not && d.free(node) }
+	if free(j.Only) {
+		return j.Only
 	}
 	near := map[string]int{} // node -> engines of the job's volumes
 	for _, v := range j.Volumes {

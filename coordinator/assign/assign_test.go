@@ -123,6 +123,40 @@ func TestDecide(t *testing.T) {
 			view: View{Agents: agents("a", "b"), Jobs: []Job{{Name: "j", Node: "a", Session: "s", SessionAlive: true, Unattended: time.Hour}}},
 			want: map[string]string{},
 		},
+		"the agent that alone can do it lives": {
+			view: View{Agents: agents("a", "b", "c"), Jobs: []Job{{Name: "j", Node: "a", Only: "c", Session: "s", SessionAlive: true}}},
+			want: map[string]string{"j": "c"},
+		},
+		"it has it already": {
+			view: View{Agents: agents("a", "b"), Jobs: []Job{{Name: "j", Node: "b", Only: "b", Session: "s", SessionAlive: true}}},
+			want: map[string]string{},
+		},
+		"it does not live: who has it waits": {
+			view: View{Agents: agents("a", "b"), Jobs: []Job{{Name: "j", Node: "a", Only: "c", Session: "s", SessionAlive: true}}},
+			want: map[string]string{},
+		},
+		"it has no slot left, and nobody else gets it": {
+			view: View{Agents: agents("a", "b", "c"), MaxPerNode: 1, Jobs: []Job{
+				{Name: "busy", Volumes: []string{"v"}, Node: "c", Session: "s", SessionAlive: true, Created: at(2)},
+				{Name: "j", Volumes: []string{"w"}, Node: "a", Only: "c", Session: "s", SessionAlive: true},
+			}},
+			want: map[string]string{},
+		},
+		"whoever had it is gone, and it lives": {
+			view: View{Agents: agents("b", "c"), Jobs: []Job{{Name: "j", Volumes: []string{"v"}, Node: "a", Only: "c", Session: "s"}}, Engines: map[string]string{"v": "b"}},
+			want: map[string]string{"j": "c"},
+		},
+		"it had it and is gone: another one looks after it": {
+			view: View{Agents: agents("b"), Jobs: []Job{{Name: "j", Node: "c", Only: "c", Session: "s"}}},
+			want: map[string]string{"j": "b"},
+		},
+		"it comes before a job that waits": {
+			view: View{Agents: agents("a", "c"), MaxPerNode: 1, Jobs: []Job{
+				{Name: "older", Volumes: []string{"v"}, Created: at(-1)},
+				{Name: "j", Volumes: []string{"w"}, Node: "a", Only: "c", Session: "s", SessionAlive: true},
+			}},
+			want: map[string]string{"j": "c", "older": "a"},
+		},
 		"a lost job comes before new ones": {
 			view: View{Agents: agents("b"), MaxPerNode: 1, Jobs: []Job{
 				{Name: "new", Volumes: []string{"v"}, Created: at(1)}, {Name: "lost", Volumes: []string{"w"}, Node: "a", Session: "s", Created: at(2)},

@@ -53,7 +53,7 @@ func (c *Controller) assignment() predicate.Predicate {
 				c.count(now)
 			}
 			return before.Spec.NodeName != now.Spec.NodeName || before.Status.State != now.Status.State ||
-				before.Status.Session != now.Status.Session
+				before.Status.Session != now.Status.Session || guestNode(before) != guestNode(now)
 		},
 	}
 }

@@ -229,7 +229,7 @@ func (s *jobStore) view(ctx context.Context, jobs []v1alpha1.NodeJob) (assign.Vi
 func assignable(job *v1alpha1.NodeJob) assign.Job {
 	j := assign.Job{
 		Name: job.Name, Volumes: volumes(job), Node: job.Spec.NodeName,
-		Session: job.Status.Session, Created: job.CreationTimestamp.Time,
+		Session: job.Status.Session, Created: job.CreationTimestamp.Time, Only: guestNode(job),
 	}
 	switch {
 	case job.Spec.Backup != nil:
@@ -238,6 +238,14 @@ func assignable(job *v1alpha1.NodeJob) assign.Job {
 		j.Target = job.Spec.Restore.Target
 	}
 	return j
+}
+
+// guestNode is where the agent is that alone can do a cut; "": any can.
+func guestNode(job *v1alpha1.NodeJob) string {
+	if job.Status.Cut == nil {
+		return ""
+	}
+	return job.Status.Cut.GuestNode
 }
 
 func volumes(job *v1alpha1.NodeJob) []string {

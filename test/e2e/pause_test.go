@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -33,8 +34,7 @@ func pauses(t *testing.T, s *harness.Stack) {
 	start := func() *harness.Program { return s.StartPauser(t, ctrd.Socket, socket, "--limit", "1m", "--hooks") }
 	pauser := start()
 	relay := newRelay(t, socket)
-	// Those of these nodes, or of all, that do not run. A guest is paused by the agent of
-	// its own node alone, so that one must come back before another takes its work up.
+	// Those of these nodes, or of all, that do not run.
 	agents := func(nodes ...string) {
 		for _, n := range s.Nodes {
 			if a := w.agents[n.Name]; a != nil && a.Running() || len(nodes) > 0 && !slices.Contains(nodes, n.Name) {
@@ -74,9 +74,21 @@ func pauses(t *testing.T, s *harness.Stack) {
 	w.snapshotOf("agent-killed", "vm", must)
 	<-struck
 	w.awaitWrites("vm")
-	agents(w.nodeOf("vm"))
-	w.stoodStill("agent-killed")
+	t.Log("those of the other nodes come back first: the cut is kept for that of the VM's node")
+	home := w.nodeOf("vm")
+	var others []string
+	for _, n := range s.Nodes {
+		if n.Name != home {
+			others = append(others, n.Name)
+		}
+	}
+	agents(others...)
+	w.eventually("an agent of another node to wait", func() (bool, string) {
+		said := conditionText(w.pointNow("agent-killed").Status.Conditions, v1alpha1.ConditionProgressing)
+		return strings.Contains(said, "runs on node "+home+", and only the agent there can pause it"), said
+	})
 	agents()
+	w.stoodStill("agent-killed")
 
 	t.Log("kill -9 of the pauser, all of it, while the container stands still")
 	struck = relay.onPaused(func() { pauser.KillAll(t) })
@@ -151,9 +163,8 @@ func hooked(w *world, ctrd *containertest.Containerd, relay *relay, agents func(
 	w.snapshotOf("hooked-killed", "vm", v1alpha1.Quiesce{DeadlineSeconds: 60})
 	<-struck
 	w.awaitWrites("vm")
-	agents(w.nodeOf("vm"))
-	well("hooked-killed")
 	agents()
+	well("hooked-killed")
 	w.awaitWrites("vm")
 
 	w.t.Log("a hook that fails")

@@ -252,6 +252,11 @@ type CutStatus struct {
 	// FrozenMicroseconds is how long the guest was frozen, or paused.
 	// +optional
 	FrozenMicroseconds int64 `json:"frozenMicroseconds,omitempty"`
+	// GuestNode is where the VM runs, while the agent there alone can bring it to the
+	// rest that is required, or run its hooks, and another agent has the job.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	GuestNode string `json:"guestNode,omitempty"`
 	// Hooks of the VM that were run around the cuts.
 	// +optional
 	// +kubebuilder:validation:MaxItems=2
