@@ -51,6 +51,10 @@ var (
 		Name: "hayloft_agent_freeze_seconds", Kind: Histogram, By: Agent, Labels: []string{"way"}, Buckets: shortBuckets,
 		Help: "Time that guests rested, of cuts that count, by the way in which they were brought to rest: freeze (of their file systems) or pause (of their container).",
 	})
+	agentHooks = define(Metric{
+		Name: "hayloft_agent_hook_duration_seconds", Kind: Histogram, By: Agent, Labels: []string{"hook", "outcome"}, Buckets: workBuckets,
+		Help: "Time that hooks of VMs took, those included that could not be run.",
+	})
 	agentSession = define(Metric{
 		Name: "hayloft_agent_session", Kind: Gauge, By: Agent,
 		Help: "1 while this agent has a session, else 0: then it can own no volume.",
@@ -71,7 +75,8 @@ var (
 
 // AgentWork is what an agent counts of its own work.
 type AgentWork struct {
-	jobs, leaseWaits, heartbeats, freezes    *prometheus.HistogramVec
+	jobs, leaseWaits, heartbeats             *prometheus.HistogramVec
+	freezes, hooks                           *prometheus.HistogramVec
 	window                                   prometheus.Observer
 	working                                  *prometheus.GaugeVec
 	session                                  prometheus.Gauge
@@ -85,13 +90,13 @@ func NewAgent(r prometheus.Registerer) *AgentWork {
 	discarded, sessions, lost := agentCutsDiscarded.counter(), agentSessions.counter(), agentSessionsLost.counter()
 	a := &AgentWork{
 		jobs: agentJobDuration.histogram(), leaseWaits: agentLeaseWait.histogram(), heartbeats: agentHeartbeat.histogram(),
-		window: window.WithLabelValues(), freezes: agentFreeze.histogram(), working: agentJobs.gauge(), session: session.WithLabelValues(),
+		window: window.WithLabelValues(), freezes: agentFreeze.histogram(), hooks: agentHooks.histogram(), working: agentJobs.gauge(), session: session.WithLabelValues(),
 		failures: agentJobFailures.counter(), takeovers: agentTakeovers.counter(), fenced: agentFenced.counter(),
 		moved: agentMoved.counter(), cuts: agentCuts.counter(),
 		discarded: discarded.WithLabelValues(), sessions: sessions.WithLabelValues(), lost: lost.WithLabelValues(),
 	}
 	r.MustRegister(
-		a.jobs, a.leaseWaits, a.heartbeats, window, a.freezes, a.working, session,
+		a.jobs, a.leaseWaits, a.heartbeats, window, a.freezes, a.hooks, a.working, session,
 		a.failures, a.takeovers, a.fenced, a.moved, a.cuts, discarded, sessions, lost,
 	)
 	registerBuildInfo(r)
@@ -108,6 +113,10 @@ func NewAgent(r prometheus.Registerer) *AgentWork {
 	}
 	for _, way := range restWays {
 		a.freezes.WithLabelValues(way)
+	}
+	for _, hook := range hookTimes {
+		a.hooks.WithLabelValues(hook, succeeded)
+		a.hooks.WithLabelValues(hook, failed)
 	}
 	for _, t := range transferTypes {
 		a.moved.WithLabelValues(t)
@@ -155,6 +164,15 @@ func (a *AgentWork) Cut(consistency, way string, window, frozen time.Duration) {
 	if frozen > 0 {
 		a.freezes.WithLabelValues(way).Observe(frozen.Seconds())
 	}
+}
+
+// Hooked tells how long a hook of a VM took. hook is "pre" or "post".
+func (a *AgentWork) Hooked(hook string, well bool, took time.Duration) {
+	word := succeeded
+	if !well {
+		word = failed
+	}
+	a.hooks.WithLabelValues(hook, word).Observe(took.Seconds())
 }
 
 // CutDiscarded counts a cut that does not count.

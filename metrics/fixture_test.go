@@ -220,6 +220,8 @@ func someAgentWork(r prometheus.Registerer) {
 	a.Fenced("cut")
 	a.Moved("backup", 3<<20)
 	a.Cut("Frozen", "freeze", 40*time.Millisecond, 180*time.Millisecond)
+	a.Hooked("pre", true, 300*time.Millisecond)
+	a.Hooked("post", false, 30*time.Second)
 	a.CutDiscarded()
 }
 

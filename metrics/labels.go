@@ -8,6 +8,7 @@ var bounds = map[string]string{
 	"way":         "how a guest is brought to rest: freeze, pause",
 	"consistency": "how a point's disks were brought to rest, six words",
 	"goversion":   "one",
+	"hook":        "when it is run: pre, post",
 	"kind":        "a few words each",
 	"limit":       "limits of the HTTP API, five",
 	"method":      "GET, HEAD, POST, DELETE, other",

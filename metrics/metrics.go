@@ -37,5 +37,8 @@ var (
 // restWays are how a guest is brought to rest for a cut.
 var restWays = []string{"freeze", "pause"}
 
+// hookTimes are when a VM's hooks are run: before its disks are cut, and afterwards.
+var hookTimes = []string{"pre", "post"}
+
 // transferTypes are the jobs that move data.
 var transferTypes = []string{"backup", "restore", "clone"}

@@ -50,6 +50,9 @@ func (r *run) afterCuts(ctx context.Context, h *hooked) {
 		return
 	}
 	h.after = h.over(context.WithoutCancel(ctx))
+	for _, ran := range h.ran() {
+		r.Observer.Hooked(ran.hook, ran.Error == "", ran.Took)
+	}
 	for _, s := range h.statuses() {
 		if s.Failed {
 			r.Log.Warn("a hook of a VM failed", "job", r.job.Name, "vm", h.vm, "hook", s.Hook, "message", s.Message)
@@ -76,17 +79,27 @@ func (h hooked) spoils() error {
 	return nil
 }
 
+// ran is how those ended that are declared.
+func (h hooked) ran() (out []ranHook) {
+	for _, ran := range []ranHook{{"pre", h.before}, {"post", h.after}} {
+		if ran.Declared {
+			out = append(out, ran)
+		}
+	}
+	return out
+}
+
+// ranHook is how one hook ended; hook is pre or post.
+type ranHook struct {
+	hook string
+	hooks.Ran
+}
+
 // statuses are for the point.
 func (h hooked) statuses() (out []v1alpha1.HookStatus) {
-	for _, ran := range []struct {
-		name string
-		hooks.Ran
-	}{{"pre", h.before}, {"post", h.after}} {
-		if !ran.Declared {
-			continue
-		}
+	for _, ran := range h.ran() {
 		took := ran.Took.Round(time.Millisecond)
-		s := v1alpha1.HookStatus{Hook: ran.name, Failed: ran.Error != "", Message: fmt.Sprintf("ended well after %s", took)}
+		s := v1alpha1.HookStatus{Hook: ran.hook, Failed: ran.Error != "", Message: fmt.Sprintf("ended well after %s", took)}
 		if s.Failed {
 			s.Message = cutShort(oneLine(fmt.Sprintf("%s (after %s)", ran.Error, took)), 1000)
 		}

@@ -49,6 +49,18 @@ func TestHooksDecide(t *testing.T) {
 	}
 }
 
+// observedHooks is an Observer of hooks that end well.
+type observedHooks struct {
+	Observer
+	hooks []string
+}
+
+func (o *observedHooks) Hooked(hook string, well bool, _ time.Duration) {
+	if well {
+		o.hooks = append(o.hooks, hook)
+	}
+}
+
 // TestHooksAreRun: for which guests, and what is for afterwards in any case.
 func TestHooksAreRun(t *testing.T) {
 	declares := hooks.Hooks{Before: &hooks.Hook{Must: true}}
@@ -68,10 +80,15 @@ func TestHooksAreRun(t *testing.T) {
 			g := &askedGuest{found: c.found, before: hooks.Ran{Declared: true}, after: hooks.Ran{Declared: true}}
 			ctx, cancel := context.WithCancel(t.Context())
 			r := quiesceRun(ctx, g)
+			observed := &observedHooks{}
+			r.Observer = observed
 			h, seen := r.beforeCuts(ctx, cutGuest(c.policy), &sighting{guest: c.found})
 			cancel() // the job ends in the middle
 			r.afterCuts(ctx, &h)
 			require.Equal(t, c.want, g.hooks)
+			if c.want != nil {
+				require.Equal(t, []string{"pre", "post"}, observed.hooks)
+			}
 			require.Equal(t, c.looked, seen != nil)
 			require.Empty(t, h.after.Error)
 		})

@@ -67,6 +67,8 @@ type Observer interface {
 	// Cut tells of a cut that counts. way is how the guest was brought to rest,
 	// and frozen for how long; "" and zero when it was not.
 	Cut(consistency, way string, window, frozen time.Duration)
+	// Hooked tells how long a VM's hook took; hook is "pre" or "post".
+	Hooked(hook string, well bool, took time.Duration)
 	// CutDiscarded counts cuts that do not count.
 	CutDiscarded()
 }

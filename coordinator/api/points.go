@@ -27,12 +27,20 @@ type Point struct {
 	Cancelled          bool       `json:"cancelled,omitempty"`
 	Consistency        string     `json:"consistency,omitempty"`
 	ConsistencyMessage string     `json:"consistencyMessage,omitempty"`
+	Hooks              []Hook     `json:"hooks,omitempty" doc:"Commands that the VM declares by annotation, and that were run around the cut"`
 	Schedule           string     `json:"schedule,omitempty" doc:"The VMSchedule that made it"`
 	Found              bool       `json:"found,omitempty" doc:"It was found on its target: another cluster made it, or an earlier life of this one"`
 	Claimed            bool       `json:"claimed,omitempty" doc:"It was found and claimed: deleting it can delete its data"`
 	StartedAt          *time.Time `json:"startedAt,omitempty"`
 	CutAt              *time.Time `json:"cutAt,omitempty" doc:"The moment that it stands for"`
 	CompletedAt        *time.Time `json:"completedAt,omitempty"`
+}
+
+// Hook is how a command ended that was run around the cut.
+type Hook struct {
+	Hook    string `json:"hook" enum:"pre,post" doc:"Before the disks were cut, or afterwards"`
+	Failed  bool   `json:"failed"`
+	Message string `json:"message" doc:"How it ended, for people"`
 }
 
 func pointOf(b *v1alpha1.VMBackup) Point {
@@ -46,6 +54,9 @@ func pointOf(b *v1alpha1.VMBackup) Point {
 	if at := b.Status.CutAt; !at.IsZero() {
 		utc := at.UTC()
 		p.CutAt = &utc
+	}
+	for _, h := range b.Status.Hooks {
+		p.Hooks = append(p.Hooks, Hook{Hook: h.Hook, Failed: h.Failed, Message: h.Message})
 	}
 	return p
 }

@@ -35,6 +35,9 @@ func agents() Dashboard {
 				graph("Freeze", "How long guests were frozen, over six hours.", seconds,
 					Query{`histogram_quantile(0.5, sum by (le) (increase(hayloft_agent_freeze_seconds_bucket[6h])))`, "p50"},
 					Query{`histogram_quantile(0.95, sum by (le) (increase(hayloft_agent_freeze_seconds_bucket[6h])))`, "p95"}),
+				graph("Hooks", "How long commands took that VMs declare, over six hours.", seconds,
+					Query{`histogram_quantile(0.95, sum by (hook, le) (increase(hayloft_agent_hook_duration_seconds_bucket[6h])))`, "p95 {{hook}}"}),
+				graph("Hooks that failed", "Per hour.", count, Query{`sum by (hook) (increase(hayloft_agent_hook_duration_seconds_count{outcome="failed"}[1h]))`, "{{hook}}"}),
 			}},
 			{"Coordinators", []Panel{
 				graph("Leader", "1 for the one that leads.", count, Query{`max by (instance) (hayloft_leader)`, "{{instance}}"}),
