@@ -51,6 +51,10 @@ func scheduleOf(o *v1alpha1.VMSchedule) Schedule {
 	return out
 }
 
+// suspend also takes the marks of whoever had suspended the schedule before: now a
+// user did, and the end of an upgrade leaves it alone.
+const suspend = `{"metadata":{"annotations":{"` + v1alpha1.AnnotationSuspendedBy + `":null,"` + v1alpha1.AnnotationSuspendReason + `":null}},"spec":{"suspend":true}}`
+
 func (s *service) addSchedules(api huma.API) {
 	list := func(ctx context.Context, namespace string, in Page) (*listed[Schedule], error) {
 		var l v1alpha1.VMScheduleList
@@ -72,6 +76,6 @@ func (s *service) addSchedules(api huma.API) {
 	})
 	schedule := func() *v1alpha1.VMSchedule { return &v1alpha1.VMSchedule{} }
 	get(s, api, operation("get-schedule", http.MethodGet, one, "Look at a schedule", "schedules"), schedule, scheduleOf)
-	change(s, api, operation("suspend-schedule", http.MethodPost, one+"/suspend", "Keep a schedule's runs from beginning", "schedules"), schedule, scheduleOf, `{"spec":{"suspend":true}}`)
+	change(s, api, operation("suspend-schedule", http.MethodPost, one+"/suspend", "Keep a schedule's runs from beginning", "schedules"), schedule, scheduleOf, suspend)
 	change(s, api, operation("resume-schedule", http.MethodPost, one+"/resume", "Let a schedule's runs begin again", "schedules"), schedule, scheduleOf, `{"spec":{"suspend":false}}`)
 }

@@ -2,12 +2,15 @@ package api
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"hayloft.dev/coordinator/api/problem"
 	"hayloft.dev/pkg/upgrade"
+	"hayloft.dev/pkg/words"
 )
 
 // UpgradeReport is what is in the way of an upgrade.
@@ -44,8 +47,47 @@ func (s *service) addUpgrade(api huma.API) {
 	huma.Register(api, operation("finish-upgrade", http.MethodPost, "/upgrade/finish", "Resume the schedules that were suspended for an upgrade", "upgrade"), func(ctx context.Context, _ *struct{}) (*one[UpgradeFinish], error) {
 		resumed, err := steps.Finish(ctx)
 		if err != nil {
-			return nil, problem.FromCluster(err)
+			return nil, unfinished(len(resumed), err)
 		}
 		return &one[UpgradeFinish]{UpgradeFinish{Resumed: append([]upgrade.Suspended{}, resumed...)}}, nil
 	})
+}
+
+// maxUnfinished bounds how many schedules a problem document names.
+const maxUnfinished = 100
+
+// unfinished is what kept some schedules from being resumed, each of them with its
+// cause. What could be resumed was, and the call can be repeated.
+func unfinished(resumed int, err error) error {
+	var joined interface{ Unwrap() []error }
+	if !errors.As(err, &joined) {
+		return problem.FromCluster(err)
+	}
+	var causes []*huma.ErrorDetail
+	var status int
+	for _, one := range joined.Unwrap() {
+		var left *upgrade.NotResumed
+		if !errors.As(one, &left) {
+			return problem.FromCluster(one)
+		}
+		cause := problem.FromCluster(left.Err)
+		d := problem.Of(cause)
+		if d.Status >= http.StatusInternalServerError {
+			return cause
+		}
+		if status != 0 && status != d.Status {
+			d.Status = http.StatusConflict
+		}
+		status = d.Status
+		name := left.Namespace + "/" + left.Name
+		causes = append(causes, &huma.ErrorDetail{Message: "schedule " + name + ": " + d.Detail, Value: name})
+	}
+	kind := problem.Forbidden
+	if status != http.StatusForbidden {
+		status, kind = http.StatusConflict, problem.Refused // there is no field of the request to correct
+	}
+	out := problem.Of(problem.New(status, kind, fmt.Sprintf("%s %s resumed, %d %s suspended: %s",
+		words.Count(resumed, "schedule"), words.Verb(resumed, "was", "were"), len(causes), words.Verb(len(causes), "stays", "stay"), causes[0].Message)))
+	out.Errors = causes[:min(len(causes), maxUnfinished)]
+	return out
 }

@@ -87,8 +87,8 @@ func (u *Steps) Wait(ctx context.Context, o PrepareOptions, seen func(Report)) e
 
 // Finish resumes the schedules that an upgrade has suspended and no others, and
 // returns those it resumed. One that cannot be resumed, for instance because its
-// target is away, is told in the error, which joins one for each of them, and keeps
-// its mark, so that Finish can be called again.
+// target is away, is told in the error, which joins a NotResumed for each of them,
+// and keeps its mark, so that Finish can be called again.
 func (u *Steps) Finish(ctx context.Context) ([]Suspended, error) {
 	var resumed []Suspended
 	var failed []error
@@ -100,7 +100,7 @@ func (u *Steps) Finish(ctx context.Context) ([]Suspended, error) {
 		did, err := u.change(ctx, s, byUpgrade, false, map[string]any{v1alpha1.AnnotationSuspendedBy: nil, v1alpha1.AnnotationSuspendReason: nil})
 		switch {
 		case err != nil:
-			failed = append(failed, fmt.Errorf("resuming schedule %s/%s: %w", s.Namespace, s.Name, err))
+			failed = append(failed, &NotResumed{Namespace: s.Namespace, Name: s.Name, Err: err})
 		case did:
 			resumed = append(resumed, was)
 		}
@@ -108,6 +108,18 @@ func (u *Steps) Finish(ctx context.Context) ([]Suspended, error) {
 	})
 	return resumed, errors.Join(append(failed, err)...)
 }
+
+// NotResumed says why a schedule stays suspended.
+type NotResumed struct {
+	Namespace, Name string
+	Err             error
+}
+
+func (e *NotResumed) Error() string {
+	return fmt.Sprintf("resuming schedule %s/%s: %v", e.Namespace, e.Name, e.Err)
+}
+
+func (e *NotResumed) Unwrap() error { return e.Err }
 
 // pass goes over everything once. Schedules come first: what one begins before
 // it is suspended is seen among the points.
