@@ -129,23 +129,34 @@ func TestProperties(t *testing.T) {
 	})
 }
 
-// checkBuckets goes from a bucket's side: the newest so many days that have a
-// point each keep their newest.
+// checkBuckets goes from the buckets' side: the newest so many hours, days, weeks,
+// months and years that have a point each keep their newest.
 func checkBuckets(t *rapid.T, policy Policy, good []Point, gone map[string]bool) {
-	newest := map[string]Point{} // day -> point
-	var days []string
-	for _, p := range good {
-		day := p.Time.In(policy.Zone).Format(time.DateOnly)
-		if former, ok := newest[day]; !ok {
-			newest[day] = p
-			days = append(days, day)
-		} else if p.Time.Equal(former.Time) && p.Name > former.Name {
-			newest[day] = p
+	for _, b := range []struct {
+		keep int
+		of   func(time.Time) string
+	}{
+		{policy.KeepHourly, func(at time.Time) string { return at.Format("2006-01-02 15h -0700") }}, // one that comes twice is two
+		{policy.KeepDaily, func(at time.Time) string { return at.Format(time.DateOnly) }},
+		{policy.KeepWeekly, func(at time.Time) string { year, week := at.ISOWeek(); return fmt.Sprint(year, " week ", week) }},
+		{policy.KeepMonthly, func(at time.Time) string { return at.Format("2006-01") }},
+		{policy.KeepYearly, func(at time.Time) string { return at.Format("2006") }},
+	} {
+		newest := map[string]Point{} // bucket -> point
+		var buckets []string
+		for _, p := range good {
+			bucket := b.of(p.Time.In(policy.Zone))
+			if former, ok := newest[bucket]; !ok {
+				newest[bucket] = p
+				buckets = append(buckets, bucket)
+			} else if p.Time.Equal(former.Time) && p.Name > former.Name {
+				newest[bucket] = p
+			}
 		}
-	}
-	for i, day := range days {
-		if i < policy.KeepDaily && gone[newest[day].Name] {
-			t.Fatalf("%s is the newest of %s", newest[day].Name, day)
+		for i, bucket := range buckets {
+			if i < b.keep && gone[newest[bucket].Name] {
+				t.Fatalf("%s is the newest of %s", newest[bucket].Name, bucket)
+			}
 		}
 	}
 }
