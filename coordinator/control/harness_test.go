@@ -51,6 +51,8 @@ type world struct {
 	lh     string // Longhorn's
 	fake   *fakeTargets
 	opts   control.Options
+	// meanwhile is done at every look of eventually; nil: nothing is.
+	meanwhile func()
 }
 
 func newWorld(t *testing.T) *world {
@@ -167,6 +169,9 @@ func (w *world) eventually(what string, ok func() bool) {
 	for !ok() {
 		if time.Now().After(deadline) {
 			w.t.Fatalf("not within a minute: %s", what)
+		}
+		if w.meanwhile != nil {
+			w.meanwhile()
 		}
 		time.Sleep(20 * time.Millisecond)
 	}

@@ -208,6 +208,9 @@ func (p *restorePlan) pending() {
 		p.a.again(0)
 		return
 	}
+	// A new leader begins again with reading. It does not go back to saying so: it
+	// would write that, and never come to the end if each is killed at its write.
+	p.a.Cosmetic = true
 	p.working("reading the point's document in %s", p.place())
 	if !p.read() {
 		return
@@ -289,7 +292,7 @@ func (p *restorePlan) read() bool {
 }
 
 func (p *restorePlan) begin() {
-	p.st.Phase = v1alpha1.RestoreRestoring
+	p.st.Phase, p.a.Cosmetic = v1alpha1.RestoreRestoring, false
 	p.record()
 	p.st.Notes = p.v.Origin.Notes
 	if len(p.st.Notes) > maxNotes {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
@@ -423,4 +424,22 @@ func TestPersistentVolume(t *testing.T) {
 	require.Empty(t, pv.Spec.CSI.FSType, "a raw block volume has no filesystem")
 	require.Equal(t, map[string]string{provisionedBy: rules.Driver}, pv.Annotations)
 	require.Equal(t, "true", pv.Spec.CSI.VolumeAttributes["migratable"])
+}
+
+// What a leader knows of its own goes with it. The next one may be killed at its
+// first write, and the one after that: so it writes nothing that only informs
+// before it does something.
+func TestNewLeaderOfARestoreTellsNothingFirst(t *testing.T) {
+	for name, stage := range map[string]func(*RestoreView){
+		"reading": marked, "checking": hasRead, "restoring": restoringNow, "building": built, "making the VM": bound,
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := want(stage)
+			v.Restore.Status = Restore(v).Status
+			v.Work, v.Origin, v.Inspected = Works{}, nil, nil
+			out := Restore(v)
+			require.True(t, out.Cosmetic || equality.Semantic.DeepEqual(v.Restore.Status, out.Status), "it says %q after %q",
+				message(out.Status.Conditions, v1alpha1.ConditionProgressing), message(v.Restore.Status.Conditions, v1alpha1.ConditionProgressing))
+		})
+	}
 }
