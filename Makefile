@@ -62,7 +62,7 @@ TEST := CGO_ENABLED=1 GORACE=atexit_sleep_ms=0 GOGC=200 go test -race -vet=off
 # pkg/schedule reckons for minutes with the detector, and has nothing that runs beside anything.
 .PHONY: test-units
 test-units: ## of them: every package by itself
-	$(TEST) -timeout 25m -parallel 4 $$(go list ./... | grep -v -e '/test/e2e$$' -e '/test/bench$$' -e '/test/cluster$$' -e '/pkg/schedule$$')
+	$(TEST) -timeout 25m -parallel 4 $$(go list ./... | grep -v -e '/test/e2e$$' -e '/test/bench' -e '/test/cluster$$' -e '/pkg/schedule$$')
 	go test -vet=off ./pkg/schedule
 	cd deploy/tools && go test -vet=off -timeout 15m ./...
 

@@ -24,6 +24,10 @@ import (
 // and the API server, when it forwards requests for an APIService, finds it there.
 const serviceRange = "127.96.0.0/16"
 
+// etcdAddressFile is where, in the API server's folder, the address of etcd is, for whoever measures it or fills it
+// faster than the API server would.
+const etcdAddressFile = "etcd.address"
+
 type apiserverOptions struct {
 	dir        string
 	address    string
@@ -85,6 +89,9 @@ func runAPIServer(ctx context.Context, o apiserverOptions, extra []string) (err 
 		return err
 	}
 	defer etcd.Close()
+	if err := os.WriteFile(filepath.Join(o.dir, etcdAddressFile), []byte(etcdAddress), 0o600); err != nil {
+		return err
+	}
 
 	// The port is bound before anybody is told of it, so that nobody else can have taken it meanwhile.
 	listener, err := net.Listen("tcp", net.JoinHostPort(o.address, strconv.Itoa(o.port)))
