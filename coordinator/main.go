@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -139,6 +140,7 @@ func parse(args []string) (flags, error) {
 }
 
 func run(ctx context.Context, f flags) error {
+	boundGarbage()
 	level := &slog.LevelVar{}
 	level.Set(f.level)
 	handler := slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})
@@ -263,7 +265,10 @@ func restConfig(path string, log *slog.Logger) (config *rest.Config, credentials
 // and the HTTP API are served.
 func ready(ctx context.Context, mgr ctrl.Manager, served ...func() error) func(*http.Request) error {
 	var synced atomic.Bool
-	go func() { synced.Store(mgr.GetCache().WaitForCacheSync(ctx)) }()
+	go func() {
+		synced.Store(mgr.GetCache().WaitForCacheSync(ctx))
+		debug.FreeOSMemory() // filling them has taken more than they hold
+	}()
 	return func(*http.Request) error {
 		if !synced.Load() {
 			return errors.New("the caches are not filled yet")

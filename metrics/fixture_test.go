@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -33,7 +34,19 @@ type world struct {
 }
 
 func (w *world) VMs(context.Context) ([]*metav1.PartialObjectMetadata, error) { return w.vms, nil }
-func (w *world) Points(context.Context) ([]*v1alpha1.VMBackup, error)         { return w.points, nil }
+
+// Points are told in one object, as by a cache that has short records of them.
+func (w *world) Points(context.Context) (iter.Seq[*v1alpha1.VMBackup], error) {
+	return func(yield func(*v1alpha1.VMBackup) bool) {
+		again := &v1alpha1.VMBackup{}
+		for _, b := range w.points {
+			b.DeepCopyInto(again)
+			if !yield(again) {
+				return
+			}
+		}
+	}, nil
+}
 
 func (w *world) Restores(context.Context) ([]*v1alpha1.VMRestore, error) { return w.restores, nil }
 

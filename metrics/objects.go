@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"context"
+	"iter"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -14,7 +15,9 @@ import (
 type Objects interface {
 	// VMs are all VirtualMachines, by their metadata only.
 	VMs(ctx context.Context) ([]*metav1.PartialObjectMetadata, error)
-	Points(ctx context.Context) ([]*v1alpha1.VMBackup, error)
+	// Points are all VMBackups, each to be looked at until the next one comes: there
+	// are too many to have them all at once.
+	Points(ctx context.Context) (iter.Seq[*v1alpha1.VMBackup], error)
 	Restores(ctx context.Context) ([]*v1alpha1.VMRestore, error)
 	Targets(ctx context.Context) ([]*v1alpha1.BackupTarget, error)
 	Quotas(ctx context.Context) ([]*v1alpha1.SnapshotQuota, error)

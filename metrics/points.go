@@ -97,7 +97,7 @@ func (c *pointCollector) Collect(ctx context.Context, s *Samples) error {
 	var phases, reached, failed tally
 	gone := map[vmKey]int{} // namespace and type
 	targets := map[string]*targetSum{}
-	for _, b := range list {
+	for b := range list {
 		kind := string(b.Spec.Type)
 		phases.add(kind, phaseOf(string(b.Status.Phase)))
 		switch b.Status.Phase {

@@ -77,7 +77,7 @@ type schedules struct {
 // planned is one VMSchedule with its newest Ready point of each VM.
 type planned struct {
 	*v1alpha1.VMSchedule
-	newest []*v1alpha1.VMBackup
+	newest []newestOf
 	// place maps a VM -> its place in newest, where these are more than a few.
 	place map[string]int
 	round int
@@ -89,6 +89,12 @@ type planned struct {
 	// byVM maps a VM -> the labels of the schedule's points of it, of type kind.
 	byVM map[string]*labels
 	kind string
+}
+
+// newestOf is when the newest point of a VM was cut.
+type newestOf struct {
+	vm  string
+	cut time.Time
 }
 
 // fewVMs are found faster by looking at each.
@@ -108,7 +114,6 @@ func (s *schedules) begin(list []*v1alpha1.VMSchedule) {
 			s.of[o.UID] = p
 			s.all = append(s.all, p)
 		}
-		clear(p.newest) // it must not keep what is gone
 		p.VMSchedule, p.newest, p.place, p.round = o, p.newest[:0], nil, s.round
 		if key := (timetable{o.Spec.Cron, o.Spec.TimeZone}); p.timetable != key {
 			p.timetable, p.pause = key, s.pause(key)
@@ -135,8 +140,8 @@ func (s *schedules) good(b *v1alpha1.VMBackup) {
 	}
 	if i := p.find(b.Spec.VM); i < 0 {
 		p.add(b)
-	} else if b.Status.CutAt.After(p.newest[i].Status.CutAt.Time) {
-		p.newest[i] = b
+	} else if b.Status.CutAt.After(p.newest[i].cut) {
+		p.newest[i].cut = b.Status.CutAt.Time
 	}
 }
 
@@ -148,17 +153,17 @@ func (p *planned) find(vm string) int {
 		}
 		return -1
 	}
-	return slices.IndexFunc(p.newest, func(b *v1alpha1.VMBackup) bool { return b.Spec.VM == vm })
+	return slices.IndexFunc(p.newest, func(of newestOf) bool { return of.vm == vm })
 }
 
 func (p *planned) add(b *v1alpha1.VMBackup) {
-	p.newest = append(p.newest, b)
+	p.newest = append(p.newest, newestOf{b.Spec.VM, b.Status.CutAt.Time})
 	switch n := len(p.newest); {
 	case n < fewVMs:
 	case n == fewVMs:
 		p.place = map[string]int{}
 		for i, of := range p.newest {
-			p.place[of.Spec.VM] = i
+			p.place[of.vm] = i
 		}
 	default:
 		p.place[b.Spec.VM] = n - 1
@@ -176,9 +181,9 @@ func (s *schedules) covers(v *vms) {
 		if p.Spec.VM != "" {
 			v.cover(vmKey{p.Namespace, p.Spec.VM})
 		}
-		for _, b := range p.newest {
-			if b.Spec.VM != p.Spec.VM {
-				v.cover(vmKey{p.Namespace, b.Spec.VM})
+		for _, of := range p.newest {
+			if of.vm != p.Spec.VM {
+				v.cover(vmKey{p.Namespace, of.vm})
 			}
 		}
 	}
@@ -212,8 +217,8 @@ func (s *schedules) collect(out *Samples) {
 			}
 			out.set(scheduleSince, seconds(since), l)
 		}
-		for _, b := range p.newest {
-			out.set(scheduleLastGood, seconds(b.Status.CutAt.Time), p.labelsOf(b.Spec.VM))
+		for _, of := range p.newest {
+			out.set(scheduleLastGood, seconds(of.cut), p.labelsOf(of.vm))
 		}
 	}
 }

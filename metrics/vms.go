@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -97,9 +98,24 @@ func (s *stated) of(state string, pairs func() *labels) *labels {
 
 // vmPoints is what one VM's points of one type say.
 type vmPoints struct {
-	points       int
-	uploaded     int64
-	newest, last *v1alpha1.VMBackup // the newest Ready, the last that failed
+	points   int
+	uploaded int64
+	newest   goodPoint // the newest that is Ready
+	last     badPoint  // the last that failed
+}
+
+// goodPoint is when a point was cut, zero if there is none, and what it wrote to
+// its target.
+type goodPoint struct {
+	cut   time.Time
+	wrote int64
+	took  time.Duration
+	timed bool // it is known how long it took
+}
+
+type badPoint struct {
+	at     time.Time // zero: none failed
+	reason string
 }
 
 // kindsOf are the types of points, in the order of vm.kinds.
@@ -166,8 +182,11 @@ func (v *vms) good(b *v1alpha1.VMBackup, wrote int64) bool {
 	}
 	of.points++
 	of.uploaded += wrote
-	if b.Status.CutAt != nil && (of.newest == nil || b.Status.CutAt.After(of.newest.Status.CutAt.Time)) {
-		of.newest = b
+	if st := &b.Status; st.CutAt != nil && (of.newest.cut.IsZero() || st.CutAt.After(of.newest.cut)) {
+		of.newest = goodPoint{cut: st.CutAt.Time, wrote: wrote}
+		if st.StartedAt != nil && st.CompletedAt != nil {
+			of.newest.took, of.newest.timed = st.CompletedAt.Sub(st.StartedAt.Time), true
+		}
 	}
 	return true
 }
@@ -178,8 +197,8 @@ func (v *vms) failed(b *v1alpha1.VMBackup) {
 	if of == nil || b.Status.CompletedAt == nil {
 		return
 	}
-	if of.last == nil || b.Status.CompletedAt.After(of.last.Status.CompletedAt.Time) {
-		of.last = b
+	if of.last.at.IsZero() || b.Status.CompletedAt.After(of.last.at) {
+		of.last = badPoint{b.Status.CompletedAt.Time, readyReason(b)}
 	}
 }
 
@@ -214,10 +233,9 @@ func (m *vm) state() string {
 
 func (m *vm) collect(s *Samples, i int) {
 	kind, of := kindsOf[i], &m.kinds[i]
-	if b := of.last; b != nil {
-		reason := readyReason(b)
-		s.set(vmLastFailure, seconds(b.Status.CompletedAt.Time), m.failures[i].of(reason, func() *labels {
-			return by("namespace", m.namespace, "reason", reason, "type", kind, "vm", m.name)
+	if last := of.last; !last.at.IsZero() {
+		s.set(vmLastFailure, seconds(last.at), m.failures[i].of(last.reason, func() *labels {
+			return by("namespace", m.namespace, "reason", last.reason, "type", kind, "vm", m.name)
 		}))
 	}
 	if of.points == 0 {
@@ -231,15 +249,15 @@ func (m *vm) collect(s *Samples, i int) {
 	if i == 0 {
 		s.set(vmUploaded, float64(of.uploaded), l)
 	}
-	b := of.newest
-	if b == nil {
+	newest := &of.newest
+	if newest.cut.IsZero() {
 		return
 	}
-	s.set(vmLastGood, seconds(b.Status.CutAt.Time), l)
+	s.set(vmLastGood, seconds(newest.cut), l)
 	if i == 0 {
-		s.set(vmPointUploaded, float64(uploaded(b)), l)
+		s.set(vmPointUploaded, float64(newest.wrote), l)
 	}
-	if b.Status.StartedAt != nil && b.Status.CompletedAt != nil {
-		s.set(vmPointDuration, b.Status.CompletedAt.Sub(b.Status.StartedAt.Time).Seconds(), l)
+	if newest.timed {
+		s.set(vmPointDuration, newest.took.Seconds(), l)
 	}
 }

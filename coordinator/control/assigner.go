@@ -20,8 +20,12 @@ import (
 	"hayloft.dev/pkg/api/v1alpha1"
 )
 
-// assigner gives jobs to agents. All jobs are one decision, so there is one key.
-type assigner struct{ *Controller }
+// assigner gives jobs to agents. All jobs are one decision, so there is one key,
+// and one worker.
+type assigner struct {
+	*Controller
+	rests time.Time // until when
+}
 
 // assignKey is the one key in the assigner's queue.
 var assignKey = types.NamespacedName{Name: "jobs"}
@@ -35,7 +39,7 @@ func (c *Controller) addAssigner(mgr ctrl.Manager) error {
 		Watches(&longhorn.Backup{}, handler.EnqueueRequestsFromMapFunc(one), builder.WithPredicates(endsOfBackups)).
 		WatchesRawSource(c.wake.assigner.source()).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 1}).
-		Complete(&assigner{c})
+		Complete(&assigner{Controller: c})
 }
 
 // assignment passes what may change who does which job, which progress does
@@ -70,12 +74,23 @@ func (c *Controller) count(j *v1alpha1.NodeJob) {
 	c.Recorder.JobDone(metrics.JobType(j), j.Status.Reason, waited, took)
 }
 
-// assignFloor keeps two timed decisions apart.
-const assignFloor = 100 * time.Millisecond
+const (
+	// assignFloor keeps two timed decisions apart.
+	assignFloor = 100 * time.Millisecond
+	// assignRest is how many times as long as a decision took the next one waits,
+	// assignRestMost how long at most: with a thousand jobs each of their steps
+	// would ask for a look at all of them.
+	assignRest     = 9
+	assignRestMost = 250 * time.Millisecond
+)
 
 // Reconcile decides about all jobs.
 func (r *assigner) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
-	again, err := r.jobs.assign(ctx)
+	if wait := time.Until(r.rests); wait > 0 {
+		return reconcile.Result{RequeueAfter: wait}, nil
+	}
+	again, took, err := r.jobs.assign(ctx)
+	r.rests = time.Now().Add(min(assignRest*took, assignRestMost))
 	if err != nil || again == 0 {
 		return reconcile.Result{}, err
 	}

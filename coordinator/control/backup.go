@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"hayloft.dev/coordinator/plan"
+	"hayloft.dev/coordinator/points"
 	"hayloft.dev/coordinator/targetio/protocol"
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/status"
@@ -37,58 +38,95 @@ type backups struct {
 
 // Reconcile brings one VMBackup a step further.
 func (r *backups) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
-	var cached v1alpha1.VMBackup
-	err := r.cache.Get(ctx, req.NamespacedName, &cached)
-	if client.IgnoreNotFound(err) != nil {
-		return reconcile.Result{}, fmt.Errorf("reading VMBackup %s: %w", req, err)
-	}
-	if former := r.known.see(req.NamespacedName, cached.UID); former != "" {
-		r.forget(former)
-	}
+	known, exists, err := r.points.Get(req.NamespacedName)
 	if err != nil {
+		return reconcile.Result{}, err
+	}
+	if !exists {
+		if former := r.known.see(req.NamespacedName, ""); former != "" {
+			r.forget(former)
+		}
 		return reconcile.Result{}, nil
 	}
-	b := r.fresh.latest(&cached)
-	switch {
-	case b.Spec.Found == nil || claims(b) && hasFinalizer(b, v1alpha1.FinalizerData) && !b.DeletionTimestamp.IsZero():
-	case claims(b) && b.DeletionTimestamp.IsZero():
-		err := r.claimed(ctx, b.DeepCopy())
-		if apierrors.IsConflict(err) {
-			return reconcile.Result{RequeueAfter: conflictPause}, nil
-		}
-		return reconcile.Result{}, err
-	default:
-		return reconcile.Result{}, nil // it is what its target says, see found.go
+	if former := r.known.see(req.NamespacedName, known.Point().UID); former != "" {
+		r.forget(former)
 	}
-	var quotas []v1alpha1.SnapshotQuota
-	if undecided(b) {
-		if quotas, err = r.quotas(ctx, b.Namespace); err != nil {
-			return reconcile.Result{}, err
-		}
-		if len(quotas) > 0 {
-			defer r.doors.enter(b.Namespace)()
-		}
-	}
-	jobs, err := r.jobs.of(ctx, b.UID)
-	if err != nil {
-		return reconcile.Result{}, err
-	}
-	view, err := r.view(ctx, b, jobs, quotas)
-	if err != nil {
-		return reconcile.Result{}, fmt.Errorf("VMBackup %s: %w", req, err)
-	}
-	after, err := r.act(ctx, b, view, plan.Backup(view))
+	after, err := r.step(ctx, known)
 	switch {
 	case errors.Is(err, errGone):
 		return reconcile.Result{}, nil
 	case apierrors.IsConflict(err):
 		r.Log.Debug("VMBackup changed meanwhile; looking again", "vmbackup", req.String())
 		return reconcile.Result{RequeueAfter: conflictPause}, nil
-	}
-	if err != nil {
+	case err != nil:
 		return reconcile.Result{}, fmt.Errorf("VMBackup %s: %w", req, err)
 	}
 	return reconcile.Result{RequeueAfter: after}, nil
+}
+
+// step does what is to be done for a point now, and tells when to look again. Of
+// one at rest that is nearly always nothing, which can be told from what is known
+// of it; for anything else it is read whole.
+func (r *backups) step(ctx context.Context, known points.Known) (time.Duration, error) {
+	if own := r.fresh.latest(known.Point()); own != known.Point() {
+		return r.advance(ctx, points.Answered(own))
+	}
+	b, whole := known.Whole()
+	if !whole {
+		after, rests, err := r.rests(ctx, known.Point())
+		if rests || err != nil {
+			return after, err
+		}
+		if b, whole, err = points.Read(ctx, r.live, client.ObjectKeyFromObject(known.Point())); err != nil {
+			return 0, err
+		}
+		if !whole || b.Point().UID != known.Point().UID {
+			return 0, errGone
+		}
+	}
+	return r.advance(ctx, b)
+}
+
+// advance does the next step of a point.
+func (r *backups) advance(ctx context.Context, whole points.Whole) (time.Duration, error) {
+	b := whole.Point()
+	switch {
+	case b.Spec.Found == nil || claims(b) && hasFinalizer(b, v1alpha1.FinalizerData) && !b.DeletionTimestamp.IsZero():
+	case claims(b) && b.DeletionTimestamp.IsZero():
+		return 0, r.claimed(ctx, whole)
+	default:
+		return 0, nil // it is what its target says, see found.go
+	}
+	var quotas []v1alpha1.SnapshotQuota
+	if undecided(b) {
+		var err error
+		if quotas, err = r.quotas(ctx, b.Namespace); err != nil {
+			return 0, err
+		}
+		if len(quotas) > 0 {
+			defer r.doors.enter(b.Namespace)()
+		}
+	}
+	view, err := r.view(ctx, b, quotas)
+	if err != nil {
+		return 0, err
+	}
+	return r.act(ctx, whole, view, plan.Backup(view))
+}
+
+// rests tells whether there is nothing to do for a point at rest but to look again
+// after some time.
+func (r *backups) rests(ctx context.Context, b *v1alpha1.VMBackup) (after time.Duration, rests bool, err error) {
+	if points.Kept(b) && r.stays(ctx, b) {
+		return lookSpread(r.Plan.LookEvery, b.UID), true, nil
+	}
+	v, err := r.view(ctx, b, nil)
+	if err != nil {
+		return 0, false, err
+	}
+	in := plan.Backup(v)
+	after, in.After = in.After, 0
+	return after, equality.Semantic.DeepEqual(in, plan.BackupIntent{Status: b.Status}), nil
 }
 
 // errGone: the object was let go a moment ago, and the cache did not show it yet.
@@ -106,11 +144,14 @@ func (r *backups) forget(uid types.UID) {
 }
 
 // view gathers what the decision looks at; what it costs depends on the phase.
-func (r *backups) view(ctx context.Context, b *v1alpha1.VMBackup, jobs []v1alpha1.NodeJob, quotas []v1alpha1.SnapshotQuota) (plan.BackupView, error) {
+func (r *backups) view(ctx context.Context, b *v1alpha1.VMBackup, quotas []v1alpha1.SnapshotQuota) (plan.BackupView, error) {
+	jobs, err := r.jobs.of(ctx, b.UID)
+	if err != nil {
+		return plan.BackupView{}, err
+	}
 	v := plan.BackupView{
 		Now: time.Now(), Backup: b, Jobs: jobs, Waits: r.jobs.waitsOf(ctx, jobs), Work: r.pool.states(b.UID), Config: r.Plan,
 	}
-	var err error
 	if b.Spec.Type != v1alpha1.TypeSnapshot {
 		if v.Target, err = r.target(ctx, b.Spec.Target); err != nil {
 			return v, err
@@ -136,13 +177,13 @@ func (r *backups) view(ctx context.Context, b *v1alpha1.VMBackup, jobs []v1alpha
 		}
 	}
 	if b.Status.Phase == v1alpha1.BackupCutting || b.Status.Phase == v1alpha1.BackupUploading {
-		if v.Elsewhere, err = r.elsewhere(ctx, b); err != nil {
+		if v.Elsewhere, err = r.elsewhere(b); err != nil {
 			return v, err
 		}
 	}
 	if f, ok := value[plan.Finalized](r.pool, b.UID, plan.OpFinalize); ok {
 		v.Finalized = &f
-		if v.Moved, err = r.moved(ctx, b); err != nil {
+		if v.Moved, err = r.moved(b); err != nil {
 			return v, err
 		}
 	}
@@ -156,11 +197,11 @@ func (r *backups) view(ctx context.Context, b *v1alpha1.VMBackup, jobs []v1alpha
 		}
 	}
 	if !deleting && b.Spec.Type != v1alpha1.TypeSnapshot {
-		if v.Newer, v.Earlier, err = r.chain(ctx, b); err != nil {
+		if v.Newer, v.Earlier, err = r.chain(b); err != nil {
 			return v, err
 		}
 	}
-	if kept(b) {
+	if points.Kept(b) {
 		if v.Kept, err = r.look(ctx, b); err != nil {
 			return v, err
 		}
@@ -205,49 +246,6 @@ func (c *Controller) readers(ctx context.Context, b *v1alpha1.VMBackup) ([]strin
 	return status.Readers(b, list.Items), nil
 }
 
-// chain are the Ready points of the same VM on the same target: for a Ready one
-// those that were cut later, for one that is being made all others.
-func (r *backups) chain(ctx context.Context, b *v1alpha1.VMBackup) (newer, earlier []v1alpha1.VMBackup, err error) {
-	ready := b.Status.Phase == v1alpha1.BackupReady
-	if !ready && b.Status.StartedAt == nil || b.Spec.Type == v1alpha1.TypeSnapshot {
-		return nil, nil, nil // the engine snapshot of a Snapshot is the point itself
-	}
-	siblings, err := r.siblings(ctx, b)
-	if err != nil {
-		return nil, nil, err
-	}
-	for _, o := range siblings {
-		switch {
-		case o.Status.Phase != v1alpha1.BackupReady || !o.DeletionTimestamp.IsZero() || o.Status.CutAt == nil:
-		case ready && cutAfter(&o, b):
-			newer = append(newer, o)
-		case !ready:
-			earlier = append(earlier, o)
-		}
-	}
-	return newer, earlier, nil
-}
-
-// siblings are the other points of the same VM on the same target that this
-// cluster has taken: of those that were found there no engine snapshot is here.
-func (c *Controller) siblings(ctx context.Context, b *v1alpha1.VMBackup) ([]v1alpha1.VMBackup, error) {
-	var list v1alpha1.VMBackupList
-	if err := c.cache.List(ctx, &list, client.InNamespace(b.Namespace), client.MatchingFields{indexVM: b.Spec.VM}); err != nil {
-		return nil, fmt.Errorf("listing the points of VM %s: %w", b.Spec.VM, err)
-	}
-	var out []v1alpha1.VMBackup
-	for _, o := range list.Items {
-		if o.UID != b.UID && o.Spec.Found == nil && o.Spec.Type == b.Spec.Type && o.Spec.Target == b.Spec.Target {
-			out = append(out, o)
-		}
-	}
-	return out, nil
-}
-
-func cutAfter(a, b *v1alpha1.VMBackup) bool {
-	return a.Status.CutAt != nil && b.Status.CutAt != nil && a.Status.CutAt.After(b.Status.CutAt.Time)
-}
-
 // gone are the volumes of a point that do not exist any more; asked only where
 // engine snapshots are still to be removed.
 func (r *backups) gone(ctx context.Context, b *v1alpha1.VMBackup) (map[string]bool, error) {
@@ -266,7 +264,8 @@ func (r *backups) gone(ctx context.Context, b *v1alpha1.VMBackup) (map[string]bo
 
 // act carries out an intent: what keeps the object first, then what is
 // recorded, then what is done.
-func (r *backups) act(ctx context.Context, b *v1alpha1.VMBackup, v plan.BackupView, in plan.BackupIntent) (time.Duration, error) {
+func (r *backups) act(ctx context.Context, whole points.Whole, v plan.BackupView, in plan.BackupIntent) (time.Duration, error) {
+	b := whole.Point()
 	after := in.After
 	if in.AddFinalizer {
 		before := b.ResourceVersion
@@ -278,7 +277,7 @@ func (r *backups) act(ctx context.Context, b *v1alpha1.VMBackup, v plan.BackupVi
 			r.fresh.wrote(b.DeepCopy(), before)
 		}
 	}
-	wrote, later, err := r.write(ctx, b, in)
+	wrote, later, err := r.write(ctx, whole, in)
 	if err != nil {
 		return 0, err
 	}
@@ -348,7 +347,8 @@ func hasFinalizer(o client.Object, name string) bool {
 }
 
 // write writes the status if it changed, or says in how long it may.
-func (r *backups) write(ctx context.Context, b *v1alpha1.VMBackup, in plan.BackupIntent) (wrote bool, later time.Duration, err error) {
+func (r *backups) write(ctx context.Context, whole points.Whole, in plan.BackupIntent) (wrote bool, later time.Duration, err error) {
+	b := whole.Point()
 	if equality.Semantic.DeepEqual(b.Status, in.Status) {
 		return false, 0, nil
 	}

@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"hayloft.dev/coordinator/plan"
+	"hayloft.dev/coordinator/points"
 	"hayloft.dev/pkg/api/v1alpha1"
 )
 
@@ -18,7 +19,8 @@ import (
 
 // claimed takes a found point over, and says so once. The status goes first: a point
 // that has the finalizer and no beginning would be let go with its data left behind.
-func (r *backups) claimed(ctx context.Context, b *v1alpha1.VMBackup) error {
+func (r *backups) claimed(ctx context.Context, whole points.Whole) error {
+	b := whole.Point()
 	if b.Status.Document == "" {
 		return nil // a status that was not written yet comes with the next refresh
 	}

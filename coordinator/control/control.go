@@ -18,14 +18,17 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"hayloft.dev/coordinator/plan"
+	"hayloft.dev/coordinator/points"
 	"hayloft.dev/coordinator/refresh"
 	"hayloft.dev/coordinator/runs"
 	"hayloft.dev/coordinator/targetio/protocol"
 	"hayloft.dev/metrics"
+	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/document"
 	"hayloft.dev/pkg/lease"
 )
@@ -178,6 +181,7 @@ type Controller struct {
 	refreshes *refresher
 	graves    *graves
 	objects   *Objects
+	points    points.Index
 	wake      wakers
 	tuned     atomic.Pointer[Tuning]
 	leading   <-chan struct{}           // closed when this process leads
@@ -218,6 +222,13 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) (*Controller, error
 	if err := addIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
 		return nil, err
 	}
+	informer, err := mgr.GetCache().GetInformer(ctx, &v1alpha1.VMBackup{}, cache.BlockUntilSynced(false))
+	if err != nil {
+		return nil, fmt.Errorf("watching VMBackups: %w", err)
+	}
+	if c.points, err = points.NewIndex(informer); err != nil {
+		return nil, err
+	}
 	if err := c.watchSessions(ctx, mgr); err != nil {
 		return nil, err
 	}
@@ -238,7 +249,6 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) (*Controller, error
 			return nil, fmt.Errorf("setting up the reconciler of shares: %w", err)
 		}
 	}
-	var err error
 	if c.objects, err = c.newObjects(ctx, mgr); err != nil {
 		return nil, err
 	}

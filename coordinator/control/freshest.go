@@ -61,14 +61,15 @@ func (f *freshest[T]) latest(cached T) T {
 	return cached
 }
 
-// missing are the objects that were created lately and are not among seen.
-func (f *freshest[T]) missing(seen map[types.UID]bool) []T {
+// missing are the objects of those wanted that were created lately and are not
+// among seen.
+func (f *freshest[T]) missing(seen map[types.UID]bool, wanted func(T) bool) []T {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var out []T
 	for uid, w := range f.own {
 		switch {
-		case seen[uid]:
+		case seen[uid] || !wanted(w.object):
 		case w.before[""] && time.Since(w.at) < lagLimit:
 			out = append(out, w.object.DeepCopyObject().(T))
 		default:

@@ -50,23 +50,19 @@ func newJobStore(c *Controller) *jobStore {
 func (s *jobStore) of(ctx context.Context, owner types.UID) ([]v1alpha1.NodeJob, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all, err := s.list(ctx)
-	if err != nil {
-		return nil, err
-	}
-	mine := all[:0]
-	for _, j := range all {
-		if j.Spec.Owner.UID == owner {
-			mine = append(mine, j)
-		}
-	}
-	return mine, nil
+	return s.list(ctx, func(j *v1alpha1.NodeJob) bool { return j.Spec.Owner.UID == owner }, client.MatchingFields{indexOwner: string(owner)})
 }
 
-// list reads the cache and puts our own newer writes over it.
-func (s *jobStore) list(ctx context.Context) ([]v1alpha1.NodeJob, error) {
+// all are all jobs, to be read only: they share what they point to with the cache.
+func (s *jobStore) all(ctx context.Context) ([]v1alpha1.NodeJob, error) {
+	return s.list(ctx, func(*v1alpha1.NodeJob) bool { return true }, client.UnsafeDisableDeepCopy)
+}
+
+// list reads the cache and puts our own newer writes over it. Both where and
+// wanted say which jobs are meant.
+func (s *jobStore) list(ctx context.Context, wanted func(*v1alpha1.NodeJob) bool, where ...client.ListOption) ([]v1alpha1.NodeJob, error) {
 	var cached v1alpha1.NodeJobList
-	if err := s.c.cache.List(ctx, &cached, client.InNamespace(s.c.Namespace)); err != nil {
+	if err := s.c.cache.List(ctx, &cached, append(where, client.InNamespace(s.c.Namespace))...); err != nil {
 		return nil, fmt.Errorf("listing jobs: %w", err)
 	}
 	for uid, at := range s.gone {
@@ -83,7 +79,7 @@ func (s *jobStore) list(ctx context.Context) ([]v1alpha1.NodeJob, error) {
 			out = append(out, *j)
 		}
 	}
-	for _, j := range s.fresh.missing(seen) {
+	for _, j := range s.fresh.missing(seen, wanted) {
 		if _, deleted := s.gone[j.UID]; !deleted {
 			out = append(out, *j)
 		}
@@ -91,17 +87,45 @@ func (s *jobStore) list(ctx context.Context) ([]v1alpha1.NodeJob, error) {
 	return out, nil
 }
 
-// create makes a job, given to an agent at once if one is free. A job that
-// exists already is what it was to be: names are functions of the work.
+// manyJobs is the number of unfinished jobs from which on a new one is not given
+// to an agent at once: deciding that looks at all others, for each new one anew,
+// and none is likely to be free.
+const manyJobs = 100
+
+// create makes a job, given to an agent at once if few others are waiting for
+// one. A job that exists already is what it was to be: names are functions of the
+// work.
 func (s *jobStore) create(ctx context.Context, job *v1alpha1.NodeJob) error {
+	job = job.DeepCopy()
+	job.Namespace = s.c.Namespace
 	s.mu.Lock()
+	if len(s.unattended) >= manyJobs {
+		s.mu.Unlock()
+		return s.store(ctx, job)
+	}
 	defer s.mu.Unlock()
-	jobs, err := s.list(ctx)
+	if err := s.place(ctx, job); err != nil {
+		return err
+	}
+	return s.store(ctx, job)
+}
+
+func (s *jobStore) store(ctx context.Context, job *v1alpha1.NodeJob) error {
+	if err := s.c.client.Create(ctx, job); apierrors.IsAlreadyExists(err) {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("creating job %s: %w", job.Name, err)
+	}
+	s.fresh.wrote(job.DeepCopy(), "")
+	return nil
+}
+
+// place gives a new job to an agent if one is free.
+func (s *jobStore) place(ctx context.Context, job *v1alpha1.NodeJob) error {
+	jobs, err := s.all(ctx)
 	if err != nil {
 		return err
 	}
-	job = job.DeepCopy()
-	job.Namespace = s.c.Namespace
 	view, err := s.view(ctx, jobs)
 	if err != nil {
 		return err
@@ -121,30 +145,25 @@ func (s *jobStore) create(ctx context.Context, job *v1alpha1.NodeJob) error {
 	if why := out.Waits[job.Name]; why != "" {
 		s.waits[job.Name] = why
 	}
-	if err := s.c.client.Create(ctx, job); apierrors.IsAlreadyExists(err) {
-		return nil
-	} else if err != nil {
-		return fmt.Errorf("creating job %s: %w", job.Name, err)
-	}
-	s.fresh.wrote(job.DeepCopy(), "")
 	return nil
 }
 
 // assign gives waiting and lost jobs to agents. It returns when to do so again
-// though nothing happens.
-func (s *jobStore) assign(ctx context.Context) (time.Duration, error) {
+// though nothing happens, and how long it took to decide.
+func (s *jobStore) assign(ctx context.Context) (again, took time.Duration, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	jobs, err := s.list(ctx)
+	began := time.Now()
+	jobs, err := s.all(ctx)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	view, err := s.view(ctx, jobs)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	out := assign.Decide(view)
-	again := out.Again
+	again, took = out.Again, time.Since(began)
 	byName := map[string]*v1alpha1.NodeJob{}
 	for i := range jobs {
 		byName[jobs[i].Name] = &jobs[i]
@@ -152,27 +171,28 @@ func (s *jobStore) assign(ctx context.Context) (time.Duration, error) {
 	s.tellWaits(out.Waits, byName)
 	for _, ch := range out.Changes {
 		if err := s.give(ctx, byName[ch.Job], ch); err != nil {
-			return 0, err
+			return 0, took, err
 		}
 	}
 	if len(view.Jobs) > 0 {
 		again = s.nextDeath(again)
 	}
-	return again, nil
+	return again, took, nil
 }
 
 // give writes one decision. The node stands in the spec, which nobody else
 // writes, so what the agent writes meanwhile does not matter.
 func (s *jobStore) give(ctx context.Context, job *v1alpha1.NodeJob, d assign.Decision) error {
 	before, former := job.ResourceVersion, job.Spec.NodeName
-	patch := client.MergeFrom(job.DeepCopy())
+	patch := client.MergeFrom(job)
+	job = job.DeepCopy()
 	job.Spec.NodeName = d.Node
 	if err := s.c.client.Patch(ctx, job, patch); apierrors.IsNotFound(err) {
 		return nil
 	} else if err != nil {
 		return fmt.Errorf("assigning job %s to node %s: %w", job.Name, d.Node, err)
 	}
-	s.fresh.wrote(job.DeepCopy(), before)
+	s.fresh.wrote(job, before)
 	if former != "" {
 		s.c.Recorder.Reassigned()
 		s.c.Log.Info("job goes to another agent", "job", job.Name, "from", former, "to", d.Node, "why", d.Reason)
@@ -283,7 +303,8 @@ func filled(j *v1alpha1.NodeJob) (disk, volume string) {
 // engineNode is where a volume's engine runs, "" when it does not.
 func (s *jobStore) engineNode(ctx context.Context, volume string) string {
 	var v longhorn.Volume
-	if err := s.c.cache.Get(ctx, client.ObjectKey{Namespace: s.c.LonghornNamespace, Name: volume}, &v); err != nil {
+	key := client.ObjectKey{Namespace: s.c.LonghornNamespace, Name: volume}
+	if err := s.c.cache.Get(ctx, key, &v, client.UnsafeDisableDeepCopy); err != nil {
 		return "" // any agent will do
 	}
 	return v.Status.CurrentNodeID

@@ -7,16 +7,53 @@ import (
 
 	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"hayloft.dev/coordinator/plan"
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/schedule"
 )
 
-// kept: a point of type Snapshot that was Ready once and is to stay.
-func kept(b *v1alpha1.VMBackup) bool {
-	return b.Spec.Type == v1alpha1.TypeSnapshot && b.DeletionTimestamp.IsZero() &&
-		(b.Status.Phase == v1alpha1.BackupReady || b.Status.Phase == v1alpha1.BackupDataLost)
+// stays tells whether the caches show everything that a kept point needs, so that
+// no closer look is due. There may be tens of thousands of such points, and each
+// is looked at again and again.
+func (r *backups) stays(ctx context.Context, b *v1alpha1.VMBackup) bool {
+	if b.Status.Phase != v1alpha1.BackupReady || b.Status.CompletedAt == nil || time.Since(b.Status.CompletedAt.Time) < r.Plan.LossGrace {
+		return false
+	}
+	shown := func(namespace, name string, o client.Object) bool {
+		return r.cache.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, o, client.UnsafeDisableDeepCopy) == nil
+	}
+	vm := virtualMachines()
+	if !shown(b.Namespace, b.Spec.VM, vm) || vm.UID != b.Status.SourceUID {
+		return false
+	}
+	for i := range b.Status.Disks {
+		d := &b.Status.Disks[i]
+		var v longhorn.Volume
+		var s longhorn.Snapshot
+		if !d.Listed || !shown(r.LonghornNamespace, d.Volume, &v) || !shown(r.LonghornNamespace, d.Snapshot, &s) || !toStay(&s, d) {
+			return false
+		}
+	}
+	if jobs, err := r.jobs.of(ctx, b.UID); err != nil || len(jobs) > 0 {
+		return false
+	}
+	r.missing.forget(b.UID)
+	return true
+}
+
+// toStay: Longhorn's object of a disk's engine snapshot is there to stay. A clone
+// has a snapshot of the same name: that of another volume says nothing.
+func toStay(s *longhorn.Snapshot, d *v1alpha1.BackupDisk) bool {
+	return s.Spec.Volume == d.Volume && s.DeletionTimestamp.IsZero() && !s.Status.MarkRemoved
+}
+
+// lookSpread is when to look at a kept point again, on average after every. Those
+// that were looked at together, when a leader began, are so no more.
+func lookSpread(every time.Duration, point types.UID) time.Duration {
+	return every/2 + schedule.Jitter(every, string(point))
 }
 
 // look finds out what a kept point lacks, and since when. As long as the caches
@@ -129,7 +166,7 @@ func (c *Controller) snapshot(ctx context.Context, from client.Reader, d v1alpha
 	var s longhorn.Snapshot
 	there, err = getFrom(ctx, from, c.LonghornNamespace, d.Snapshot, &s)
 	there = there && s.Spec.Volume == d.Volume
-	return there, there && s.DeletionTimestamp.IsZero() && !s.Status.MarkRemoved, err
+	return there, there && toStay(&s, &d), err
 }
 
 // engineShows tells whether the engine of a disk's volume shows its snapshot;

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"fmt"
+	"iter"
 	"strings"
 	"time"
 
@@ -83,12 +84,15 @@ func (c *Controller) lookForLeftovers(ctx context.Context, t *v1alpha1.BackupTar
 		return protocol.LeftoversResult{}, unspent, fmt.Errorf("reading this cluster's UID: %w", err)
 	}
 	request.Cluster = system.UID
-	var list v1alpha1.VMBackupList
-	if err := from.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
-		return protocol.LeftoversResult{}, unspent, fmt.Errorf("listing the points of this cluster: %w", err)
+	all := c.points.Each()
+	if from != c.cache {
+		var list v1alpha1.VMBackupList
+		if err := from.List(ctx, &list); err != nil {
+			return protocol.LeftoversResult{}, unspent, fmt.Errorf("listing the points of this cluster: %w", err)
+		}
+		all = pointersTo(list.Items)
 	}
-	for i := range list.Items {
-		b := &list.Items[i]
+	for b := range all {
 		request.Living = append(request.Living, b.UID)
 		if b.Spec.Target != t.Name {
 			continue
@@ -106,6 +110,16 @@ func (c *Controller) lookForLeftovers(ctx context.Context, t *v1alpha1.BackupTar
 		}
 	}
 	return c.Targets.Leftovers(ctx, protocol.OnTarget(t), request)
+}
+
+func pointersTo[T any](items []T) iter.Seq[*T] {
+	return func(yield func(*T) bool) {
+		for i := range items {
+			if !yield(&items[i]) {
+				return
+			}
+		}
+	}
 }
 
 // unspent is the cost of what the target was not asked for.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"time"
+	"unique"
 
 	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -23,6 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
+	"hayloft.dev/coordinator/points"
 	"hayloft.dev/coordinator/shares"
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/names"
@@ -60,6 +62,8 @@ func ManagerOptions(scheme *runtime.Scheme, o Options, e Election) ctrl.Options 
 		Cache: cache.Options{
 			DefaultTransform: cache.TransformStripManagedFields(),
 			ByObject: map[client.Object]cache.ByObject{
+				&v1alpha1.VMBackup{}:            {Transform: points.NewPacker().Transform},
+				&v1alpha1.VMSchedule{}:          {Transform: shareSchedule},
 				&v1alpha1.NodeJob{}:             {Namespaces: own},
 				&corev1.Pod{}:                   {Namespaces: map[string]cache.Config{o.Namespace: {LabelSelector: ofShares}}},
 				&coordinationv1.Lease{}:         {Namespaces: own},
@@ -177,6 +181,29 @@ func stripVolumeObject(o any) (any, error) {
 	return o, nil
 }
 
+// shareSchedule shares among schedules the texts that many of them have.
+func shareSchedule(o any) (any, error) {
+	s, ok := o.(*v1alpha1.VMSchedule)
+	if !ok {
+		return o, nil
+	}
+	s.ManagedFields = nil
+	texts := []*string{&s.Namespace, &s.Spec.Cron, &s.Spec.TimeZone, &s.Spec.Target}
+	if at := s.Status.Timetable; at != nil {
+		texts = append(texts, &at.Cron, &at.TimeZone)
+	}
+	for i := range s.Status.Conditions {
+		c := &s.Status.Conditions[i]
+		texts = append(texts, &c.Type, &c.Reason, &c.Message)
+	}
+	for _, text := range texts {
+		if *text != "" {
+			*text = unique.Make(*text).Value()
+		}
+	}
+	return s, nil
+}
+
 func bare(o metav1.Object) {
 	o.SetManagedFields(nil)
 	o.SetAnnotations(nil)
@@ -185,14 +212,10 @@ func bare(o metav1.Object) {
 // Indexes of the caches.
 const (
 	indexUID    = "hayloft.uid"    // VMRestore or VMSchedule by its UID
-	indexVM     = "hayloft.vm"     // VMBackup by its VM
-	indexTarget = "hayloft.target" // VMBackup by its target
+	indexOwner  = "hayloft.owner"  // NodeJob by its owner's UID
 	indexPoint  = "hayloft.point"  // VMRestore by the VMBackup that it restores
 	indexVolume = "hayloft.volume" // Longhorn's Snapshot by its volume
 	indexBusy   = "hayloft.busy"   // Longhorn's Backup by its volume, while it is being made
-	indexKept   = "hayloft.kept"   // VMBackup of type Snapshot by its UID and its Longhorn volumes
-	// VMBackup by the UID of the VMSchedule that made it.
-	indexSchedule = "hayloft.schedule"
 	// VMSchedule by the target for which it waits to go on by itself.
 	indexResumes = "hayloft.resumes"
 )
@@ -204,21 +227,16 @@ func addIndexes(ctx context.Context, ix client.FieldIndexer) error {
 		value func(client.Object) string
 	}{
 		{&v1alpha1.VMRestore{}, indexUID, func(o client.Object) string { return string(o.GetUID()) }},
-		{&v1alpha1.VMBackup{}, indexVM, func(o client.Object) string { return o.(*v1alpha1.VMBackup).Spec.VM }},
-		{&v1alpha1.VMBackup{}, indexTarget, func(o client.Object) string { return o.(*v1alpha1.VMBackup).Spec.Target }},
 		{&longhorn.Snapshot{}, indexVolume, func(o client.Object) string { return o.(*longhorn.Snapshot).Spec.Volume }},
 		{&longhorn.Backup{}, indexBusy, inTheMaking},
-		{&v1alpha1.VMBackup{}, indexSchedule, func(o client.Object) string { return o.GetLabels()[v1alpha1.LabelSchedule] }},
 		{&v1alpha1.VMSchedule{}, indexUID, func(o client.Object) string { return string(o.GetUID()) }},
 		{&v1alpha1.VMSchedule{}, indexResumes, resumesOn},
+		{&v1alpha1.NodeJob{}, indexOwner, func(o client.Object) string { return string(o.(*v1alpha1.NodeJob).Spec.Owner.UID) }},
 		{&v1alpha1.VMRestore{}, indexPoint, func(o client.Object) string { return o.(*v1alpha1.VMRestore).Spec.Backup }},
 	} {
 		if err := ix.IndexField(ctx, i.of, i.name, func(o client.Object) []string { return []string{i.value(o)} }); err != nil {
 			return fmt.Errorf("adding index %s: %w", i.name, err)
 		}
-	}
-	if err := ix.IndexField(ctx, &v1alpha1.VMBackup{}, indexKept, keptIn); err != nil {
-		return fmt.Errorf("adding index %s: %w", indexKept, err)
 	}
 	return nil
 }

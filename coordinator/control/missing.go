@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"hayloft.dev/coordinator/points"
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/names"
 )
@@ -124,43 +126,34 @@ var onlyDeletions = predicate.Funcs{
 	GenericFunc: func(event.GenericEvent) bool { return false },
 }
 
-// keptIn are the keys of a point of type Snapshot in indexKept.
-func keptIn(o client.Object) []string {
-	b := o.(*v1alpha1.VMBackup)
-	if !kept(b) {
+// keptIn leads from one of Longhorn's objects to the points that it is a part of:
+// from a volume to all that are in it, from a snapshot to its own.
+func (c *Controller) keptIn(_ context.Context, o client.Object) []reconcile.Request {
+	s, ok := o.(*longhorn.Snapshot)
+	if !ok {
+		return c.kept(c.points.InVolume(o.GetName()))
+	}
+	point, ours := names.SnapshotPoint(s.Name)
+	if !ours {
 		return nil
 	}
-	keys := []string{string(b.UID)}
-	for _, d := range b.Status.Disks {
-		keys = append(keys, d.Volume)
-	}
-	return keys
-}
-
-// keptIn leads from one of Longhorn's objects to the points that it is a part of.
-func (c *Controller) keptIn(ctx context.Context, o client.Object) []reconcile.Request {
-	key := o.GetName()
-	if point, ours := names.SnapshotPoint(key); ours {
-		key = string(point)
-	}
-	return c.keptBy(ctx, client.MatchingFields{indexKept: key})
+	all, err := c.points.InVolume(s.Spec.Volume)
+	return c.kept(slices.DeleteFunc(all, func(b *v1alpha1.VMBackup) bool { return b.UID != point }), err)
 }
 
 // keptOf leads from a VM to the points that go with it.
-func (c *Controller) keptOf(ctx context.Context, vm client.Object) []reconcile.Request {
-	return c.keptBy(ctx, client.InNamespace(vm.GetNamespace()), client.MatchingFields{indexVM: vm.GetName()})
+func (c *Controller) keptOf(_ context.Context, vm client.Object) []reconcile.Request {
+	return c.kept(c.points.OfVM(vm.GetNamespace(), vm.GetName()))
 }
 
-func (c *Controller) keptBy(ctx context.Context, where ...client.ListOption) []reconcile.Request {
-	var list v1alpha1.VMBackupList
-	if err := c.cache.List(ctx, &list, where...); err != nil {
+// kept leads to those of some points that are kept.
+func (c *Controller) kept(all []*v1alpha1.VMBackup, err error) (out []reconcile.Request) {
+	if err != nil {
 		c.Log.Error("could not find the snapshots that something is a part of", "error", err)
-		return nil
 	}
-	var out []reconcile.Request
-	for i := range list.Items {
-		if kept(&list.Items[i]) {
-			out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+	for _, b := range all {
+		if points.Kept(b) {
+			out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(b)})
 		}
 	}
 	return out

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"fmt"
+	"iter"
 	"sync"
 
 	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
@@ -21,9 +22,9 @@ import (
 // Objects are the caches as package metrics reads them at each scrape. Of what
 // there are many it reads the informers' stores: a List would copy them all.
 type Objects struct {
-	c                                                 *Controller
-	vms, points, restores, targets, quotas, schedules toolscache.Store
-	attached                                          *attached
+	c                                         *Controller
+	vms, restores, targets, quotas, schedules toolscache.Store
+	attached                                  *attached
 }
 
 func (c *Controller) newObjects(ctx context.Context, mgr ctrl.Manager) (*Objects, error) {
@@ -33,7 +34,6 @@ func (c *Controller) newObjects(ctx context.Context, mgr ctrl.Manager) (*Objects
 		to *toolscache.Store
 	}{
 		{virtualMachines(), &o.vms},
-		{&v1alpha1.VMBackup{}, &o.points},
 		{&v1alpha1.VMRestore{}, &o.restores},
 		{&v1alpha1.BackupTarget{}, &o.targets},
 		{&v1alpha1.SnapshotQuota{}, &o.quotas},
@@ -64,9 +64,9 @@ func (o *Objects) VMs(context.Context) ([]*metav1.PartialObjectMetadata, error) 
 	return stored[*metav1.PartialObjectMetadata](o.vms)
 }
 
-// Points are all VMBackups.
-func (o *Objects) Points(context.Context) ([]*v1alpha1.VMBackup, error) {
-	return stored[*v1alpha1.VMBackup](o.points)
+// Points are all VMBackups, each until the next one comes.
+func (o *Objects) Points(context.Context) (iter.Seq[*v1alpha1.VMBackup], error) {
+	return o.c.points.All(), nil
 }
 
 // Restores are all VMRestores.

@@ -83,14 +83,14 @@ func (c *Controller) volumeSpace(ctx context.Context, name string) (quota.Volume
 // usage adds up what the points of a namespace take; latest knows of writes
 // that the cache does not show yet.
 func (c *Controller) usage(ctx context.Context, namespace string, latest func(*v1alpha1.VMBackup) *v1alpha1.VMBackup) (quota.Usage, error) {
-	var list v1alpha1.VMBackupList
-	if err := c.cache.List(ctx, &list, client.InNamespace(namespace)); err != nil {
-		return quota.Usage{}, fmt.Errorf("listing the points of namespace %s: %w", namespace, err)
+	all, err := c.points.InNamespace(namespace)
+	if err != nil {
+		return quota.Usage{}, err
 	}
 	sizes := map[string]int64{}
 	var points []quota.Point
-	for i := range list.Items {
-		b := latest(&list.Items[i])
+	for _, b := range all {
+		b = latest(b)
 		if b.Status.StartedAt == nil {
 			continue
 		}

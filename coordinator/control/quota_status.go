@@ -40,9 +40,8 @@ var changesUsage = predicate.Funcs{
 	CreateFunc:  func(event.CreateEvent) bool { return false },
 	GenericFunc: func(event.GenericEvent) bool { return false },
 	UpdateFunc: func(e event.UpdateEvent) bool {
-		before, ok1 := e.ObjectOld.(*v1alpha1.VMBackup)
-		now, ok2 := e.ObjectNew.(*v1alpha1.VMBackup)
-		return ok1 && ok2 && before.Status.Phase != now.Status.Phase
+		before, now, ok := change(e)
+		return ok && before.Status.Phase != now.Status.Phase
 	},
 }
 

@@ -111,13 +111,8 @@ func (w *refreshing) facts(ctx context.Context, namespaces bool) (f catalog.Fact
 			return f, err
 		}
 	}
-	var list v1alpha1.VMBackupList
-	if err := w.cache.List(ctx, &list, client.MatchingFields{indexTarget: w.target.Name}, client.UnsafeDisableDeepCopy); err != nil {
-		return f, fmt.Errorf("listing the points on the target: %w", err)
-	}
-	f.Points = make(map[string]catalog.Point, len(list.Items))
-	for i := range list.Items {
-		b := &list.Items[i]
+	f.Points = map[string]catalog.Point{}
+	for b := range w.points.OnTarget(w.target.Name) {
 		if path := documentOf(b); path != "" {
 			f.Points[path] = catalog.Point{
 				Namespace: b.Namespace, Name: b.Name, UID: b.UID, Found: b.Spec.Found != nil, Phase: b.Status.Phase,

@@ -17,7 +17,6 @@ import (
 	"hayloft.dev/coordinator/plan"
 	"hayloft.dev/coordinator/vmspec"
 	"hayloft.dev/pkg/api/v1alpha1"
-	"hayloft.dev/pkg/status"
 )
 
 // restores carries out the plans of VMRestores.
@@ -26,9 +25,10 @@ type restores struct {
 	fresh   *freshest[*v1alpha1.VMRestore]
 	pace    *pacer
 	known   *known
-	cleaned *memory[bool]   // whether the last look found nothing of a restore
-	refused *memory[string] // why the API server refused an object of a restore
-	copies  *memory[bool]   // whether the copies that the former restore made were removed
+	cleaned *memory[bool]               // whether the last look found nothing of a restore
+	refused *memory[string]             // why the API server refused an object of a restore
+	whole   *memory[*v1alpha1.VMBackup] // the point, as it was last read
+	copies  *memory[bool]               // whether the copies that the former restore made were removed
 }
 
 // Reconcile brings one VMRestore a step further.
@@ -71,6 +71,7 @@ func (r *restores) forget(uid types.UID) {
 	r.cleaned.forget(uid)
 	r.refused.forget(uid)
 	r.copies.forget(uid)
+	r.whole.forget(uid)
 }
 
 func (r *restores) view(ctx context.Context, s *v1alpha1.VMRestore, jobs []v1alpha1.NodeJob) (plan.RestoreView, error) {
@@ -134,28 +135,6 @@ func (r *restores) view(ctx context.Context, s *v1alpha1.VMRestore, jobs []v1alp
 	}
 	v.Made, err = r.made(ctx, s)
 	return v, err
-}
-
-// backup is the point to restore. Until its document is being read it is read
-// live: it may have become Ready, or may be being deleted, since a moment ago.
-func (r *restores) backup(ctx context.Context, s *v1alpha1.VMRestore, work plan.Works) (*v1alpha1.VMBackup, error) {
-	b, key := &v1alpha1.VMBackup{}, status.PointOf(s)
-	_, reading := work[plan.Work{Op: plan.OpReadDocument}]
-	if reading || len(s.Status.Disks) > 0 {
-		ok, err := r.get(ctx, key.Namespace, key.Name, b)
-		if err != nil || !ok {
-			return nil, err
-		}
-		return b, nil
-	}
-	err := r.live.Get(ctx, key, b)
-	if apierrors.IsNotFound(err) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading VMBackup %s: %w", s.Spec.Backup, err)
-	}
-	return b, nil
 }
 
 // volumeFacts are about the Longhorn volumes of the current attempts. One that
@@ -374,6 +353,7 @@ func (r *restores) act(ctx context.Context, s *v1alpha1.VMRestore, v plan.Restor
 			r.pool.forget(s.UID)
 			r.refused.forget(s.UID)
 			r.copies.forget(s.UID)
+			r.whole.forget(s.UID)
 		}
 		return 0, nil
 	}

@@ -72,12 +72,18 @@ func (c *Controller) checkSchedule(ctx context.Context, s *v1alpha1.VMSchedule) 
 // pointsOf are the points that a schedule made and that exist. Those from a cache
 // are shared with it.
 func (c *Controller) pointsOf(ctx context.Context, from client.Reader, s *v1alpha1.VMSchedule) ([]v1alpha1.VMBackup, error) {
-	where := []client.ListOption{client.InNamespace(s.Namespace), client.MatchingLabels{v1alpha1.LabelSchedule: string(s.UID)}}
 	if from == c.cache {
-		where = []client.ListOption{client.InNamespace(s.Namespace), client.MatchingFields{indexSchedule: string(s.UID)}, client.UnsafeDisableDeepCopy}
+		all, err := c.points.OfSchedule(string(s.UID))
+		out := make([]v1alpha1.VMBackup, 0, len(all))
+		for _, b := range all {
+			if b.Namespace == s.Namespace {
+				out = append(out, *b)
+			}
+		}
+		return out, err
 	}
 	var list v1alpha1.VMBackupList
-	if err := from.List(ctx, &list, where...); err != nil {
+	if err := from.List(ctx, &list, client.InNamespace(s.Namespace), client.MatchingLabels{v1alpha1.LabelSchedule: string(s.UID)}); err != nil {
 		return nil, fmt.Errorf("listing its points: %w", err)
 	}
 	return list.Items, nil

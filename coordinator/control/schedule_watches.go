@@ -56,9 +56,8 @@ var turns = predicate.Funcs{
 	DeleteFunc:  func(e event.DeleteEvent) bool { return scheduled(e.Object) },
 	GenericFunc: func(event.GenericEvent) bool { return false },
 	UpdateFunc: func(e event.UpdateEvent) bool {
-		before, ok1 := e.ObjectOld.(*v1alpha1.VMBackup)
-		now, ok2 := e.ObjectNew.(*v1alpha1.VMBackup)
-		return ok1 && ok2 && scheduled(now) && (runs.Ended(before) != runs.Ended(now) ||
+		before, now, ok := change(e)
+		return ok && scheduled(now) && (runs.Ended(before) != runs.Ended(now) ||
 			runs.Ended(now) && before.Status.Phase != now.Status.Phase || before.Spec.Pinned != now.Spec.Pinned)
 	},
 }

@@ -117,11 +117,16 @@ func (s *sweeper) jobs(ctx context.Context) error {
 }
 
 func (s *sweeper) ownerGone(ctx context.Context, r client.Reader, j *v1alpha1.NodeJob) (bool, error) {
+	key := client.ObjectKey{Namespace: j.Spec.Owner.Namespace, Name: j.Spec.Owner.Name}
+	if r == s.c.cache && j.Spec.Owner.Kind != "VMRestore" {
+		known, exists, err := s.c.points.Get(key)
+		return err == nil && (!exists || known.Point().UID != j.Spec.Owner.UID), err
+	}
 	var o client.Object = &v1alpha1.VMBackup{}
 	if j.Spec.Owner.Kind == "VMRestore" {
 		o = &v1alpha1.VMRestore{}
 	}
-	err := r.Get(ctx, client.ObjectKey{Namespace: j.Spec.Owner.Namespace, Name: j.Spec.Owner.Name}, o)
+	err := r.Get(ctx, key, o)
 	if apierrors.IsNotFound(err) {
 		return true, nil
 	}

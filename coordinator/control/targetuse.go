@@ -65,11 +65,10 @@ func (c *Controller) labelsOf(ctx context.Context, t *v1alpha1.BackupTarget, nam
 
 // elsewhere are backups of a point's volumes to other targets that replicas may
 // still be at work on.
-func (c *Controller) elsewhere(ctx context.Context, b *v1alpha1.VMBackup) (map[string][]string, error) {
-	var list v1alpha1.VMBackupList
-	where := []client.ListOption{client.InNamespace(b.Namespace), client.MatchingFields{indexVM: b.Spec.VM}, client.UnsafeDisableDeepCopy}
-	if err := c.cache.List(ctx, &list, where...); err != nil {
-		return nil, fmt.Errorf("listing the points of VM %s: %w", b.Spec.VM, err)
+func (c *Controller) elsewhere(b *v1alpha1.VMBackup) (map[string][]string, error) {
+	all, err := c.points.OfVM(b.Namespace, b.Spec.VM)
+	if err != nil {
+		return nil, err
 	}
-	return plan.Elsewhere(b, list.Items, time.Now()), nil
+	return plan.Elsewhere(b, all, time.Now()), nil
 }

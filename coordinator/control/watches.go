@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -20,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"hayloft.dev/coordinator/points"
 	"hayloft.dev/coordinator/targetio/protocol"
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/status"
@@ -34,7 +36,7 @@ func (c *Controller) addBackups(mgr ctrl.Manager) error {
 		captures: newMemory[*protocol.CaptureSource](), doors: newDoors(),
 	}
 	return ctrl.NewControllerManagedBy(mgr).Named("points").
-		For(&v1alpha1.VMBackup{}).
+		For(&v1alpha1.VMBackup{}, builder.WithPredicates(notAtRest)).
 		Watches(&v1alpha1.NodeJob{}, jobsOf("VMBackup")).
 		Watches(&v1alpha1.VMRestore{}, handler.EnqueueRequestsFromMapFunc(readPoint)).
 		Watches(&v1alpha1.VMBackup{}, handler.EnqueueRequestsFromMapFunc(c.supersededBy), builder.WithPredicates(becameReady)).
@@ -50,7 +52,7 @@ func (c *Controller) addBackups(mgr ctrl.Manager) error {
 func (c *Controller) addRestores(mgr ctrl.Manager) error {
 	r := &restores{
 		Controller: c, fresh: newFreshest[*v1alpha1.VMRestore](), pace: newPacer(), known: newKnown(),
-		cleaned: newMemory[bool](), refused: newMemory[string](), copies: newMemory[bool](),
+		cleaned: newMemory[bool](), whole: newMemory[*v1alpha1.VMBackup](), refused: newMemory[string](), copies: newMemory[bool](),
 	}
 	return ctrl.NewControllerManagedBy(mgr).Named("restores").
 		For(&v1alpha1.VMRestore{}).
@@ -78,22 +80,51 @@ func readPoint(_ context.Context, o client.Object) []reconcile.Request {
 	return []reconcile.Request{{NamespacedName: status.PointOf(o.(*v1alpha1.VMRestore))}}
 }
 
+// notAtRest passes over what a leader finds in whose life nothing more happens by
+// itself: points that were found on a target, and Ready ones of type Backup that
+// have no engine snapshots any more. Nearly all are that.
+var notAtRest = predicate.Funcs{
+	CreateFunc: func(e event.CreateEvent) bool {
+		known, ok := points.Of(e.Object)
+		return ok && !atRest(known)
+	},
+}
+
+func atRest(known points.Known) bool {
+	b := known.Point()
+	if b.Spec.Found != nil {
+		return !claims(b)
+	}
+	_, whole := known.Whole()
+	return !whole && b.Spec.Type == v1alpha1.TypeBackup && !slices.ContainsFunc(b.Status.Disks, func(d v1alpha1.BackupDisk) bool { return d.Snapshot != "" })
+}
+
+// change is what an event tells of a point, before and now.
+func change(e event.UpdateEvent) (before, now *v1alpha1.VMBackup, ok bool) {
+	old, ok1 := points.Of(e.ObjectOld)
+	next, ok2 := points.Of(e.ObjectNew)
+	return old.Point(), next.Point(), ok1 && ok2
+}
+
 // becameReady passes points that have just become Ready.
 var becameReady = predicate.Funcs{
 	CreateFunc:  func(event.CreateEvent) bool { return false },
 	DeleteFunc:  func(event.DeleteEvent) bool { return false },
 	GenericFunc: func(event.GenericEvent) bool { return false },
 	UpdateFunc: func(e event.UpdateEvent) bool {
-		before, ok1 := e.ObjectOld.(*v1alpha1.VMBackup)
-		now, ok2 := e.ObjectNew.(*v1alpha1.VMBackup)
-		return ok1 && ok2 && before.Status.Phase != v1alpha1.BackupReady && now.Status.Phase == v1alpha1.BackupReady
+		before, now, ok := change(e)
+		return ok && before.Status.Phase != v1alpha1.BackupReady && now.Status.Phase == v1alpha1.BackupReady
 	},
 }
 
 // supersededBy leads from a point to the earlier ones of its VM, whose engine
 // snapshots are not needed any more.
-func (c *Controller) supersededBy(ctx context.Context, o client.Object) []reconcile.Request {
-	siblings, err := c.siblings(ctx, o.(*v1alpha1.VMBackup))
+func (c *Controller) supersededBy(_ context.Context, o client.Object) []reconcile.Request {
+	known, ok := points.Of(o)
+	if !ok {
+		return nil
+	}
+	siblings, err := c.siblings(known.Point())
 	if err != nil {
 		c.Log.Error("could not find the earlier points of a VM", "vmbackup", o.GetName(), "error", err)
 		return nil
@@ -108,15 +139,10 @@ func (c *Controller) supersededBy(ctx context.Context, o client.Object) []reconc
 }
 
 // waitingFor leads from a target to the points that have not ended on it.
-func (c *Controller) waitingFor(ctx context.Context, o client.Object) []reconcile.Request {
-	var list v1alpha1.VMBackupList
-	if err := c.cache.List(ctx, &list, client.MatchingFields{indexTarget: o.GetName()}); err != nil {
-		c.Log.Error("could not find the points on a target", "target", o.GetName(), "error", err)
-		return nil
-	}
+func (c *Controller) waitingFor(_ context.Context, o client.Object) []reconcile.Request {
 	var out []reconcile.Request
-	for i := range list.Items {
-		if b := &list.Items[i]; (b.Spec.Found == nil || claims(b)) && (b.Status.Phase != v1alpha1.BackupReady || !b.DeletionTimestamp.IsZero()) {
+	for b := range c.points.All() {
+		if b.Spec.Target == o.GetName() && (b.Spec.Found == nil || claims(b)) && (b.Status.Phase != v1alpha1.BackupReady || !b.DeletionTimestamp.IsZero()) {
 			out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(b)})
 		}
 	}

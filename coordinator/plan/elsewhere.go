@@ -22,10 +22,9 @@ const (
 // at work on for targets other than a point's own. An engine does not tell which
 // ones it makes, only how one is whose name is known. points are those of the same
 // VM.
-func Elsewhere(b *v1alpha1.VMBackup, points []v1alpha1.VMBackup, now time.Time) map[string][]string {
+func Elsewhere(b *v1alpha1.VMBackup, points []*v1alpha1.VMBackup, now time.Time) map[string][]string {
 	out := map[string][]string{}
-	for i := range points {
-		o := &points[i]
+	for _, o := range points {
 		if o.UID == b.UID || o.Spec.Found != nil || o.Spec.Type == v1alpha1.TypeSnapshot || o.Spec.Target == b.Spec.Target {
 			continue
 		}

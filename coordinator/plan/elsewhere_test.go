@@ -13,8 +13,8 @@ import (
 
 func TestElsewhere(t *testing.T) {
 	at := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
-	point := func(uid, target string, phase v1alpha1.BackupPhase, ended time.Duration, attempt int32) v1alpha1.VMBackup {
-		b := v1alpha1.VMBackup{ObjectMeta: metav1.ObjectMeta{UID: types.UID(uid)}}
+	point := func(uid, target string, phase v1alpha1.BackupPhase, ended time.Duration, attempt int32) *v1alpha1.VMBackup {
+		b := &v1alpha1.VMBackup{ObjectMeta: metav1.ObjectMeta{UID: types.UID(uid)}}
 		b.Spec.Target, b.Status.Phase = target, phase
 		if ended > 0 {
 			end := metav1.NewTime(at.Add(-ended))
@@ -26,7 +26,7 @@ func TestElsewhere(t *testing.T) {
 	mine := point("mine", "here", v1alpha1.BackupUploading, 0, 1)
 	snapshot, found := point("snapshot", "", v1alpha1.BackupReady, time.Second, 1), point("found", "there", v1alpha1.BackupReady, time.Second, 1)
 	snapshot.Spec.Type, found.Spec.Found = v1alpha1.TypeSnapshot, &v1alpha1.FoundPoint{}
-	got := Elsewhere(&mine, []v1alpha1.VMBackup{
+	got := Elsewhere(mine, []*v1alpha1.VMBackup{
 		mine, snapshot, found,
 		point("beside", "here", v1alpha1.BackupReady, time.Second, 1),
 		point("running", "there", v1alpha1.BackupUploading, 0, 3),
