@@ -43,6 +43,9 @@ func (r *schedules) Reconcile(ctx context.Context, req reconcile.Request) (recon
 		return reconcile.Result{}, fmt.Errorf("VMSchedule %s: %w", req, err)
 	}
 	err = r.act(ctx, s, in)
+	if errors.Is(err, errGone) {
+		return reconcile.Result{}, nil
+	}
 	if apierrors.IsConflict(err) {
 		r.Log.Debug("VMSchedule changed meanwhile; looking again", "vmschedule", req.String())
 		return reconcile.Result{RequeueAfter: conflictPause}, nil
@@ -120,14 +123,15 @@ func (r *schedules) act(ctx context.Context, s *v1alpha1.VMSchedule, in runs.Int
 			return err
 		}
 	}
-	if err := r.write(ctx, s, in.Status); err != nil {
+	recorded, err := r.write(ctx, s, in.Status)
+	if err != nil {
 		return err
 	}
 	r.tell(s, in.Events)
 	if err := r.mark(ctx, s, in); err != nil {
 		return err
 	}
-	if err := r.make(ctx, s, in.Create); err != nil {
+	if err := r.make(ctx, s, in.Create, recorded); err != nil {
 		return err
 	}
 	if err := r.remove(ctx, s, in.Remove); err != nil {
@@ -156,18 +160,21 @@ func (r *schedules) keep(ctx context.Context, s *v1alpha1.VMSchedule, want bool)
 }
 
 // write records a status under the resource version that was looked at: of two
-// coordinators that plan the same run one alone comes through.
-func (r *schedules) write(ctx context.Context, s *v1alpha1.VMSchedule, st v1alpha1.VMScheduleStatus) error {
+// coordinators that plan the same run one alone comes through. It returns when it
+// was asked for, zero when there was nothing to write.
+func (r *schedules) write(ctx context.Context, s *v1alpha1.VMSchedule, st v1alpha1.VMScheduleStatus) (time.Time, error) {
 	if equality.Semantic.DeepEqual(s.Status, st) {
-		return nil
+		return time.Time{}, nil
 	}
-	before := s.ResourceVersion
+	before, asked := s.ResourceVersion, time.Now()
 	s.Status = st
-	if err := r.client.Status().Update(ctx, s); err != nil {
-		return fmt.Errorf("writing its status: %w", client.IgnoreNotFound(err))
+	if err := r.client.Status().Update(ctx, s); apierrors.IsNotFound(err) {
+		return asked, errGone
+	} else if err != nil {
+		return asked, fmt.Errorf("writing its status: %w", err)
 	}
 	r.fresh.wrote(s.DeepCopy(), before)
-	return nil
+	return asked, nil
 }
 
 // mark suspends and resumes in one write with the note who did it and why.
@@ -191,20 +198,30 @@ func (r *schedules) mark(ctx context.Context, s *v1alpha1.VMSchedule, in runs.In
 	}
 	s.Annotations = notes
 	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	if err := r.client.Patch(ctx, s, patch); err != nil {
-		return fmt.Errorf("suspending or resuming it: %w", client.IgnoreNotFound(err))
+	if err := r.client.Patch(ctx, s, patch); apierrors.IsNotFound(err) {
+		return errGone
+	} else if err != nil {
+		return fmt.Errorf("suspending or resuming it: %w", err)
 	}
 	r.fresh.wrote(s.DeepCopy(), before.ResourceVersion)
 	return nil
 }
 
-// makeDeadline bounds the creation of one point, so that none comes long after
-// its leader has stopped to be one.
-const makeDeadline = 10 * time.Second
+const (
+	// makeDeadline bounds the creation of one point, so that none comes long after
+	// its leader has stopped to be one.
+	makeDeadline = 10 * time.Second
+	// recordAge is for how long the API server's word is taken that a run stands
+	// as it is known here. A leader that was stopped in between, for long enough
+	// that another has ended the run and retention has removed its points, would
+	// make them a second time.
+	recordAge = time.Second
+)
 
 // make creates points and records which there are. Where the record is lost they
-// are met by their names when they are made again.
-func (r *schedules) make(ctx context.Context, s *v1alpha1.VMSchedule, points []*v1alpha1.VMBackup) error {
+// are met by their names when they are made again. recorded is when the API server
+// was last told of, or asked for, their runs.
+func (r *schedules) make(ctx context.Context, s *v1alpha1.VMSchedule, points []*v1alpha1.VMBackup, recorded time.Time) error {
 	if len(points) == 0 {
 		return nil
 	}
@@ -212,6 +229,12 @@ func (r *schedules) make(ctx context.Context, s *v1alpha1.VMSchedule, points []*
 	refused := map[*v1alpha1.VMBackup]string{}
 	var failed error
 	for _, b := range points {
+		if age(recorded) > recordAge {
+			recorded = time.Now()
+			if failed = r.unchanged(ctx, s); failed != nil {
+				break
+			}
+		}
 		err := r.createPoint(ctx, b)
 		switch {
 		case err == nil, apierrors.IsAlreadyExists(err):
@@ -225,12 +248,37 @@ func (r *schedules) make(ctx context.Context, s *v1alpha1.VMSchedule, points []*
 			break
 		}
 	}
+	if len(made)+len(refused) == 0 {
+		return failed
+	}
 	st := s.Status.DeepCopy()
 	runs.Made(st, made, refused)
-	if err := r.write(ctx, s, *st); err != nil {
+	if _, err := r.write(ctx, s, *st); err != nil {
 		return errors.Join(failed, err)
 	}
 	return failed
+}
+
+// age of a moment by whichever clock shows more: the monotonic one stands still
+// while a machine sleeps.
+func age(at time.Time) time.Duration {
+	now := time.Now()
+	return max(now.Sub(at), now.Round(0).Sub(at.Round(0)))
+}
+
+// unchanged asks the API server whether a schedule is still as it is known here.
+func (r *schedules) unchanged(ctx context.Context, s *v1alpha1.VMSchedule) error {
+	now := &v1alpha1.VMSchedule{}
+	ok, err := getFrom(ctx, r.live, s.Namespace, s.Name, now)
+	switch {
+	case err != nil:
+		return err
+	case !ok || now.UID != s.UID:
+		return errGone
+	case now.ResourceVersion != s.ResourceVersion:
+		return apierrors.NewConflict(v1alpha1.GroupVersion.WithResource("vmschedules").GroupResource(), s.Name, errors.New("it was changed since it was read"))
+	}
+	return nil
 }
 
 func (r *schedules) createPoint(ctx context.Context, b *v1alpha1.VMBackup) error {
