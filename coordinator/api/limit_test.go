@@ -1,11 +1,17 @@
 package api
 
 import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 )
 
 func TestLimiter(t *testing.T) {
@@ -20,6 +26,45 @@ func TestLimiter(t *testing.T) {
 		time.Sleep(500 * time.Millisecond)
 		require.Zero(t, l.take("a"))
 		require.NotZero(t, l.take("a"))
+	})
+}
+
+// TestBounds: a cluster that does not answer costs a request its time, and as many as
+// may be worked on at once their place. All are told to come again.
+func TestBounds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := options(t, &strings.Builder{}, nil)
+		o.Limits.Rate, o.Limits.Burst = 1000, 1000
+		o.Client = interceptor.NewClient(o.Client, interceptor.Funcs{
+			List: func(ctx context.Context, _ client.WithWatch, _ client.ObjectList, _ ...client.ListOption) error {
+				<-ctx.Done()
+				return ctx.Err()
+			},
+		})
+		h, err := New(o)
+		require.NoError(t, err)
+		ask := func() *httptest.ResponseRecorder {
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, Prefix+"/targets", nil)
+			r.TLS = certified("bob")
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			return w
+		}
+		began, answers := time.Now(), make(chan *httptest.ResponseRecorder, atOnce)
+		for range atOnce {
+			go func() { answers <- ask() }()
+		}
+		synctest.Wait()
+		later := func(w *httptest.ResponseRecorder, says string) {
+			require.Equal(t, http.StatusServiceUnavailable, w.Code)
+			require.NotEmpty(t, w.Header().Get("Retry-After"))
+			require.Contains(t, w.Body.String(), says)
+		}
+		later(ask(), "256 requests are being worked on already")
+		for range atOnce {
+			later(<-answers, "did not answer in time")
+		}
+		require.Equal(t, requestTimeout, time.Since(began))
 	})
 }
 
