@@ -29,6 +29,7 @@ type pauser struct {
 	ctrd   *containertest.Containerd
 	listen string
 	log    string
+	args   []string
 	cmd    *exec.Cmd
 	ended  chan struct{}
 }
@@ -37,7 +38,7 @@ func newPauser(t *testing.T, c *containertest.Containerd, args ...string) *pause
 	t.Helper()
 	dir, err := os.MkdirTemp("", "pauser") // a socket's path is short
 	require.NoError(t, err)
-	p := &pauser{t: t, ctrd: c, listen: filepath.Join(dir, "s"), log: filepath.Join(dir, "log")}
+	p := &pauser{t: t, ctrd: c, listen: filepath.Join(dir, "s"), log: filepath.Join(dir, "log"), args: args}
 	t.Cleanup(func() {
 		p.kill()
 		if t.Failed() {
@@ -46,7 +47,7 @@ func newPauser(t *testing.T, c *containertest.Containerd, args ...string) *pause
 		}
 		_ = os.RemoveAll(dir)
 	})
-	p.start(args...)
+	p.start()
 	return p
 }
 
@@ -55,14 +56,14 @@ func (p *pauser) on(t *testing.T) *pauser {
 	return &pauser{t: t, listen: p.listen}
 }
 
-func (p *pauser) start(args ...string) {
+func (p *pauser) start() {
 	p.t.Helper()
 	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	require.NoError(p.t, err)
 	defer log.Close()
 	p.cmd = exec.Command(harness.TestedBinary(p.t, "pauser"), append([]string{
 		"--containerd-socket", p.ctrd.Socket, "--listen", p.listen, "--log-level", "debug",
-	}, args...)...)
+	}, p.args...)...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	require.NoError(p.t, p.cmd.Start())
 	p.ended = make(chan struct{})
@@ -319,7 +320,7 @@ func TestWhoeverIsKilled(t *testing.T) {
 	vm := c.Start(t, writer, "vm", pod("vm"))
 	foreign := c.Start(t, writer, "foreign", pod("foreign"))
 	require.NoError(t, foreign.Task.Pause(t.Context()))
-	p := newPauser(t, c)
+	p := newPauser(t, c, "--limit", "1m") // no pause ends by itself, on however busy a machine
 
 	t.Log("the worker")
 	{

@@ -234,13 +234,18 @@ func TestAudit(t *testing.T) {
 	require.Equal(t, 403, viewer.do("DELETE", "/namespaces/shop/points/audited", "").status)
 	require.Equal(t, 401, w.caller(r, "canary").do("POST", "/namespaces/shop/points/audited/pin", "").status)
 	require.Equal(t, 200, c.do("GET", "/namespaces/shop/points/audited", "").status)
-	log := r.Log(t)
+	var log string
 	var lines []string
-	for line := range strings.Lines(log) {
-		if strings.Contains(line, "msg=audit") {
-			lines = append(lines, line)
+	// A line is written when its answer is on its way.
+	require.Eventually(t, func() bool {
+		log, lines = r.Log(t), nil
+		for line := range strings.Lines(log) {
+			if strings.Contains(line, "msg=audit") {
+				lines = append(lines, line)
+			}
 		}
-	}
+		return len(lines) >= 3
+	}, patience, 20*time.Millisecond)
 	require.Len(t, lines, 3)
 	require.Contains(t, lines[0], "caller=system:serviceaccount:people:operator operation=create-backup namespace=shop name=audited from=127.0.0.1:")
 	require.Contains(t, lines[0], "status=201 outcome=done")

@@ -128,7 +128,7 @@ func TestProxyDropsWhatWaitedBehindAnInterruption(t *testing.T) {
 		for i := range others {
 			go func() { failed <- p.create(t, fmt.Sprint("late-", i)) }()
 		}
-		require.Eventually(t, func() bool { return p.proxy.Waiting() == others }, 10*time.Second, 10*time.Millisecond)
+		require.Eventually(t, func() bool { return p.proxy.Waiting() == others }, patience, 10*time.Millisecond)
 	})
 	require.Error(t, p.create(t, "first"))
 	<-fired

@@ -75,7 +75,7 @@ func TestStack(t *testing.T) {
 
 		again := s.StartAgent(t, "node-1", harness.ProgramOptions{})
 		eventually(t, func() bool { return answers(again.URL + "/metrics") })
-		again.Stop(t, 15*time.Second)
+		again.Stop(t, patience)
 		require.NoError(t, again.Err(), "asked to end, it ends cleanly")
 	})
 
