@@ -34,7 +34,13 @@ func BenchmarkPause(b *testing.B) {
 	w.StartAgents(b, harness.ProgramOptions{Args: []string{"--pauser-socket", socket}})
 	w.StartCoordinator(b, "coordinator-1", harness.ProgramOptions{})
 	vm := w.cutAtRest(v1alpha1.ConsistencyPaused, map[string]string{"local.hayloft.dev/containerd": ctrd.Socket})
-	check(b, w.c.Delete(w.ctx, vm)) // before the containerd that its container needs
+	w.removeVM(vm)
+}
+
+// removeVM ends a VM before the containerd goes that its container needs.
+func (w *world) removeVM(vm *kubevirt.VirtualMachine) {
+	w.b.Helper()
+	check(w.b, w.c.Delete(w.ctx, vm))
 	w.eventually("the VM to be gone", func() bool {
 		return apierrors.IsNotFound(w.c.Get(w.ctx, client.ObjectKeyFromObject(vm), vm))
 	})

@@ -12,7 +12,6 @@ import (
 	kubevirt "kubevirt.io/api/core/v1"
 
 	"hayloft.dev/pkg/api/v1alpha1"
-	"hayloft.dev/test/harness"
 )
 
 const (
@@ -38,23 +37,18 @@ func BenchmarkIdle(b *testing.B) {
 	w.targetReady(w.Target)
 	w.pass(warmUp)
 
-	window := time.Minute
-	if text := os.Getenv("HAYLOFT_BENCH_IDLE"); text != "" {
-		var err error
-		window, err = time.ParseDuration(text)
-		check(b, err)
-	}
+	window := w.idleWindow()
 	programs := append(agents, coordinators...)
 	before := make([]usage, len(programs))
 	for i, p := range programs {
-		before[i] = w.usage(p)
+		before[i] = w.usageOf(p.PID())
 	}
 	began := time.Now()
 	w.pass(window)
 	took := time.Since(began)
 	worst := map[string]figures{}
 	for i, p := range programs {
-		after := w.usage(p)
+		after := w.usageOf(p.PID())
 		f := figures{
 			mib:        after.rss / mib,
 			millicores: millicores(after.cpu-before[i].cpu, took),
@@ -69,6 +63,18 @@ func BenchmarkIdle(b *testing.B) {
 		b.ReportMetric(f.millicores, kind+"-millicores")
 	}
 	b.ReportMetric(worst["coordinator"].children, "targetio-millicores")
+}
+
+// idleWindow is how long nothing is to happen.
+func (w *world) idleWindow() time.Duration {
+	w.b.Helper()
+	text := os.Getenv("HAYLOFT_BENCH_IDLE")
+	if text == "" {
+		return time.Minute
+	}
+	d, err := time.ParseDuration(text)
+	check(w.b, err)
+	return d
 }
 
 // pass lets time go by: what is measured here is what happens when nothing does.
@@ -109,7 +115,7 @@ func (w *world) readyPoint(i int) {
 	check(w.b, w.c.Status().Update(w.ctx, o))
 }
 
-// usage is what a process has used so far.
+// usage is what processes have used so far.
 type usage struct {
 	rss           float64 // bytes
 	cpu, children time.Duration
@@ -120,22 +126,23 @@ type figures struct{ mib, millicores, children float64 }
 // tick is the kernel's unit of CPU time in /proc, 1/USER_HZ on every Linux.
 const tick = 10 * time.Millisecond
 
-func (w *world) usage(p *harness.Program) usage {
+func (w *world) usageOf(pids ...int) (sum usage) {
 	w.b.Helper()
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID()))
-	check(w.b, err)
-	_, rest, _ := strings.Cut(string(raw), ") ") // the name before it may hold spaces
-	fields := strings.Fields(rest)               // from the state, which proc(5) counts as the third
-	number := func(field int) int64 {
-		n, err := strconv.ParseInt(fields[field-3], 10, 64)
+	for _, pid := range pids {
+		raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		check(w.b, err)
-		return n
+		_, rest, _ := strings.Cut(string(raw), ") ") // the name before it may hold spaces
+		fields := strings.Fields(rest)               // from the state, which proc(5) counts as the third
+		number := func(field int) int64 {
+			n, err := strconv.ParseInt(fields[field-3], 10, 64)
+			check(w.b, err)
+			return n
+		}
+		sum.rss += float64(number(24)) * float64(os.Getpagesize())
+		sum.cpu += time.Duration(number(14)+number(15)) * tick
+		sum.children += time.Duration(number(16)+number(17)) * tick
 	}
-	return usage{
-		rss:      float64(number(24)) * float64(os.Getpagesize()),
-		cpu:      time.Duration(number(14)+number(15)) * tick,
-		children: time.Duration(number(16)+number(17)) * tick,
-	}
+	return sum
 }
 
 func millicores(cpu, window time.Duration) float64 { return 1000 * cpu.Seconds() / window.Seconds() }

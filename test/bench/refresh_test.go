@@ -139,17 +139,17 @@ func (w *world) refreshed(m *manyPoints, interval string) {
 	p := w.StartCoordinator(b, "coordinator"+interval, harness.ProgramOptions{})
 	first := w.lookedThrough(m, time.Time{})
 	w.pass(warmUp)
-	idleFrom, began := w.usage(p), time.Now()
+	idleFrom, began := w.usageOf(p.PID()), time.Now()
 	w.pass(refreshFloor / 2)
-	idleTo, idle := w.usage(p), time.Since(began)
+	idleTo, idle := w.usageOf(p.PID()), time.Since(began)
 	if first.EffectiveInterval.Duration > refreshFloor { // by itself it would come later than anybody waits
 		_, err := ask.Target(w.ctx, w.c, m.target.Name, ask.Refresh(ask.Word(time.Now())))
 		check(b, err)
 	}
-	from, began, before := w.usage(p), time.Now(), m.requests.Load()
+	from, began, before := w.usageOf(p.PID()), time.Now(), m.requests.Load()
 	s := w.lookedThrough(m, first.StartedTime.Time)
 	w.pass(5 * time.Second) // what follows on it
-	to, took, asked := w.usage(p), time.Since(began), m.requests.Load()-before
+	to, took, asked := w.usageOf(p.PID()), time.Since(began), m.requests.Load()-before
 	at := func(idle, whole time.Duration, over time.Duration) float64 { // millicores
 		rest := millicores(idle, over)
 		return rest + millicores(max(0, whole-time.Duration(rest*float64(took)/1000)), s.EffectiveInterval.Duration)
