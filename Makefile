@@ -76,7 +76,7 @@ test-stacks: ## of them: Hayloft's programs on whole stacks
 	HAYLOFT_RACE=1 GOGC=200 go test -vet=off -timeout 60m -parallel 4 ./test/e2e
 
 .PHONY: e2e
-e2e: cluster ## images and chart on a real cluster of two nodes, as root
+e2e: cluster $(LOCAL)/kubectl ## images and chart on a real cluster of two nodes, as root
 	@$(MAKE) --no-print-directory build local images VERSION=e2e
 	cd deploy/cluster && go test $$(go list ./... | grep -v '/node$$')
 	go test -count 1 -v -timeout 60m ./test/cluster

@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"fmt"
-	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -14,7 +13,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"hayloft.dev/pkg/api/v1alpha1"
-	"hayloft.dev/test/harness"
 )
 
 // during backs a VM up and does something while its blocks are held; the point must become ready all the same.
@@ -157,7 +155,8 @@ func (k *cluster) sessions(t *testing.T, point string) map[string]string {
 	return sessions
 }
 
-// upgrades: the release is upgraded to other images in the middle of a backup.
+// upgrades: the release is upgraded to other images in the middle of a backup, and then all is paused and resumed, by the
+// commands of docs/upgrade.md.
 func (k *cluster) upgrades(t *testing.T, g *gate, point string) {
 	const next = imageTag + "-next"
 	for _, node := range k.Nodes {
@@ -167,8 +166,7 @@ func (k *cluster) upgrades(t *testing.T, g *gate, point string) {
 		}
 	}
 	k.during(t, g, "busy", point, func() {
-		chart := filepath.Join(harness.Root(t), "deploy", "chart")
-		k.run(t, "cluster/helm", "upgrade", "hayloft", chart, "-n", namespace, "--set", "image.tag="+next, "--wait", "--timeout", "5m")
+		k.follow(t, "upgrade.md", "helm upgrade", "-f values.yaml", "-f "+k.values(t, next)+" --wait --timeout 5m")
 		k.awaitReady(t)
 		for _, component := range []string{"agent", "coordinator"} {
 			for _, pod := range k.pods(t, component) {
@@ -178,6 +176,7 @@ func (k *cluster) upgrades(t *testing.T, g *gate, point string) {
 			}
 		}
 	})
+	k.follow(t, "upgrade.md", "hayloft upgrade check")
 }
 
 // awaitReady waits until every agent and every coordinator is ready.

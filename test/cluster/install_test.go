@@ -46,20 +46,23 @@ func (k *cluster) installs(t *testing.T) {
 	require.ErrorContains(t, k.c.Create(t.Context(), backup), `there is no BackupTarget "nowhere"`, "the webhook answers, from a pod")
 }
 
+// makeNamespaces makes those of others; docs/install.md makes Hayloft's.
 func (k *cluster) makeNamespaces(t *testing.T) {
 	t.Helper()
-	for name, level := range map[string]string{namespace: "restricted", harness.LonghornNamespace: "privileged"} {
-		_, err := k.kube.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{
-			ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"pod-security.kubernetes.io/enforce": level}},
-		}, metav1.CreateOptions{})
-		require.NoError(t, err)
-	}
+	_, err := k.kube.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{
+		ObjectMeta: metav1.ObjectMeta{Name: harness.LonghornNamespace, Labels: map[string]string{"pod-security.kubernetes.io/enforce": "privileged"}},
+	}, metav1.CreateOptions{})
+	require.NoError(t, err)
 }
 
-func (k *cluster) install(t *testing.T, flags ...string) {
+// install loads the images into each node and installs the chart, by the commands of docs/install.md.
+func (k *cluster) install(t *testing.T) {
 	t.Helper()
-	chart := filepath.Join(harness.Root(t), "deploy", "chart")
-	k.run(t, "cluster/helm", append([]string{"install", "hayloft", chart, "-n", namespace, "--set", "image.tag=" + imageTag}, flags...)...)
+	for _, node := range k.Nodes {
+		load := "cd " + filepath.Dir(bin(t, "images/hayloft-images.tar")) + " && " + block(t, "install.md", "ctr ")
+		k.run(t, "cluster/hayloft-cluster", "enter", "--dir", k.Dir, node.Name, "--", "bash", "-c", load)
+	}
+	k.follow(t, "install.md", "kubectl create namespace", "deploy/chart -n hayloft-system", "deploy/chart -n hayloft-system --set image.tag="+imageTag)
 }
 
 // notRestarted: no container of Hayloft's has been started twice.

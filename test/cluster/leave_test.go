@@ -45,10 +45,11 @@ func (k *cluster) left(t *testing.T) (all []string) {
 }
 
 // uninstalls leaves nothing of the release but the definitions and with them the user's points, which restore once
-// Hayloft is back.
+// Hayloft is back: by kubectl, and then taken over by Helm.
 func (k *cluster) uninstalls(t *testing.T, points map[string]map[string]string) {
 	require.Greater(t, len(k.left(t)), len(released()), "what is looked for is there before")
-	k.run(t, "cluster/helm", "uninstall", "hayloft", "-n", namespace, "--wait", "--timeout", "3m")
+	said := k.follow(t, "install.md", "hayloft uninstall", "hayloft -n hayloft-system", "hayloft -n hayloft-system --wait --timeout 3m")
+	require.Contains(t, said, "this would remove")
 	await(t, patience, "the release to go", func() error {
 		if left := k.left(t); len(left) > 0 {
 			return fmt.Errorf("%s", strings.Join(left, ", "))
@@ -58,7 +59,9 @@ func (k *cluster) uninstalls(t *testing.T, points map[string]map[string]string) 
 	for point := range points {
 		require.Equal(t, v1alpha1.BackupReady, k.point(t, point).Status.Phase)
 	}
-	k.install(t)
+	k.follow(t, "install.md", "make manifests", "make manifests ", "make manifests VALUES="+k.values(t, imageTag)+" ")
+	k.awaitReady(t)
+	k.follow(t, "install.md", "helm install", "--take-ownership", "--take-ownership --set image.tag="+imageTag)
 	k.awaitReady(t)
 	for point, want := range points {
 		k.requireRestores(t, point, point+"-back", want)

@@ -11,10 +11,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"hayloft.dev/pkg/api/v1alpha1"
 )
 
 const (
@@ -88,21 +84,15 @@ func (k *cluster) inControl(t *testing.T, command ...string) {
 	require.NoError(t, err, string(out))
 }
 
-// makeTarget tells Hayloft of the S3 server, as docs/install.md says.
+// makeTarget tells Hayloft of the S3 server, by the commands of docs/install.md.
 func (k *cluster) makeTarget(t *testing.T) {
 	t.Helper()
 	s3 := k.storage.S3
-	require.NoError(t, k.c.Create(t.Context(), &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: secretName},
-		StringData: map[string]string{"AWS_ACCESS_KEY_ID": s3.AccessKey, "AWS_SECRET_ACCESS_KEY": s3.SecretKey},
-	}))
-	require.NoError(t, k.c.Create(t.Context(), &v1alpha1.BackupTarget{
-		ObjectMeta: metav1.ObjectMeta{Name: target},
-		Spec: v1alpha1.BackupTargetSpec{
-			S3:               &v1alpha1.S3Target{Endpoint: s3.Endpoint, Insecure: true, Bucket: s3.Bucket, Region: s3.Region},
-			CredentialSecret: secretName,
-		},
-	}))
+	said := k.follow(t, "install.md", "kubectl create secret",
+		"AWS_ACCESS_KEY_ID=...", "AWS_ACCESS_KEY_ID="+s3.AccessKey, "AWS_SECRET_ACCESS_KEY=...", "AWS_SECRET_ACCESS_KEY="+s3.SecretKey,
+		`endpoint: "https://s3.example.org", bucket: backups, region: eu-1`, fmt.Sprintf("endpoint: %q, insecure: true, bucket: %q, region: %q", s3.Endpoint, s3.Bucket, s3.Region),
+		"-n shop", "-n "+vmNamespace)
+	require.Contains(t, said, "nothing is wrong")
 	k.run(t, "hayloft", "target", "test", target)
 }
 
