@@ -22,23 +22,48 @@ func rawClone(t *testing.T, v *enginetest.Volume, replica int, from *enginetest.
 	return raw(t, v, replica).CloneSnapshot(from.Replicas[0].Addr, from.Name, snapshot, false, 30, 60)
 }
 
-// midway starts a clone and calls stop in the middle of its data.
-func midway(t *testing.T, v, from *enginetest.Volume, snapshot string, stop func()) engine.CloneStarted {
+// midway starts a clone of n blocks into a fresh volume and calls stop in the middle
+// of its data; undo undoes that. A machine that has cloned nearly all of it by then
+// does it again.
+func midway(t *testing.T, into func() *enginetest.Volume, from *enginetest.Volume, snapshot string, n int64, stop func(*enginetest.Volume) (undo func())) (v *enginetest.Volume, started engine.CloneStarted, undo func()) {
 	t.Helper()
-	resume := from.Replicas[0].PauseAgent()
-	started := startClone(t, v, from, snapshot)
-	resume()
-	file := filepath.Join(v.Replicas[0].Dir, "volume-snap-"+snapshot+".img")
-	for until := time.Now().Add(limit); ; time.Sleep(time.Millisecond) {
-		if s, err := os.Stat(file); err == nil && s.Sys().(*syscall.Stat_t).Blocks*512 >= block {
-			break
+	for range 5 {
+		v = into()
+		resume := from.Replicas[0].PauseAgent()
+		started = startClone(t, v, from, snapshot)
+		resume()
+		file := filepath.Join(v.Replicas[0].Dir, "volume-snap-"+snapshot+".img")
+		for until := time.Now().Add(limit); allocated(file) < block; time.Sleep(time.Millisecond) {
+			if time.Now().After(until) {
+				t.Fatal("no data comes")
+			}
 		}
-		if time.Now().After(until) {
-			t.Fatal("no data comes")
+		undo = stop(v)
+		got := allocated(file)
+		if got < n*block*3/4 {
+			return v, started, undo
 		}
+		t.Logf("%d MiB of %d were there when it was stopped", got>>20, n*block>>20)
+		undo()
 	}
-	stop()
-	return started
+	t.Fatal("the clone was too fast each time")
+	return nil, started, nil
+}
+
+// one makes fresh volumes of one replica, to clone into.
+func one(t *testing.T, from *enginetest.Volume) func() *enginetest.Volume {
+	return func() *enginetest.Volume {
+		return enginetest.Start(t, enginetest.Options{SizeBytes: from.SizeBytes, NoFrontend: true})
+	}
+}
+
+// allocated is how many bytes a file takes, 0 while there is none.
+func allocated(file string) int64 {
+	s, err := os.Stat(file)
+	if err != nil {
+		return 0
+	}
+	return s.Sys().(*syscall.Stat_t).Blocks * 512
 }
 
 // The call that clones returns without an error when the clone has failed;
@@ -102,9 +127,7 @@ func TestGotchaSnapshotPurgedDuringClone(t *testing.T) {
 	want := from.Device().Sum()
 	from.Device().WriteBlocks(8, 0, 64)
 	cut(t, from)
-	v := enginetest.Start(t, enginetest.Options{SizeBytes: from.SizeBytes, NoFrontend: true})
-	var resume func()
-	started := midway(t, v, from, snapshot, func() { resume = v.Replicas[0].PauseAgent() })
+	v, started, resume := midway(t, one(t, from), from, snapshot, 64, func(v *enginetest.Volume) func() { return v.Replicas[0].PauseAgent() })
 	must(t, open(from).RemoveSnapshot(within(t, limit), snapshot))
 	must(t, open(from).Purge(within(t, limit)))
 	resume()
@@ -182,11 +205,8 @@ func TestGotchaCloneIntoAnother(t *testing.T) {
 func TestGotchaSourceKilledDuringClone(t *testing.T) {
 	t.Parallel()
 	from, snapshot := snapped(t, 64, enginetest.Options{})
-	v := enginetest.Start(t, enginetest.Options{SizeBytes: from.SizeBytes, NoFrontend: true})
-	started := midway(t, v, from, snapshot, func() {
-		from.Replicas[0].PauseAgent()
-		from.Controller.Kill()
-	})
+	v, started, _ := midway(t, one(t, from), from, snapshot, 64, func(*enginetest.Volume) func() { return from.Replicas[0].PauseAgent() })
+	from.Controller.Kill()
 	if s, err := open(v).CloneStatus(within(t, limit)); err != nil || s[0].State != engine.StateInProgress {
 		t.Fatalf("after the source's controller: %+v, %v; want the clone running", s, err)
 	}
@@ -226,8 +246,10 @@ func looksFresh(t *testing.T, v *enginetest.Volume, snapshot string) {
 func TestGotchaInterruptedCloneLooksHealthy(t *testing.T) {
 	t.Parallel()
 	from, snapshot := snapped(t, 64, enginetest.Options{})
-	v := into(t, from)
-	midway(t, v, from, snapshot, v.Crash)
+	v, _, _ := midway(t, func() *enginetest.Volume { return into(t, from) }, from, snapshot, 64, func(v *enginetest.Volume) func() {
+		v.Crash()
+		return func() {}
+	})
 	looksFresh(t, v, snapshot)
 	started := startClone(t, v, from, snapshot)
 	cloned(t, v)

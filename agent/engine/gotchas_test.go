@@ -103,22 +103,23 @@ func TestGotchaBackupNameReuse(t *testing.T) {
 	for _, naive := range []bool{true, false} {
 		t.Run(map[bool]string{true: "same name", false: "fresh name"}[naive], func(t *testing.T) {
 			t.Parallel()
-			target := enginetest.Directory(t)
-			v := enginetest.Start(t, enginetest.Options{SizeBytes: 128 << 20})
+			s3 := enginetest.StartS3(t)
+			v := enginetest.Start(t, enginetest.Options{})
 			v.Device().WriteBlocks(1, 0, 2)
-			first := backUp(t, v, target, cut(t, v))
-			v.Device().WriteBlocks(2, 0, 60)
+			first := backUp(t, v, s3.Target, cut(t, v))
+			v.Device().WriteBlocks(2, 0, 4)
 			next := first
 			if !naive {
 				next = fresh("backup")
 			}
-			must(t, rawBackup(t, v, target, cut(t, v), next, 1))
+			standing, _ := s3.Standing(http.MethodPut, 0)
+			must(t, rawBackup(t, v, standing, cut(t, v), next, 1))
 			enginetest.Eventually(t, limit, "the second backup has begun", func() bool {
-				b, found := target.Backup(v.Name, next)
+				b, found := s3.Backup(v.Name, next)
 				return found && b.CreatedTime == ""
 			})
 			v.Replicas[0].Process.Kill()
-			b, found := target.Backup(v.Name, first)
+			b, found := s3.Backup(v.Name, first)
 			lost := !found || b.CreatedTime == "" || len(b.Blocks) == 0
 			if lost != naive {
 				t.Errorf("first backup lost: %v, want %v (%+v)", lost, naive, b)
@@ -230,9 +231,14 @@ func TestGotchaNoThreads(t *testing.T) {
 // knows of no restore, and the volume is empty: its looks prove nothing.
 func TestGotchaInterruptedRestoreLooksHealthy(t *testing.T) {
 	t.Parallel()
-	from, target, backup := source(t, 16)
+	s3 := enginetest.StartS3(t)
+	from := enginetest.Start(t, enginetest.Options{})
+	from.Device().WriteBlocks(7, 0, 2)
+	backup := backUp(t, from, s3.Target, cut(t, from))
 	v := into(t, from)
-	must(t, open(v).StartRestore(within(t, limit), restoreRequest(target, from, backup)))
+	standing, held := s3.Standing(http.MethodGet, 0)
+	must(t, open(v).StartRestore(within(t, limit), restoreRequest(standing, from, backup)))
+	enginetest.Eventually(t, limit, "it has begun", func() bool { return held() > 0 })
 	v.Crash()
 	v.Attach(true)
 	info, err := open(v).Info(within(t, limit))
@@ -244,7 +250,7 @@ func TestGotchaInterruptedRestoreLooksHealthy(t *testing.T) {
 			t.Errorf("replica %s is %+v, want it healthy and without memory", r.Address, r)
 		}
 	}
-	if strings.Trim(string(v.Device().Read(0, 16*block)), "\x00") != "" {
+	if strings.Trim(string(v.Device().Read(0, 2*block)), "\x00") != "" {
 		t.Error("the volume holds data")
 	}
 }

@@ -36,23 +36,51 @@ func Program(tb testing.TB, name string) string {
 }
 
 // FreeAddr is an address "127.0.0.<host>:port" at which that port and the
-// next ones, n in all, are free now. The ports are below those that local
-// stacks divide among them.
+// next ones, n in all, are free on every address, since a sync agent's receivers
+// listen on all of them, and which no other test is given before this one has ended.
+// The ports are below those that local stacks divide among them.
 func FreeAddr(tb testing.TB, host, n int) string {
 	tb.Helper()
 	for range 100 {
-		addr := fmt.Sprintf("127.0.0.%d:%d", host, 9000+rand.IntN(3000-n))
-		if free(addr, n) {
-			return addr
+		port := 9000 + rand.IntN(3000-n)
+		release, ok := claim(port, n)
+		if !ok {
+			continue
+		}
+		tb.Cleanup(release)
+		if free(port, n) {
+			return fmt.Sprintf("127.0.0.%d:%d", host, port)
 		}
 	}
-	tb.Fatalf("no %d free ports on 127.0.0.%d", n, host)
+	tb.Fatalf("no %d free ports", n)
 	return ""
 }
 
-func free(addr string, n int) bool {
+// claim takes ports for this test: between the moment in which they are found free
+// and that in which a program listens there, another test, of whichever test binary,
+// could find the same. Who has a port listens on an abstract socket of its name,
+// which the kernel takes back when the process ends.
+func claim(port, n int) (release func(), ok bool) {
+	var held []net.Listener
+	release = func() {
+		for _, l := range held {
+			_ = l.Close()
+		}
+	}
 	for i := range n {
-		l, err := net.Listen("tcp", offset(addr, i))
+		l, err := net.Listen("unix", fmt.Sprintf("@hayloft-engine-port-%d", port+i))
+		if err != nil {
+			release()
+			return nil, false
+		}
+		held = append(held, l)
+	}
+	return release, true
+}
+
+func free(port, n int) bool {
+	for i := range n {
+		l, err := net.Listen("tcp", fmt.Sprintf(":%d", port+i))
 		if err != nil {
 			return false
 		}

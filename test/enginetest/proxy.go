@@ -6,6 +6,8 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"strings"
+	"sync/atomic"
 )
 
 // Behind puts a proxy in front of the S3 server and returns the target as
@@ -30,4 +32,25 @@ func (s *S3) Behind(refuse func(*http.Request) bool) *Target {
 	t.Credential = maps.Clone(t.Credential)
 	t.Credential["AWS_ENDPOINTS"] = proxy.URL
 	return &t
+}
+
+// Standing is the target as seen through a proxy that answers the first n requests
+// of a method for blocks of data, and no more: what is moved stands still there,
+// however fast the machine is. held tells how many requests stand.
+func (s *S3) Standing(method string, n int64) (target *Target, held func() int64) {
+	s.tb.Helper()
+	var seen atomic.Int64
+	over := make(chan struct{})
+	target = s.Behind(func(r *http.Request) bool {
+		if r.Method != method || !strings.Contains(r.URL.Path, "/blocks/") || seen.Add(1) <= n {
+			return false
+		}
+		select {
+		case <-over:
+		case <-r.Context().Done():
+		}
+		return true
+	})
+	s.tb.Cleanup(func() { close(over) }) // the proxy waits for its requests when it is closed
+	return target, func() int64 { return max(0, seen.Load()-n) }
 }
