@@ -6,7 +6,7 @@
 // For a quick look: HAYLOFT_BENCH_MIB (size of each disk that is moved, 1024),
 // HAYLOFT_BENCH_CUTS (cuts, 100), HAYLOFT_BENCH_STOPPED (stopped VMs, 100),
 // HAYLOFT_BENCH_STARTS (starts of each kind, 3), HAYLOFT_BENCH_IDLE (length of
-// the idle window, 60s), HAYLOFT_BENCH_DOCUMENTS (points on a target that is
+// the idle windows, 60s), HAYLOFT_BENCH_DOCUMENTS (points on a target that is
 // refreshed, 10,000).
 package bench
 
