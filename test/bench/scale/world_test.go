@@ -100,7 +100,7 @@ func (w *world) startCoordinator() *harness.Program {
 	if out, err := build.CombinedOutput(); err != nil {
 		w.b.Fatalf("building the answerer: %v: %s", err, out)
 	}
-	return harness.StartLoneCoordinator(w.b, "coordinator-1", harness.ProgramOptions{Args: []string{
+	return harness.StartLoneCoordinator(w.b, "coordinator-1", harness.ProgramOptions{Kubeconfig: harness.Kubeconfig(w.b), Args: []string{
 		"--namespace", ownNamespace, "--longhorn-namespace", longhornNamespace, "--targetio", worker,
 	}})
 }
