@@ -15,11 +15,14 @@ import (
 
 // The agents' part, at the level of NodeJobs.
 
-// session makes the heartbeat Lease of an agent and beats until stop is called.
-func (w *world) session(node string) (id string, stop func()) {
+// session makes the heartbeat Lease of an agent and beats until stop is called. It
+// counts as ended after a silence that no busy machine makes.
+func (w *world) session(node string) (id string, stop func()) { return w.mortal(node, 30) }
+
+// mortal is a session that counts as ended after some seconds of silence.
+func (w *world) mortal(node string, seconds int32) (id string, stop func()) {
 	w.t.Helper()
 	id = node + "-0000abcd"
-	seconds := int32(4) // of silence, which a busy machine must not make
 	l := &coordinationv1.Lease{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: names.SessionLease(id), Namespace: w.own,
@@ -73,6 +76,17 @@ func (w *world) succeed(j *v1alpha1.NodeJob, change func(*v1alpha1.NodeJobStatus
 			change(s)
 		}
 	})
+}
+
+// removes plays the agents that remove a point's engine snapshots, for polls: a job
+// may be withdrawn at any moment.
+func (w *world) removes(session string) {
+	w.t.Helper()
+	for _, j := range w.jobs() {
+		if j.Spec.RemoveSnapshots != nil {
+			w.work(w.ctx, &j, session)
+		}
+	}
 }
 
 func (w *world) failJob(j *v1alpha1.NodeJob, reason, message string, retryable bool) {

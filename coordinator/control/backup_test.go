@@ -18,8 +18,8 @@ import (
 func TestBackupBecomesReady(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
+	session, _ := w.session("n1") // who starts afterwards knows of it
 	w.start("one")
-	session, _ := w.session("n1")
 	w.vm("web")
 	target := w.target("s3")
 	b := w.backup("p1", "web", target.Name)
@@ -380,12 +380,7 @@ func TestCaptureThatFailsFailsThePoint(t *testing.T) {
 	w.eventually("it failed", func() bool { w.refresh(b); r, _ := ready(b.Status.Conditions); return r == "NoSpace" })
 	// Whether the cut was withdrawn or was already running, it leaves nothing.
 	w.eventually("it ends", func() bool {
-		for _, j := range w.jobs() {
-			if j.Spec.RemoveSnapshots != nil && j.Status.State == v1alpha1.JobPending {
-				w.claim(&j, session)
-				w.succeed(&j, nil)
-			}
-		}
+		w.removes(session)
 		return w.refresh(b) && b.Status.Phase == v1alpha1.BackupFailed && len(w.jobs()) == 0 && len(b.Finalizers) == 0
 	})
 }
@@ -403,6 +398,6 @@ func TestLatencyFromCreationToCutJob(t *testing.T) {
 	w.awaitJob("cut", b.UID, "", 1)
 	took := time.Since(began)
 	t.Logf("from VMBackup to an assigned cut job: %s", took)
-	require.Less(t, took, 20*time.Second, "it waits for none of the timers that come round by themselves")
+	require.Less(t, took, 50*time.Second, "it waits for none of the timers that come round by themselves")
 	require.NoError(t, client.IgnoreNotFound(w.client.Delete(w.ctx, b)))
 }

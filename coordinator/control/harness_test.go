@@ -51,8 +51,9 @@ type world struct {
 	lh     string // Longhorn's
 	fake   *fakeTargets
 	opts   control.Options
-	// meanwhile is done at every look of eventually; nil: nothing is.
-	meanwhile func()
+	// meanwhile is done at every look of eventually, and tells whether that is to
+	// begin its minute anew; nil: nothing is.
+	meanwhile func() bool
 }
 
 func newWorld(t *testing.T) *world {
@@ -73,7 +74,7 @@ func newWorld(t *testing.T) *world {
 	p.WorkPatience, p.CleanPatience = 2*time.Second, time.Second
 	w.opts = control.Options{
 		Namespace: w.own, LonghornNamespace: w.lh, Plan: p, Targets: w.fake, Recorder: nobody{},
-		Log: slog.New(slog.NewTextHandler(testLog(), &slog.HandlerOptions{Level: slog.LevelDebug})), ClaimTimeout: 2 * time.Second, StatusEvery: 50 * time.Millisecond,
+		Log: slog.New(slog.NewTextHandler(testLog(), &slog.HandlerOptions{Level: slog.LevelDebug})), ClaimTimeout: time.Minute, StatusEvery: 50 * time.Millisecond,
 		SweepEvery: time.Hour, SessionDuration: time.Second,
 	}
 	t.Cleanup(w.clear)
@@ -83,7 +84,7 @@ func newWorld(t *testing.T) *world {
 // clear takes this test's objects away: the next test's coordinator would see
 // them.
 func (w *world) clear() {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	var backups v1alpha1.VMBackupList
 	var restores v1alpha1.VMRestoreList
@@ -145,7 +146,7 @@ func (w *world) start(identity string) (c *control.Controller, stop func()) {
 			if err != nil {
 				w.t.Errorf("manager %s: %v", identity, err)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			w.t.Errorf("manager %s did not end", identity)
 		}
 	})
@@ -170,8 +171,8 @@ func (w *world) eventually(what string, ok func() bool) {
 		if time.Now().After(deadline) {
 			w.t.Fatalf("not within a minute: %s", what)
 		}
-		if w.meanwhile != nil {
-			w.meanwhile()
+		if w.meanwhile != nil && w.meanwhile() {
+			deadline = time.Now().Add(time.Minute)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}

@@ -63,11 +63,7 @@ func (w *world) cancelledSnapshot(k int, session string, early bool) bool {
 		w.failJob(cut, "EngineError", "it was interrupted", true)
 	}
 	l.eventually("it has ended", func() bool {
-		for _, j := range w.jobs() {
-			if j.Spec.RemoveSnapshots != nil && j.Status.State == v1alpha1.JobPending {
-				w.succeed(&j, nil)
-			}
-		}
+		w.removes(session)
 		w.refresh(b)
 		reason, _ := progressing(b)
 		return b.Status.Phase == v1alpha1.BackupFailed && reason == plan.ReasonCleanedUp

@@ -69,7 +69,7 @@ func TestJobOfADeadAgentGoesToAnother(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.start("one")
-	first, kill := w.session("n1")
+	first, kill := w.mortal("n1", 4)
 	w.vm("web")
 	b := w.backup("p1", "web", w.target("s3").Name)
 	j := w.awaitJob("cut", b.UID, "", 1)
@@ -84,6 +84,7 @@ func TestJobOfADeadAgentGoesToAnother(t *testing.T) {
 func TestUnclaimedJobGoesToAnother(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
+	w.opts.ClaimTimeout = 2 * time.Second
 	w.start("one")
 	w.session("n1")
 	w.vm("web")

@@ -58,9 +58,9 @@ func TestRestoreGoesOnThoughEachLeaderWritesOnce(t *testing.T) {
 	direct := w.config
 	var leader *oneWrite
 	leaders := 0
-	w.meanwhile = func() {
+	w.meanwhile = func() bool {
 		if leader != nil && !leader.spent.Load() {
-			return
+			return false
 		}
 		stop()
 		leaders++
@@ -70,6 +70,7 @@ func TestRestoreGoesOnThoughEachLeaderWritesOnce(t *testing.T) {
 		w.config.Wrap(func(rt http.RoundTripper) http.RoundTripper { next.next = rt; return next })
 		leader = next
 		_, stop = w.start(fmt.Sprint("leader-", leaders))
+		return true
 	}
 	s := w.restore("r1", b.Name, "web2")
 	w.awaitJob("restore", s.UID, "root", 1)

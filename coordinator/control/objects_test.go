@@ -39,7 +39,7 @@ func TestMetricsOfObjectsAreRightAfterARestartAndGoneWithTheirObject(t *testing.
 	registry := prometheus.NewRegistry()
 	w.opts.Recorder = metrics.NewWork(registry)
 	one, stopOne := w.start("one")
-	session, endSession := w.session("n1")
+	session, endSession := w.mortal("n1", 4)
 	vm := w.vm("web")
 	b := w.backup("p1", "web", w.target("s3").Name)
 	w.cut(b, session)

@@ -159,7 +159,7 @@ func TestLeadersAreKilledWhileSchedulesFireEachSecond(t *testing.T) {
 		}
 	}
 	for _, p := range c.living {
-		p.Stop(t, 20*time.Second)
+		p.Stop(t, time.Minute)
 		require.False(t, strings.Contains(p.Log(t), "DATA RACE"))
 	}
 }

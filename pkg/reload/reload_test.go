@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	deadline = 30 * time.Second
+	deadline = time.Minute
 	never    = time.Hour
 )
 

@@ -59,7 +59,7 @@ func startWith(t *testing.T, o guest.Options, volumes ...disktest.Volume) *runni
 
 func (r *running) until(what string, isSo func() bool) {
 	r.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !isSo(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !isSo(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			r.t.Fatalf("not in time: %s", what)
 		}
