@@ -12,6 +12,7 @@ BIN := $(CURDIR)/bin
 LOCAL := $(BIN)/local
 TOOLS := $(BIN)/tools
 CLUSTER := $(BIN)/cluster
+LONGHORN := $(CLUSTER)/longhorn
 STATE ?= $(CURDIR)/run
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
@@ -85,7 +86,7 @@ test-faults: deps build race local ## whole stacks in which everything is killed
 	HAYLOFT_RACE=1 GOGC=200 go test -vet=off -timeout 40m -parallel 4 -run '$(FAULTS)' ./test/e2e
 
 .PHONY: e2e
-e2e: cluster $(LOCAL)/kubectl ## images and chart on a real cluster of two nodes, as root
+e2e: cluster longhorn $(LOCAL)/kubectl ## images and chart on a real cluster of two nodes, as root
 	@$(MAKE) --no-print-directory build local images VERSION=e2e
 	cd deploy/cluster && go test $$(go list ./... | grep -v '/node$$')
 	go test -count 1 -v -timeout 60m ./test/cluster
@@ -143,6 +144,9 @@ cluster: $(LOCAL)/kube $(LOCAL)/crds $(CLUSTER)/kube-node $(CLUSTER)/helm ## wha
 	cd deploy/cluster && go build -trimpath -buildvcs=false -ldflags "-s -w" -o $(CLUSTER)/programs/pause ./pause
 	cd deploy/tools && go run ./images -programs $(CLUSTER)/programs -out $(CLUSTER)/images -version cluster -others pause
 
+.PHONY: longhorn
+longhorn: $(LONGHORN)/image.tar ## the real Longhorn, for the cluster of two nodes
+
 # Programs without paths and commit of this machine in them, and an image date that
 # is the commit's: who builds the same commit gets the same digests.
 ARCH ?= amd64
@@ -192,6 +196,24 @@ $(CLUSTER)/kube-node: deploy/cluster/go.mod deploy/cluster/go.sum $(wildcard dep
 
 $(CLUSTER)/helm: deploy/tools/go.mod deploy/tools/go.sum
 	cd deploy/tools && go build -ldflags "-s -w" -o $@ helm.sh/helm/v3/cmd/helm
+
+# Each of Longhorn's programs is built with the versions that its own module asks for. The one image has the names of all.
+LONGHORN_NAMES := docker.io/longhornio/longhorn-manager:v1.8.1,docker.io/longhornio/longhorn-engine:v1.8.0,docker.io/longhornio/longhorn-instance-manager:v1.8.0
+
+$(LONGHORN)/longhorn-manager: deploy/longhorn/manager/go.mod deploy/longhorn/manager/go.sum
+	cd deploy/longhorn/manager && go build -ldflags "-s -w -X github.com/longhorn/longhorn-manager/meta.Version=v1.8.1" -o $@ github.com/longhorn/longhorn-manager
+
+$(LONGHORN)/longhorn-instance-manager: deploy/longhorn/instancemanager/go.mod deploy/longhorn/instancemanager/go.sum $(wildcard deploy/longhorn/spdk/pkg/*/*.go) | deps
+	cd deploy/longhorn/instancemanager && CGO_ENABLED=1 go build -ldflags "-s -w -X main.Version=v1.8.0" -o $@ github.com/longhorn/longhorn-instance-manager
+
+$(LONGHORN)/probe: go.mod deploy/longhorn/probe/main.go
+	go build -trimpath -ldflags "-s -w" -o $@ ./deploy/longhorn/probe
+
+$(LONGHORN)/image.tar: $(LONGHORN)/longhorn-manager $(LONGHORN)/longhorn-instance-manager $(LONGHORN)/probe $(LOCAL)/longhorn deploy/longhorn/root.sh deploy/longhorn/image/tgtadm deploy/tools/rootimage/main.go
+	scripts=$$(cd deploy/longhorn/instancemanager && go list -m -f '{{.Dir}}' github.com/longhorn/longhorn-instance-manager)/package; \
+	  deploy/longhorn/root.sh $(LONGHORN)/root $(LONGHORN) $(LOCAL)/longhorn $$scripts
+	cd deploy/tools && go run ./rootimage -root $(LONGHORN)/root -names $(LONGHORN_NAMES) -out $@
+	rm -r $(LONGHORN)/root
 
 # System packages: name and the file that shows that it is there.
 DEPS := curl:/usr/bin/curl jq:/usr/bin/jq libqcow-dev:/usr/include/libqcow.h qemu-utils:/usr/bin/qemu-img e2fsprogs:/sbin/mke2fs gcc:/usr/bin/gcc libc6-dev:/usr/include/stdlib.h prometheus:/usr/bin/promtool containerd:/usr/bin/containerd runc:/usr/sbin/runc
