@@ -66,8 +66,8 @@ func bin(t testing.TB, name string) string {
 	return path
 }
 
-// newCluster starts a cluster, which is gone at the end of the test.
-func newCluster(t *testing.T) *cluster {
+// newCluster starts a cluster, which is gone at the end of the test, with the images of archives besides Hayloft's.
+func newCluster(t *testing.T, archives ...string) *cluster {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "hayloft-cluster-")
 	require.NoError(t, err)
@@ -78,6 +78,9 @@ func newCluster(t *testing.T) *cluster {
 	k := &cluster{Dir: dir, gone: make(chan struct{})}
 	k.program = exec.Command(bin(t, "cluster/hayloft-cluster"), "up", "--dir", dir, "--with-parent",
 		"--crds", bin(t, "local/crds"), "--images", bin(t, "images/hayloft-images.tar"))
+	for _, archive := range archives {
+		k.program.Args = append(k.program.Args, "--images", archive)
+	}
 	k.program.Stdout, k.program.Stderr = log, log
 	input, err := k.program.StdinPipe()
 	require.NoError(t, err)

@@ -25,14 +25,16 @@ type storage struct {
 	S3  struct{ Endpoint, Bucket, Region, AccessKey, SecretKey string }
 }
 
-// startStorage starts it. Pods reach the engines of a node at an address beside the node's.
-func (k *cluster) startStorage(t *testing.T) {
+// startStorage starts it, with flags of `hayloft-local beside`. Pods reach the engines of a node at an address beside the
+// node's.
+func (k *cluster) startStorage(t *testing.T, flags ...string) {
 	t.Helper()
 	dir := filepath.Join(k.Dir, "storage")
 	args := []string{
 		"--target", fmt.Sprint(k.Control.PID), "--net", "--", bin(t, "local/hayloft-local"), "beside", "--dir", dir,
 		"--with-parent", "--real-timing", "--kubeconfig", k.Inner, "--address", k.Control.IP,
 	}
+	args = append(args, flags...)
 	for i, node := range k.Nodes {
 		address := fmt.Sprintf("10.250.0.%d", 101+i)
 		k.inControl(t, "ip", "address", "add", address+"/24", "dev", "bridge")

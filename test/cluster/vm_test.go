@@ -138,10 +138,9 @@ func (k *cluster) loseVM(t *testing.T, name string) {
 func (k *cluster) awaitDetached(t *testing.T, vm string) {
 	t.Helper()
 	for _, disk := range disks {
-		c := claim(vm + "-" + disk)
-		require.NoError(t, k.c.Get(t.Context(), client.ObjectKeyFromObject(c), c))
-		await(t, patience, "volume "+c.Spec.VolumeName+" to be detached", func() error {
-			key := client.ObjectKey{Namespace: harness.LonghornNamespace, Name: c.Spec.VolumeName}
+		name := k.volumeOf(t, vm+"-"+disk)
+		await(t, patience, "volume "+name+" to be detached", func() error {
+			key := client.ObjectKey{Namespace: harness.LonghornNamespace, Name: name}
 			attachment, volume := &longhorn.VolumeAttachment{}, &longhorn.Volume{}
 			if err := k.c.Get(t.Context(), key, attachment); err != nil {
 				return err
@@ -155,6 +154,14 @@ func (k *cluster) awaitDetached(t *testing.T, vm string) {
 			return nil
 		})
 	}
+}
+
+// volumeOf is the volume behind a claim.
+func (k *cluster) volumeOf(t *testing.T, name string) string {
+	t.Helper()
+	c := claim(name)
+	require.NoError(t, k.c.Get(t.Context(), client.ObjectKeyFromObject(c), c))
+	return c.Spec.VolumeName
 }
 
 // requireRestores restores a point to a new VM, compares its disks, and removes it.

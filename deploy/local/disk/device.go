@@ -22,10 +22,6 @@ const (
 // ErrClosed says that the device was closed by its owner.
 var ErrClosed = errors.New("device is closed")
 
-// SocketPath is where an engine with the front end "socket" listens for its volume's readers and writers; the folder
-// is fixed in the engine.
-func SocketPath(volume string) string { return "/var/run/longhorn-" + volume + ".sock" }
-
 // Device is an open volume. Requests may be sent from many goroutines; each is answered when every replica of the
 // volume has done it. A device that lost its engine fails every request and does not come back: open a new one.
 type Device struct {
@@ -40,9 +36,13 @@ type Device struct {
 // Open connects to the engine of a volume of size bytes. The data path has no handshake: a wrong size shows only when
 // somebody reads behind the end.
 func Open(ctx context.Context, volume string, size int64) (*Device, error) {
+	socket, err := findSocket(volume, "/proc")
+	if err != nil {
+		return nil, err
+	}
 	var conns []net.Conn
 	for range connections {
-		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", SocketPath(volume))
+		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
 		if err != nil {
 			for _, open := range conns {
 				_ = open.Close() // nothing was sent yet

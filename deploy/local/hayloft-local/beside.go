@@ -13,7 +13,7 @@ func besideCommand() *cobra.Command {
 	var o stack.Options
 	var b stack.Beside
 	var nodes []string
-	var withParent bool
+	var withParent, isLonghornReal bool
 	cmd := &cobra.Command{
 		Use:   "beside --dir DIR --kubeconfig FILE --address IP --node NAME=IP...",
 		Short: "run S3 and the stand-ins beside a cluster that exists, such as deploy/cluster's",
@@ -34,7 +34,7 @@ func besideCommand() *cobra.Command {
 				return err
 			}
 			o.Beside, o.Out = &b, cmd.OutOrStdout()
-			standIns, err := standIns(o.Bin)
+			standIns, err := standIns(o.Bin, isLonghornReal)
 			if err != nil {
 				return err
 			}
@@ -48,6 +48,7 @@ func besideCommand() *cobra.Command {
 	f.StringVar(&b.Kubeconfig, "kubeconfig", "", "of the cluster's admin")
 	f.StringVar(&b.Address, "address", "", "IP address of this machine by which the cluster reaches S3 and KubeVirt's subresources")
 	f.StringArrayVar(&nodes, "node", nil, "a node of the cluster and the IP address of this machine for its engines, NAME=IP")
+	f.BoolVar(&isLonghornReal, "real-longhorn", false, "the cluster has the real longhorn-manager: of it only the provisioner is stood in for")
 	f.BoolVar(&o.RealTiming, "real-timing", false, "attach and detach volumes as slowly as the real Longhorn")
 	f.BoolVar(&withParent, "with-parent", false, "end when standard input is closed")
 	for _, name := range []string{"dir", "kubeconfig", "address", "node"} {

@@ -11,15 +11,20 @@ import (
 	"hayloft.dev/deploy/local/stack"
 )
 
-// standIns are what takes the place of longhorn-manager and of KubeVirt, in the order in which they are needed.
-func standIns(bin string) ([]stack.StandIn, error) {
+// standIns are what takes the place of longhorn-manager and of KubeVirt, in the order in which they are needed. Where the
+// real longhorn-manager runs only its provisioner is stood in for.
+func standIns(bin string, isLonghornReal bool) ([]stack.StandIn, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("finding this program, which is also the guest: %w", err)
 	}
+	runLonghorn := longhorn.Run
+	if isLonghornReal {
+		runLonghorn = longhorn.Provision
+	}
 	return []stack.StandIn{
 		{Name: "longhorn", Run: func(ctx context.Context, env stack.Env, ready func()) error {
-			return longhorn.Run(ctx, longhorn.Options{
+			return runLonghorn(ctx, longhorn.Options{
 				Config: env.Config, Procs: env.Procs, Log: env.Log, OnReady: ready,
 				EngineBinary: filepath.Join(bin, "local", "longhorn"),
 				Dir:          env.NodesDir,

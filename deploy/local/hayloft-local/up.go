@@ -29,7 +29,7 @@ func upCommand() *cobra.Command {
 			}
 			o.WithWebhook = withWebhook || !o.WithoutHayloft
 			o.Out = cmd.OutOrStdout()
-			standIns, err := standIns(o.Bin)
+			standIns, err := standIns(o.Bin, false)
 			if err != nil {
 				return err
 			}

@@ -53,8 +53,7 @@ type Options struct {
 	Log          *slog.Logger // nil is the default one
 }
 
-// Run runs the stand-in until ctx ends, which is no error. At its end the processes are gone and the folders are left.
-func Run(ctx context.Context, o Options) error {
+func (o Options) withDefaults() Options {
 	if o.Namespace == "" {
 		o.Namespace = DefaultNamespace
 	}
@@ -64,6 +63,12 @@ func Run(ctx context.Context, o Options) error {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
+	return o
+}
+
+// Run runs the stand-in until ctx ends, which is no error. At its end the processes are gone and the folders are left.
+func Run(ctx context.Context, o Options) error {
+	o = o.withDefaults()
 	if len(o.Nodes) == 0 {
 		return fmt.Errorf("running Longhorn: there are no nodes")
 	}
@@ -74,44 +79,16 @@ func Run(ctx context.Context, o Options) error {
 }
 
 func run(ctx context.Context, o Options) error {
-	scheme := runtime.NewScheme()
-	if err := clientgoscheme.AddToScheme(scheme); err != nil {
-		return err
-	}
-	if err := lh.AddToScheme(scheme); err != nil {
-		return err
-	}
-	cfg := rest.CopyConfig(o.Config)
-	cfg.QPS = -1 // the server is ours alone
-	cfg.UserAgent = "longhorn-standin"
-	cfg.WarningHandler = rest.NoWarnings{} // about Longhorn's finalizer, which has no domain, at every volume
-	// Reads go to the server: decisions that start and stop processes are not made on what a cache still shows.
-	c, err := client.New(cfg, client.Options{Scheme: scheme})
+	mgr, c, err := o.manager(&lh.Volume{}, &lh.VolumeAttachment{}, &lh.BackingImage{}, &lh.Snapshot{})
 	if err != nil {
 		return err
 	}
 	if err := makeFixedObjects(ctx, c, o); err != nil {
 		return err
 	}
-	log := logr.FromSlogHandler(o.Log.Handler())
 	webhooks, err := admission.Listen(c, o.Namespace, admission.Defaults{
 		Image: engineImage, NumberOfReplicas: defaultReplicas, SnapshotMaxCount: defaultSnapshotMaxCount,
-	}, log)
-	if err != nil {
-		return err
-	}
-	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
-		Scheme:     scheme,
-		Logger:     log,
-		Metrics:    metricsserver.Options{BindAddress: "0"},
-		Controller: config.Controller{SkipNameValidation: new(true)}, // more than one may run in a test's process
-		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{
-			&lh.Volume{}:           {Namespaces: map[string]cache.Config{o.Namespace: {}}},
-			&lh.VolumeAttachment{}: {Namespaces: map[string]cache.Config{o.Namespace: {}}},
-			&lh.BackingImage{}:     {Namespaces: map[string]cache.Config{o.Namespace: {}}},
-			&lh.Snapshot{}:         {Namespaces: map[string]cache.Config{o.Namespace: {}}},
-		}},
-	})
+	}, logr.FromSlogHandler(o.Log.Handler()))
 	if err != nil {
 		return err
 	}
@@ -125,7 +102,7 @@ func run(ctx context.Context, o Options) error {
 	if err := images.setup(mgr); err != nil {
 		return err
 	}
-	if err := csi.Setup(mgr, c, o.Namespace); err != nil {
+	if err := csi.Setup(mgr, c, csi.Options{Namespace: o.Namespace}); err != nil {
 		return err
 	}
 
@@ -134,6 +111,43 @@ func run(ctx context.Context, o Options) error {
 	if err := webhooks.Register(ctx); err != nil {
 		return err
 	}
+	o.start(ctx, group, mgr)
+	return group.Wait()
+}
+
+// manager makes a manager that watches kinds in Longhorn's namespace, and a client that reads from the server: decisions
+// that start and stop processes are not made on what a cache still shows.
+func (o Options) manager(kinds ...client.Object) (ctrl.Manager, client.Client, error) {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, lh.AddToScheme} {
+		if err := add(scheme); err != nil {
+			return nil, nil, err
+		}
+	}
+	cfg := rest.CopyConfig(o.Config)
+	cfg.QPS = -1 // the server is ours alone
+	cfg.UserAgent = "longhorn-standin"
+	cfg.WarningHandler = rest.NoWarnings{} // about Longhorn's finalizer, which has no domain, at every volume
+	c, err := client.New(cfg, client.Options{Scheme: scheme})
+	if err != nil {
+		return nil, nil, err
+	}
+	own := map[client.Object]cache.ByObject{}
+	for _, kind := range kinds {
+		own[kind] = cache.ByObject{Namespaces: map[string]cache.Config{o.Namespace: {}}}
+	}
+	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
+		Scheme:     scheme,
+		Logger:     logr.FromSlogHandler(o.Log.Handler()),
+		Metrics:    metricsserver.Options{BindAddress: "0"},
+		Controller: config.Controller{SkipNameValidation: new(true)}, // more than one may run in a test's process
+		Cache:      cache.Options{ByObject: own},
+	})
+	return mgr, c, err
+}
+
+// start starts the manager in a group, and says when it works.
+func (o Options) start(ctx context.Context, group *errgroup.Group, mgr ctrl.Manager) {
 	group.Go(func() error { return mgr.Start(ctx) })
 	group.Go(func() error {
 		if mgr.GetCache().WaitForCacheSync(ctx) && o.OnReady != nil {
@@ -141,7 +155,6 @@ func run(ctx context.Context, o Options) error {
 		}
 		return nil
 	})
-	return group.Wait()
 }
 
 // starter starts processes of the engine's binary in the stack's table.

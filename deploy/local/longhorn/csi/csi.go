@@ -34,9 +34,16 @@ const (
 	deletionSecretSpace = "volume.kubernetes.io/provisioner-deletion-secret-namespace"
 )
 
-// Setup adds the controllers. c reads uncached; Longhorn's objects are in namespace.
-func Setup(mgr ctrl.Manager, c client.Client, namespace string) error {
-	claims := &claims{client: c, namespace: namespace}
+// Options of Setup.
+type Options struct {
+	Namespace string // Longhorn's
+	// BesideManager: the real longhorn-manager runs, and itself writes which PV a volume belongs to.
+	BesideManager bool
+}
+
+// Setup adds the controllers. c reads uncached.
+func Setup(mgr ctrl.Manager, c client.Client, o Options) error {
+	claims := &claims{client: c, namespace: o.Namespace}
 	if err := ctrl.NewControllerManagedBy(mgr).
 		Named("csi-provisioner").
 		For(&corev1.PersistentVolumeClaim{}).
@@ -48,7 +55,7 @@ func Setup(mgr ctrl.Manager, c client.Client, namespace string) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("csi-deleter").
 		For(&corev1.PersistentVolume{}).
-		Complete(&persistentVolumes{client: c, namespace: namespace})
+		Complete(&persistentVolumes{client: c, namespace: o.Namespace, isNoted: o.BesideManager})
 }
 
 // ofClass are the claims that name a class.

@@ -19,6 +19,7 @@ const deletePoll = 100 * time.Millisecond // how often a volume that is being de
 type persistentVolumes struct {
 	client    client.Client
 	namespace string
+	isNoted   bool // by longhorn-manager itself
 }
 
 // Reconcile looks at one PV.
@@ -33,7 +34,7 @@ func (p *persistentVolumes) Reconcile(ctx context.Context, req ctrl.Request) (ct
 	if shouldDelete(pv) {
 		return p.delete(ctx, pv)
 	}
-	if pv.DeletionTimestamp != nil {
+	if pv.DeletionTimestamp != nil || p.isNoted {
 		return ctrl.Result{}, nil
 	}
 	return ctrl.Result{}, p.note(ctx, pv)

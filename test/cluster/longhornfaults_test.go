@@ -1,0 +1,170 @@
+package cluster
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kubevirt "kubevirt.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/test/harness"
+)
+
+// longhornFaults are what befalls Longhorn during backups of one VM. The points that come of it are restored and compared.
+func (k *cluster) longhornFaults(t *testing.T) {
+	g := k.makeGate(t)
+	k.makeVM(t, "busy", kubevirt.RunStrategyAlways, k.Nodes[0].Name, 3)
+	for i, fault := range []struct {
+		name string
+		meet func(t *testing.T)
+	}{
+		{"longhorn-manager is killed", k.killsManagers},
+		{"a replica is rebuilt", k.rebuilds},
+		{"an instance manager is killed", k.killsInstanceManager},
+	} {
+		point := fmt.Sprintf("busy-%d", i+1)
+		t.Run(fault.name, func(t *testing.T) {
+			for _, disk := range disks { // so that there is something to upload
+				k.guest(t, "fill", "busy", "--disk", disk, "--seed", fmt.Sprint(100+i), "--length", fmt.Sprint(16*mib))
+			}
+			want := k.quiet(t, "busy")
+			k.during(t, g, "busy", point, func() { fault.meet(t) })
+			k.requireRestores(t, point, point+"-back", want)
+		})
+	}
+	t.Run("a VM starts on another node", func(t *testing.T) { k.evicts(t, g) })
+	t.Run("a block is missing on the target", k.misses)
+}
+
+// killsManagers: Longhorn's managers and with them its webhooks go, and come back.
+func (k *cluster) killsManagers(t *testing.T) {
+	require.NoError(t, k.c.DeleteAllOf(t.Context(), &corev1.Pod{}, client.InNamespace(harness.LonghornNamespace),
+		client.MatchingLabels{"app": "longhorn-manager"}, client.GracePeriodSeconds(0)))
+	await(t, upTimeout, "longhorn-manager", func() error {
+		set := &appsv1.DaemonSet{}
+		if err := k.c.Get(t.Context(), client.ObjectKey{Namespace: harness.LonghornNamespace, Name: "longhorn-manager"}, set); err != nil {
+			return err
+		}
+		if n := set.Status.NumberReady; int(n) != len(k.Nodes) {
+			return fmt.Errorf("%d are ready", n)
+		}
+		return nil
+	})
+}
+
+// rebuilds: a replica of a disk is deleted, and Longhorn makes another one.
+func (k *cluster) rebuilds(t *testing.T) {
+	volume := k.volumeOf(t, "busy-"+disks[0])
+	replicas := &longhorn.ReplicaList{}
+	require.NoError(t, k.c.List(t.Context(), replicas, client.InNamespace(harness.LonghornNamespace), client.MatchingLabels{"longhornvolume": volume}))
+	require.Len(t, replicas.Items, 2)
+	require.NoError(t, k.c.Delete(t.Context(), &replicas.Items[0]))
+	await(t, patience, "another replica", func() error {
+		if err := k.c.List(t.Context(), replicas, client.InNamespace(harness.LonghornNamespace), client.MatchingLabels{"longhornvolume": volume}); err != nil {
+			return err
+		}
+		engine := &longhorn.EngineList{}
+		if err := k.c.List(t.Context(), engine, client.InNamespace(harness.LonghornNamespace), client.MatchingLabels{"longhornvolume": volume}); err != nil {
+			return err
+		}
+		for _, r := range replicas.Items {
+			if mode := engine.Items[0].Status.ReplicaModeMap[r.Name]; mode != longhorn.ReplicaModeRW {
+				return fmt.Errorf("replica %s is %q", r.Name, mode)
+			}
+		}
+		return k.healthy(t, volume)
+	})
+}
+
+// healthy says what is wrong with a volume.
+func (k *cluster) healthy(t *testing.T, name string) error {
+	volume := &longhorn.Volume{}
+	if err := k.c.Get(t.Context(), client.ObjectKey{Namespace: harness.LonghornNamespace, Name: name}, volume); err != nil {
+		return err
+	}
+	if volume.Status.Robustness != longhorn.VolumeRobustnessHealthy {
+		return fmt.Errorf("volume %s is %s and %s", name, volume.Status.State, volume.Status.Robustness)
+	}
+	return nil
+}
+
+// killsInstanceManager: the instance manager where the VM runs goes, and with it its engines and replicas. The guest loses
+// its disks and is started again.
+func (k *cluster) killsInstanceManager(t *testing.T) {
+	managers := &longhorn.InstanceManagerList{}
+	require.NoError(t, k.c.List(t.Context(), managers, client.InNamespace(harness.LonghornNamespace)))
+	before := k.instance(t, "busy")
+	for _, m := range managers.Items {
+		if m.Spec.NodeID == k.Nodes[0].Name {
+			require.NoError(t, k.c.Delete(t.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: m.Namespace, Name: m.Name}}, client.GracePeriodSeconds(0)))
+		}
+	}
+	await(t, upTimeout, "the VM to run again", func() error {
+		vmi := k.instance(t, "busy")
+		if vmi.UID == before.UID || vmi.Status.Phase != kubevirt.Running {
+			return fmt.Errorf("its instance %s is %s", vmi.UID, vmi.Status.Phase)
+		}
+		return nil
+	})
+}
+
+// instance is a VM's, or an empty one.
+func (k *cluster) instance(t *testing.T, vm string) *kubevirt.VirtualMachineInstance {
+	t.Helper()
+	vmi := &kubevirt.VirtualMachineInstance{}
+	require.NoError(t, client.IgnoreNotFound(k.c.Get(t.Context(), client.ObjectKey{Namespace: vmNamespace, Name: vm}, vmi)))
+	return vmi
+}
+
+// evicts: a VM that is off is started on another node than the one where its volume is attached for its backup. It runs at
+// once, and the backup goes on there.
+func (k *cluster) evicts(t *testing.T, g *gate) {
+	k.makeVM(t, "away", kubevirt.RunStrategyHalted, "", 5)
+	want := k.hash(t, "away")
+	k.during(t, g, "away", "away-1", func() {
+		volume := &longhorn.Volume{}
+		require.NoError(t, k.c.Get(t.Context(), client.ObjectKey{Namespace: harness.LonghornNamespace, Name: k.volumeOf(t, "away-"+disks[0])}, volume))
+		require.NotEmpty(t, volume.Status.CurrentNodeID)
+		node := k.Nodes[0].Name
+		if node == volume.Status.CurrentNodeID {
+			node = k.Nodes[1].Name
+		}
+		patch := fmt.Appendf(nil, `{"metadata":{"annotations":{"local.hayloft.dev/node":%q}},"spec":{"runStrategy":"Always"}}`, node)
+		require.NoError(t, k.c.Patch(t.Context(), &kubevirt.VirtualMachine{ObjectMeta: virtualMachine("away", "", "").ObjectMeta}, client.RawPatch("application/merge-patch+json", patch)))
+		k.awaitVM(t, "away", kubevirt.VirtualMachineStatusRunning)
+		require.Equal(t, node, k.instance(t, "away").Status.NodeName)
+	})
+	k.requireRestores(t, "away-1", "away-back", want)
+}
+
+// misses: a restore from a target where a block is missing fails, and leaves neither a VM nor a claim.
+func (k *cluster) misses(t *testing.T) {
+	blocks, err := filepath.Glob(filepath.Join(k.storage.Dir, "s3", "data", "*", "backupstore", "volumes", "*", "*", k.volumeOf(t, "away-"+disks[0]), "blocks", "*", "*", "*.blk"))
+	require.NoError(t, err)
+	require.NotEmpty(t, blocks)
+	require.NoError(t, os.Rename(blocks[0], blocks[0]+".aside"))
+	defer func() { require.NoError(t, os.Rename(blocks[0]+".aside", blocks[0])) }()
+	out, err := k.try(t, "hayloft", "restore", "create", "away-1", "--name", "lost", "--new-vm", "lost", "--halt", "-n", vmNamespace, "--wait", "--timeout", "4m")
+	require.Error(t, err, out)
+	restore := &v1alpha1.VMRestore{}
+	require.NoError(t, k.c.Get(t.Context(), client.ObjectKey{Namespace: vmNamespace, Name: "lost"}, restore))
+	require.Equal(t, v1alpha1.RestoreFailed, restore.Status.Phase, out)
+	vms, claims := &kubevirt.VirtualMachineList{}, &corev1.PersistentVolumeClaimList{}
+	for _, list := range []client.ObjectList{vms, claims} {
+		require.NoError(t, k.c.List(t.Context(), list, client.InNamespace(vmNamespace)))
+	}
+	for _, vm := range vms.Items {
+		require.NotEqual(t, "lost", vm.Name)
+	}
+	for _, c := range claims.Items {
+		require.NotContains(t, c.Name, "lost")
+	}
+}

@@ -1,0 +1,92 @@
+package cluster
+
+import (
+	"fmt"
+	"testing"
+
+	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
+	"github.com/stretchr/testify/require"
+	kubevirt "kubevirt.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/test/harness"
+)
+
+// TestRealLonghorn goes through what depends on longhorn-manager's behaviour with the real one, its webhooks and instance
+// managers. The README of deploy/longhorn says what is stood in for.
+func TestRealLonghorn(t *testing.T) {
+	k := newCluster(t, bin(t, "cluster/longhorn/image.tar"))
+	k.makeNamespaces(t)
+	k.installLonghorn(t)
+	k.startStorage(t, "--real-longhorn")
+	k.install(t)
+	k.awaitReady(t)
+	k.makeTarget(t)
+	t.Run("the main job", k.mainJob)
+	t.Run("a stopped VM", k.stoppedVM)
+	t.Run("Longhorn shows what Hayloft makes", k.shows)
+	t.Run("Longhorn fails during a backup", k.longhornFaults)
+}
+
+// shows: Longhorn has a Snapshot object for each snapshot of ours and a Backup object for each backup of ours, and they go
+// with the point. Volumes stay healthy meanwhile.
+func (k *cluster) shows(t *testing.T) {
+	k.longhornReads(t)
+	k.makeVM(t, "shown", kubevirt.RunStrategyAlways, k.Nodes[0].Name, 4)
+	k.quiet(t, "shown")
+	k.backup(t, "shown", "shown-1")
+	volumes := map[string]bool{}
+	for _, disk := range disks {
+		volumes[k.volumeOf(t, "shown-"+disk)] = true
+	}
+
+	await(t, patience, "Longhorn's Snapshot objects", func() error { return want(len(disks), k.snapshotsOf(t, volumes)) })
+	k.longhornLooks(t)
+	await(t, patience, "Longhorn's Backup objects", func() error { return want(len(disks), k.backupsOf(t, volumes)) })
+
+	require.NoError(t, k.c.Delete(t.Context(), &v1alpha1.VMBackup{ObjectMeta: k.point(t, "shown-1").ObjectMeta}))
+	await(t, patience, "Longhorn's Snapshot objects to go", func() error { return want(0, k.snapshotsOf(t, volumes)) })
+	await(t, patience, "Longhorn's Backup objects to go", func() error {
+		k.longhornLooks(t)
+		return want(0, k.backupsOf(t, volumes))
+	})
+	for name := range volumes {
+		volume := &longhorn.Volume{}
+		require.NoError(t, k.c.Get(t.Context(), client.ObjectKey{Namespace: harness.LonghornNamespace, Name: name}, volume))
+		require.Equal(t, longhorn.VolumeRobustnessHealthy, volume.Status.Robustness)
+	}
+}
+
+// snapshotsOf are the names of the volumes' snapshots that Longhorn calls ready.
+func (k *cluster) snapshotsOf(t *testing.T, volumes map[string]bool) (names []string) {
+	t.Helper()
+	list := &longhorn.SnapshotList{}
+	require.NoError(t, k.c.List(t.Context(), list, client.InNamespace(harness.LonghornNamespace)))
+	for _, s := range list.Items {
+		if volumes[s.Spec.Volume] && s.Status.ReadyToUse && s.Status.UserCreated {
+			names = append(names, s.Name)
+		}
+	}
+	return names
+}
+
+// backupsOf are the names of the volumes' backups that Longhorn calls completed.
+func (k *cluster) backupsOf(t *testing.T, volumes map[string]bool) (names []string) {
+	t.Helper()
+	list := &longhorn.BackupList{}
+	require.NoError(t, k.c.List(t.Context(), list, client.InNamespace(harness.LonghornNamespace)))
+	for _, b := range list.Items {
+		if volumes[b.Status.VolumeName] && b.Status.State == longhorn.BackupStateCompleted {
+			names = append(names, b.Name)
+		}
+	}
+	return names
+}
+
+func want(n int, names []string) error {
+	if len(names) != n {
+		return fmt.Errorf("there are %d, not %d: %v", len(names), n, names)
+	}
+	return nil
+}
