@@ -103,6 +103,13 @@ stress: deps build local ## 50 VMs used at random for ten minutes, while agents 
 pauses: deps build local ## 200 points of a VM whose container is paused for each, all restored and compared
 	HAYLOFT_PAUSES=$${HAYLOFT_PAUSES:-200} go test -count 1 -v -run '^TestQuiesce$$/paused' -timeout 90m ./test/e2e
 
+# `make test` shows that nothing is missing; this, that nothing is too much.
+.PHONY: rights
+rights: deps build local ## compare the accounts' rights with what the programs ask of the API server in test/e2e
+	rm -rf $(BIN)/audit && mkdir -p $(BIN)/audit
+	HAYLOFT_AUDIT=$(BIN)/audit go test -count 1 -vet=off -timeout 60m -parallel 4 ./test/e2e
+	HAYLOFT_AUDIT=$(BIN)/audit go test -count 1 -v -run '^TestRightsAreUsed$$' ./test/rights
+
 # Kernels that tests run on may know no NFS, so this boots one that does, without KVM.
 GUEST := $(LOCAL)/guest
 .PHONY: nfs

@@ -105,6 +105,10 @@ func NewStack(t testing.TB, o StackOptions) *Stack {
 	if o.WithWebhook {
 		args = append(args, "--with-webhook")
 	}
+	if audit := os.Getenv("HAYLOFT_AUDIT"); audit != "" { // test/rights compares it with the roles
+		name, _, _ := strings.Cut(t.Name(), "/")
+		args = append(args, "--audit-log", filepath.Join(audit, name+"."+filepath.Base(dir)+".log"))
+	}
 	output := filepath.Join(dir, "output")
 	ended := s.run(t, program, args, output)
 	if err := waitForFile(filepath.Join(dir, "stack.json"), stackTimeout, ended); err != nil {

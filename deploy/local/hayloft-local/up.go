@@ -45,6 +45,7 @@ func upCommand() *cobra.Command {
 	f.BoolVar(&o.WithoutHayloft, "without-hayloft", false, "start neither agents nor coordinators")
 	f.BoolVar(&o.RealTiming, "real-timing", false, "attach and detach volumes as slowly as the real Longhorn")
 	f.BoolVar(&withWebhook, "with-webhook", false, "with --without-hayloft, install the admission webhook all the same: who starts coordinators has them serve it")
+	f.StringVar(&o.AuditLog, "audit-log", "", "file for the requests of Hayloft's accounts, as the API server notes them; empty: none")
 	f.BoolVar(&withParent, "with-parent", false, "end when standard input is closed")
 	_ = cmd.MarkFlagRequired("dir") // fails only for a flag that does not exist
 	return cmd

@@ -58,6 +58,7 @@ type Options struct {
 	WithWebhook bool
 	StandIns    []StandIn
 	Beside      *Beside   // a cluster that exists: only S3 and the stand-ins are started
+	AuditLog    string    // what Hayloft's accounts ask of the API server, an audit.k8s.io/v1 Event a line; "" is none
 	Out         io.Writer // for people
 }
 
@@ -182,10 +183,14 @@ func (u *up) start(ctx context.Context, group *errgroup.Group) error {
 
 func (u *up) startKube(ctx context.Context, group *errgroup.Group) error {
 	kube := filepath.Join(u.Bin, "local", "kube")
-	server, err := u.base.Start(proc.Spec{Kind: "kube", Name: "apiserver", Path: kube, Args: []string{
+	audit, err := u.auditFlags()
+	if err != nil {
+		return err
+	}
+	server, err := u.base.Start(proc.Spec{Kind: "kube", Name: "apiserver", Path: kube, Args: append([]string{
 		"apiserver", "--dir", u.layout.kube(), "--kubeconfig", u.layout.kubeconfig(),
 		"--crds", filepath.Join(u.Bin, "local", "crds"), "--crds", filepath.Join(u.Manifests, "crds"),
-	}})
+	}, audit...)})
 	if err != nil {
 		return err
 	}
