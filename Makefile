@@ -51,12 +51,10 @@ cluster-up: cluster ## start a real Kubernetes cluster of two nodes and keep it 
 cluster-down: ## end the cluster
 	$(CLUSTER)/hayloft-cluster down --dir $(STATE)/cluster
 
-# Packages and the local stack wait for much of their time, so they run at once; whole stacks need both cores for themselves.
-# The output of each part is shown when it has ended. go vet is part of `make lint`.
+# One part after the other, and each on its own lanes: two cores have no more to give. go vet is part of `make lint`.
 .PHONY: test
 test: deps build race local $(LOCAL)/kubectl ## every package with the race detector, the local stack, Hayloft on whole stacks: on real parts
-	@failed=; $(MAKE) --no-print-directory --jobs 2 --keep-going --output-sync=target test-units test-local || failed=1; \
-	$(MAKE) --no-print-directory test-stacks && [ -z "$$failed" ]
+	@$(MAKE) --no-print-directory --keep-going test-units test-local test-stacks
 
 # A program with the race detector sleeps for a second before it ends, unless it is told not to. With GOGC the API servers
 # work less for more memory.
