@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -14,11 +15,11 @@ import (
 	"hayloft.dev/test/harness"
 )
 
-// TestCoordinatorKilledAtEachStep kills the only coordinator at its k-th write,
-// for every k of a backup, of a restore and of a deletion, before the API server
-// hears of it; then the next process at its first write, after the API server
-// has done it. So each step is cut off at both sides. The third process finishes
-// what was begun, once and whole.
+// TestCoordinatorKilledAtEachStep kills the only coordinator again and again while
+// it makes a backup, a restore and a deletion: before one of its writes, of which
+// the API server never hears, and the next process after its first write, which
+// the API server has done. So each step is cut off at both sides. What was begun
+// is finished once and whole.
 func TestCoordinatorKilledAtEachStep(t *testing.T) {
 	t.Parallel()
 	w := newStepWalk(t)
@@ -43,7 +44,8 @@ func TestCoordinatorKilledAtEachStep(t *testing.T) {
 
 	copyOf := func(k int) (restore, point string) { return fmt.Sprintf("restore-%d", k), points[k%len(points)] }
 	w.walk(steps{
-		what: "restore",
+		what:   "restore",
+		beside: pointSeen,
 		begin: func(k int) {
 			restore, point := copyOf(k)
 			w.restore(restore, point, fmt.Sprintf("copy-%d", k))
@@ -112,8 +114,12 @@ type stepWalk struct {
 	*world
 	proxy      *harness.Proxy
 	kubeconfig string
-	again      bool // the next process is to be killed at its first step
-	cuts       int  // how many engine snapshots the VM's disk may have when all is settled; below 0: any
+	cuts       int // how many engine snapshots the VM's disk may have when all is settled; below 0: any
+
+	kills int                        // how many more processes are to be killed
+	after bool                       // the next one after its first step, else before its nth matching one
+	nth   int                        // counted from 1
+	match func(harness.Request) bool // which steps count for nth
 
 	mu      sync.Mutex // held while a process starts, which may write before we know it
 	process *harness.Program
@@ -124,7 +130,7 @@ func newStepWalk(t testing.TB) *stepWalk {
 	// Of backups: the base of the next incremental, and what the next one removes.
 	w := &stepWalk{world: bare(t, newStack(t)), cuts: 2}
 	for _, n := range w.Nodes {
-		w.startAgent(n.Name, harness.ProgramOptions{})
+		w.startAgent(n.Name, harness.ProgramOptions{Args: unhurried[:2]})
 	}
 	w.proxy = harness.NewProxy(t, w.Config)
 	w.kubeconfig = w.proxy.Kubeconfig(t, w.Kubeconfigs["coordinator"])
@@ -132,13 +138,17 @@ func newStepWalk(t testing.TB) *stepWalk {
 	return w
 }
 
+// unhurried are what a coordinator is told of the agents, the first two also the
+// agents themselves: none of them dies here, and on a busy machine none is to be taken for dead.
+var unhurried = []string{"--lease-duration", "30s", "--claim-timeout", "30s"}
+
 // start starts the next process. It has its predecessor's identity, as a
 // container that is started again has, and so leads at once.
 func (w *stepWalk) start() {
 	w.t.Helper()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.process = w.startCoordinator("coordinator-1", harness.ProgramOptions{Kubeconfig: w.kubeconfig, Args: quickSweeps})
+	w.process = w.startCoordinator("coordinator-1", harness.ProgramOptions{Kubeconfig: w.kubeconfig, Args: slices.Concat(quickSweeps, unhurried)})
 }
 
 func (w *stepWalk) victim() *harness.Program {
@@ -147,62 +157,77 @@ func (w *stepWalk) victim() *harness.Program {
 	return w.process
 }
 
-// steps are a plan to be walked: what is done k times, each time with another
-// write as the last one of a process.
+// steps are a plan to be walked: what is done in each run, k counted from 1.
 type steps struct {
 	what           string
 	prepare, check func(k int) // may be nil
 	begin          func(k int)
 	done           func(k int) (bool, string)
+	// beside is a kind of write that is not the plan's own and need not come.
+	beside string
 }
 
-// walk goes on until a run has no k-th write, so that every write of the plan
-// was a process's last one. Since some writes come by timing, a kind of write
-// may have been passed over; such kinds are then met by name.
+// strides are at which step from its start a process is killed, at most: in the run
+// with 1 each does one step or none, so every step of the plan is cut off at both
+// sides; in the one with 3 some have done other steps before.
+var strides = []int{3, 1}
+
+// walk does one run for each stride and an undisturbed one. Since some writes come
+// by timing, a kind of write may have been passed over; such kinds are then met by
+// name.
 func (w *stepWalk) walk(s steps) {
 	w.t.Helper()
 	began := time.Now()
 	met := map[string]bool{}
-	k := 1
-	for w.round(s, k, k, isStep, met) {
+	k, killed := 0, 0
+	for _, stride := range strides {
 		k++
-		require.LessOrEqual(w.t, k, mostSteps, "a %s takes too many writes", s.what)
+		n := w.round(s, k, 2*mostSteps, stride, isStep, met)
+		require.Positive(w.t, n, "a %s has no steps", s.what)
+		require.Less(w.t, n, 2*mostSteps, "a %s takes too many writes", s.what)
+		killed += n
 	}
+	k++
+	w.round(s, k, 0, 0, isStep, met)
 	undisturbed := w.written()
-	w.t.Logf("%s: killed at each of %d steps in %s; undisturbed it writes: %s",
-		s.what, k-1, time.Since(began).Round(time.Second), strings.Join(undisturbed, ", "))
+	w.t.Logf("%s: %d processes killed in %s; undisturbed it writes: %s",
+		s.what, killed, time.Since(began).Round(time.Second), strings.Join(undisturbed, ", "))
 	for _, name := range undisturbed {
-		if met[name] || name == touches {
+		if met[name] || name == touches || name == s.beside {
 			continue
 		}
 		k++
 		named := func(r harness.Request) bool { return isStep(r) && stepName(r) == name }
-		require.True(w.t, w.round(s, k, 1, named, met), "a %s has no %s", s.what, name)
+		require.Positive(w.t, w.round(s, k, 2, 1, named, met), "a %s has no %s", s.what, name)
 	}
 }
 
 // touches is a write that only comes when Kubernetes' volume controller lags.
 const touches = "PATCH persistentvolumeclaims"
 
+// pointSeen is what a look at a point writes, which comes by the clock beside a restore.
+const pointSeen = "PUT vmbackups/status"
+
 // mostSteps bounds a walk: a plan that takes so many writes is broken.
 const mostSteps = 60
 
-// round is one run, numbered k, with a process killed at its nth write for which
-// match says yes; it returns false if there was none. Kinds of writes at which a
-// process was killed go to met.
-func (w *stepWalk) round(s steps, k, nth int, match func(harness.Request) bool, met map[string]bool) bool {
+// round is one run, numbered k, in which up to so many processes are killed: in
+// turn before their nth write for which match says yes, and after their first
+// step. It returns how many were; kinds of writes at which they were go to met.
+func (w *stepWalk) round(s steps, k, kills, nth int, match func(harness.Request) bool, met map[string]bool) int {
 	w.t.Helper()
 	if s.prepare != nil {
 		w.disarm()
 		s.prepare(k)
 		w.settle(s.what, func() (bool, string) { return true, "" })
 	}
+	w.disarm()
 	w.proxy.Reset()
-	w.killAt(nth, harness.BeforeWrite, match)
-	w.again = true
+	w.kills, w.after, w.nth, w.match = kills, false, nth, match
+	w.arm()
 	s.begin(k)
 	w.settle(s.what, func() (bool, string) { return s.done(k) })
-	w.again = false
+	w.disarm()
 	var killed []string
 	for _, r := range w.proxy.Writes() {
 		if !r.Interrupted {
@@ -221,21 +246,47 @@ func (w *stepWalk) round(s steps, k, nth int, match func(harness.Request) bool, 
 	if s.check != nil {
 		s.check(k)
 	}
-	return len(killed) > 0
+	return len(killed)
 }
 
-// killAt has the coordinator killed at its nth matching write from now.
-func (w *stepWalk) killAt(nth int, moment harness.Moment, match func(harness.Request) bool) {
+// arm has the process that runs, or that is started next, killed as the round wants.
+func (w *stepWalk) arm() {
 	w.t.Helper()
-	w.proxy.KillAt(w.t, nth, moment, match, w.victim)
-	w.keepRunning() // the former plan may have fired after its run had settled
+	switch {
+	case w.kills == 0:
+		return
+	case w.after:
+		w.proxy.KillAt(w.t, 1, harness.AfterWrite, w.unlessRepeated(isStep), w.victim)
+	default:
+		w.proxy.KillAt(w.t, w.nth, harness.BeforeWrite, w.unlessRepeated(w.match), w.victim)
+	}
+	w.kills--
+	w.after = !w.after
+}
+
+// unlessRepeated leaves out the deletions of copies that were cut off at both
+// sides. Every process asks for them once, since it may not look whether there are
+// any: what deletes nothing any more is no step.
+func (w *stepWalk) unlessRepeated(match func(harness.Request) bool) func(harness.Request) bool {
+	cut := map[string]int{}
+	for _, r := range w.proxy.Writes() {
+		if r.Interrupted {
+			cut[stepName(r)]++
+		}
+	}
+	return func(r harness.Request) bool {
+		name := stepName(r)
+		copies := name == "DELETE secrets" || name == "DELETE configmaps"
+		return match(r) && !(copies && cut[name] >= 2)
+	}
 }
 
 // disarm lets the coordinator live.
 func (w *stepWalk) disarm() {
 	w.t.Helper()
+	w.kills = 0
 	w.proxy.InterruptAt(1, harness.BeforeWrite, func(harness.Request) bool { return false }, func() {})
-	w.keepRunning()
+	w.keepRunning() // the former plan may have fired after its run had settled
 }
 
 func (w *stepWalk) keepRunning() {
@@ -243,10 +294,7 @@ func (w *stepWalk) keepRunning() {
 	if w.victim().Running() {
 		return
 	}
-	if w.again {
-		w.again = false
-		w.proxy.KillAt(w.t, 1, harness.AfterWrite, isStep, w.victim)
-	}
+	w.arm()
 	w.start()
 }
 
@@ -254,7 +302,7 @@ func (w *stepWalk) keepRunning() {
 // left to be done.
 func (w *stepWalk) settle(what string, done func() (bool, string)) {
 	w.t.Helper()
-	w.eventually("the "+what+" to settle", func() (bool, string) {
+	w.within(2*patience, "the "+what+" to settle", func() (bool, string) {
 		w.keepRunning()
 		if ok, said := done(); !ok {
 			return false, said

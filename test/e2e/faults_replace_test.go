@@ -42,6 +42,7 @@ func TestCoordinatorKilledAtEachStepOfAReplace(t *testing.T) {
 	point := func(k int) string { return fmt.Sprintf("point-%d", k%2) }
 	w.walk(steps{
 		what:    "replace",
+		beside:  pointSeen,
 		prepare: func(k int) { w.scrambled("vm", 1000+k) },
 		begin:   func(k int) { w.replace(fmt.Sprintf("replace-%d", k), point(k), "vm", v1alpha1.VolumesDelete, nil) },
 		done: func(k int) (bool, string) {

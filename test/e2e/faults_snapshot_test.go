@@ -152,7 +152,8 @@ func TestCoordinatorKilledAtEachStepOfASnapshot(t *testing.T) {
 
 	copyOf := func(k int) (restore, point string) { return fmt.Sprintf("restore-%d", k), points[k%len(points)] }
 	w.walk(steps{
-		what: "clone",
+		what:   "clone",
+		beside: pointSeen,
 		begin: func(k int) {
 			restore, point := copyOf(k)
 			w.restore(restore, point, fmt.Sprintf("copy-%d", k))
