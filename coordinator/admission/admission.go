@@ -98,7 +98,7 @@ func Register(s webhook.Server, o Options) {
 
 // registerDefaults puts the webhooks that fill in what was left out onto a server.
 func registerDefaults(s webhook.Server, o Options) {
-	for what, object := range map[string]client.Object{"vmbackups": &v1alpha1.VMBackup{}, "vmschedules": &v1alpha1.VMSchedule{}} {
+	for what, object := range map[string]client.Object{"vmbackups": &v1alpha1.VMBackup{}, "vmschedules": &v1alpha1.VMSchedule{}, "vmrestores": &v1alpha1.VMRestore{}} {
 		s.Register(pathDefaults+what, admission.WithCustomDefaulter(o.Scheme, object, &defaults{o}))
 	}
 }

@@ -15,12 +15,19 @@ import (
 // right to use it among them, and the default may change later.
 type defaults struct{ Options }
 
-// Default fills in a VMBackup or VMSchedule. Without a default target it is left
+// Default fills in a VMBackup or VMSchedule, and in a VMRestore that its images are
+// made again. Without a default target it is left
 // as it is, and the schema refuses it.
 func (w *defaults) Default(ctx context.Context, obj runtime.Object) error {
 	var kind v1alpha1.BackupType
 	var target *string
 	switch o := obj.(type) {
+	case *v1alpha1.VMRestore:
+		// It is asked only for those who may create images.
+		if o.Spec.Images == "" {
+			o.Spec.Images = v1alpha1.ImagesRecreate
+		}
+		return nil
 	case *v1alpha1.VMBackup:
 		kind, target = o.Spec.Type, &o.Spec.Target
 	case *v1alpha1.VMSchedule:

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
 	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,7 +15,6 @@ import (
 	"hayloft.dev/coordinator/rules"
 	"hayloft.dev/coordinator/vmspec"
 	"hayloft.dev/pkg/api/v1alpha1"
-	"hayloft.dev/pkg/document"
 )
 
 // Kinds that a VM may refer to.
@@ -35,7 +33,7 @@ const instancetypeGroup = "instancetype.kubevirt.io"
 // made or from starting. Each refusal is a sentence; so is each note, on what
 // could not be looked for.
 // What can be told without the point's document was looked at before (place).
-func (r *restores) check(ctx context.Context, s *v1alpha1.VMRestore, b *v1alpha1.VMBackup, doc *document.Document, rebuilt vmspec.Result) (refusals []rules.Refusal, notes []string, err error) {
+func (r *restores) check(ctx context.Context, s *v1alpha1.VMRestore, b *v1alpha1.VMBackup, rebuilt vmspec.Result) (refusals []rules.Refusal, notes []string, err error) {
 	k := &checker{restores: r, ctx: ctx, restore: s}
 	advice := "delete it, or choose another name in spec.newVM"
 	switch {
@@ -74,7 +72,7 @@ func (r *restores) check(ctx context.Context, s *v1alpha1.VMRestore, b *v1alpha1
 	for _, name := range needs.ServiceAccounts {
 		k.there(kindAccount, s.Namespace, name)
 	}
-	return append(k.refusals, rules.Images(k.images(wanted(s, doc.Disks)))...), k.notes, k.err
+	return k.refusals, k.notes, k.err
 }
 
 // longhornClass looks at a class that was mapped to by hand. One that is missing
@@ -166,23 +164,4 @@ func (k *checker) instancetype(kind, name string) {
 		namespace = ""
 	}
 	k.there(schema.GroupVersionKind{Group: instancetypeGroup, Version: "v1beta1", Kind: kind}, namespace, name)
-}
-
-// images are the backing images that disks were written over.
-func (k *checker) images(disks []document.Disk) []rules.Image {
-	var out []rules.Image
-	for _, d := range disks {
-		if d.BackingImage == nil || k.err != nil {
-			continue
-		}
-		want := rules.Image{Disk: d.Name, Name: d.BackingImage.Name, Checksum: d.BackingImage.Checksum}
-		var image longhorn.BackingImage
-		err := k.live.Get(k.ctx, client.ObjectKey{Namespace: k.LonghornNamespace, Name: want.Name}, &image)
-		if client.IgnoreNotFound(err) != nil {
-			k.err = fmt.Errorf("reading backing image %s: %w", want.Name, err)
-		}
-		want.Here, want.Found = err == nil, image.Status.Checksum
-		out = append(out, want)
-	}
-	return out
 }

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
@@ -39,22 +40,29 @@ func (r *restores) origin(ctx context.Context, s *v1alpha1.VMRestore, b *v1alpha
 		return &plan.Origin{}, nil, nil // which the plan refuses
 	}
 	real := s.Status.Phase == v1alpha1.RestoreBuilding
-	rebuilt, err := rebuild(s, source, vm, b.Spec.Found != nil, real)
+	over, err := r.images(ctx, s, doc, classesOf(source))
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(over.refusals) > 0 || over.wait != "" {
+		return &plan.Origin{Refusals: over.refusals, Wait: over.wait, Make: over.make}, nil, nil
+	}
+	rebuilt, err := rebuild(s, source, vm, b.Spec.Found != nil, real, over.classes)
 	if err != nil {
 		return &plan.Origin{Refusals: refused(err.Error())}, nil, nil
 	}
-	out := &plan.Origin{Notes: append(rebuilt.Notes, doc.Notes...)}
+	out := &plan.Origin{Notes: slices.Concat(over.notes, rebuilt.Notes, doc.Notes)}
 	if real {
 		out.Rebuilt = &rebuilt
 	}
 	for _, d := range wanted(s, doc.Disks) {
 		disk := plan.OriginDisk{
 			Name: d.Name, Claim: rebuilt.Claims[d.Name], SourceVolume: d.Volume, Backup: d.Backup, Snapshot: cloned(d),
-			SizeBytes: d.SizeBytes, BackingImage: d.BackingImage,
+			SizeBytes: d.SizeBytes, BackingImage: over.of(d),
 			Replicas: d.NumberOfReplicas, AccessMode: d.VolumeAccessMode, Migratable: d.Migratable,
 			StorageClass: d.StorageClass, VolumeMode: d.VolumeMode, AccessModes: d.AccessModes,
 		}
-		if err := r.mapReplicas(ctx, s, &disk); err != nil {
+		if err := r.mapReplicas(ctx, over.classes, &disk); err != nil {
 			return nil, nil, err
 		}
 		out.Disks = append(out.Disks, disk)
@@ -64,19 +72,20 @@ func (r *restores) origin(ctx context.Context, s *v1alpha1.VMRestore, b *v1alpha
 		err = r.fitVolumes(ctx, out)
 	case len(s.Status.Disks) == 0:
 		var notes []string
-		out.Refusals, notes, err = r.check(ctx, s, b, doc, rebuilt)
+		out.Refusals, notes, err = r.check(ctx, s, b, rebuilt)
 		out.Notes = append(out.Notes, notes...)
 	}
 	return out, &rebuilt, err
 }
 
 // rebuild makes what a restore asks for of its source: a rehearsal before every
-// disk is restored, and the real thing then.
-func rebuild(s *v1alpha1.VMRestore, source vmspec.Source, vm *plan.Replaced, found, real bool) (vmspec.Result, error) {
+// disk is restored, and the real thing then. classes are those to use in place of the
+// captured ones.
+func rebuild(s *v1alpha1.VMRestore, source vmspec.Source, vm *plan.Replaced, found, real bool, classes map[string]string) (vmspec.Result, error) {
 	o := vmspec.Options{
 		NewName: s.Spec.NewVM, Namespace: s.Namespace, KeepMACs: s.Spec.KeepMACAddresses,
 		Halt: s.Spec.HaltAfterRestore, RestoreUID: s.UID,
-		StorageClasses: s.Spec.StorageClasses, Networks: s.Spec.Networks,
+		StorageClasses: classes, Networks: s.Spec.Networks,
 		Found: found, Allow: s.Spec.Allow,
 	}
 	if s.Spec.Replace != nil {
@@ -96,8 +105,8 @@ func rebuild(s *v1alpha1.VMRestore, source vmspec.Source, vm *plan.Replaced, fou
 
 // mapReplicas gives a disk whose storage class is mapped, or whose number of
 // replicas is not known, that of its class here.
-func (r *restores) mapReplicas(ctx context.Context, s *v1alpha1.VMRestore, d *plan.OriginDisk) error {
-	class, ok := s.Spec.StorageClasses[d.StorageClass]
+func (r *restores) mapReplicas(ctx context.Context, classes map[string]string, d *plan.OriginDisk) error {
+	class, ok := classes[d.StorageClass]
 	switch {
 	case ok:
 	case d.Replicas > 0 || d.StorageClass == "":

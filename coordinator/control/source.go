@@ -166,6 +166,7 @@ func (c *Controller) storage(ctx context.Context, from client.Reader, namespace 
 	s := rules.Storage{
 		Claims: map[string]*corev1.PersistentVolumeClaim{}, Volumes: map[string]*corev1.PersistentVolume{},
 		Longhorn: map[string]*longhorn.Volume{}, Images: map[string]*longhorn.BackingImage{},
+		Displayed: map[string]string{},
 	}
 	for _, d := range disks {
 		claim := &corev1.PersistentVolumeClaim{}
@@ -208,7 +209,22 @@ func (c *Controller) storage(ctx context.Context, from client.Reader, namespace 
 		}
 		if err == nil {
 			s.Images[image.Name] = image
+			s.Displayed[image.Name] = c.displayed(ctx, image)
 		}
 	}
 	return s, nil
+}
+
+// displayed is the name that people see of a backing image of Harvester's. A point is
+// none the worse without it.
+func (c *Controller) displayed(ctx context.Context, image *longhorn.BackingImage) string {
+	namespace, name, ok := rules.ImageOf(image)
+	if !ok {
+		return ""
+	}
+	o, _, err := c.lookFor(ctx, kindImage, namespace, name)
+	if err != nil || o == nil {
+		return ""
+	}
+	return o.Labels[labelDisplayName]
 }

@@ -63,6 +63,10 @@ type Origin struct {
 	// Refusals are reasons why it cannot be restored here and now.
 	Refusals []rules.Refusal
 	Notes    []string
+	// Wait says what is waited for before anything is restored, "" for nothing; Make
+	// are objects that it takes.
+	Wait string
+	Make []client.Object
 	// Rebuilt is the new VM on the current attempts' volumes; set from phase
 	// Building on.
 	Rebuilt *vmspec.Result
@@ -222,6 +226,12 @@ func (p *restorePlan) pending() {
 	refusals = append(refusals, p.v.Origin.Refusals...)
 	if len(refusals) > 0 {
 		p.fail("", refusals[0].Reason, rules.Sentences(refusals))
+		return
+	}
+	if p.v.Origin.Wait != "" {
+		p.out.Create = append(p.out.Create, p.v.Origin.Make...)
+		p.working("%s", p.v.Origin.Wait)
+		p.a.again(p.v.Config.WorkRetry)
 		return
 	}
 	if !p.fromSnapshot() {

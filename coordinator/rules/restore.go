@@ -264,15 +264,6 @@ func MappedClass(name, provisioner string, parameters map[string]string) []Refus
 	return nil
 }
 
-// Image is the backing image that a disk was written over, and what is here.
-type Image struct {
-	Disk, Name, Checksum string
-	// Here: there is an image of that name, with the checksum Found, "" while it
-	// has none yet.
-	Here  bool
-	Found string
-}
-
 // Images refuses a disk whose backing image is not exactly the one it was
 // written over: a backup of it holds only the difference.
 func Images(list []Image) []Refusal {
@@ -280,7 +271,9 @@ func Images(list []Image) []Refusal {
 	for _, i := range list {
 		switch {
 		case !i.Here:
-			out = append(out, refusal(Refused, "disk %s needs Longhorn's backing image %s with checksum %s, which does not exist here: import it first", i.Disk, i.Name, i.Checksum))
+			if _, r := Recreate(i); r != nil {
+				out = append(out, *r)
+			}
 		case i.Found != i.Checksum:
 			out = append(out, refusal(Refused, "backing image %s of disk %s has checksum %s here, but the backup was made over one with %s: the disk would be garbage, so import the right image", i.Name, i.Disk, orNone(i.Found), i.Checksum))
 		}

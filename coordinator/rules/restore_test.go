@@ -230,7 +230,7 @@ func TestRivals(t *testing.T) {
 func TestImages(t *testing.T) {
 	require.Empty(t, Images([]Image{{Disk: "root", Name: "os", Checksum: "1", Here: true, Found: "1"}}))
 	require.Equal(t, []Refusal{
-		{Refused, "disk root needs Longhorn's backing image os with checksum 1, which does not exist here: import it first"},
+		{Refused, "disk root needs Longhorn's backing image os with checksum 1, which does not exist here, and this cluster has no VirtualMachineImages of Harvester's to make it again by: import it first"},
 		{Refused, "backing image os of disk data has checksum none (yet) here, but the backup was made over one with 1: the disk would be garbage, so import the right image"},
 	}, Images([]Image{{Disk: "root", Name: "os", Checksum: "1"}, {Disk: "data", Name: "os", Checksum: "1", Here: true}}))
 }

@@ -43,6 +43,9 @@ type Storage struct {
 	// Longhorn maps a Longhorn volume -> object.
 	Longhorn map[string]*longhorn.Volume
 	Images   map[string]*longhorn.BackingImage // image -> object
+	// Displayed maps an image -> the display name of Harvester's VirtualMachineImage,
+	// where there is one.
+	Displayed map[string]string
 }
 
 // Resolve follows each disk from its claim to its Longhorn volume and refuses
@@ -99,7 +102,7 @@ func resolveDisk(d vmspec.Disk, s Storage) (disk SourceDisk, wait, refusal strin
 		if image == nil || image.Status.Checksum == "" {
 			return disk, "", fmt.Sprintf("disk %s: backing image %s of volume %s does not exist or has no checksum yet; a backup holds only the difference to it, so it could never be restored safely: import the image, or wait until its checksum is known", d.Name, name, disk.Volume)
 		}
-		disk.BackingImage = &v1alpha1.BackingImage{Name: name, Checksum: image.Status.Checksum}
+		disk.BackingImage = &v1alpha1.BackingImage{Name: name, Checksum: image.Status.Checksum, Source: ImageSource(image, s.Displayed[name])}
 	}
 	if vol.Spec.MigrationNodeID != "" || vol.Status.CurrentMigrationNodeID != "" {
 		wait = fmt.Sprintf("volume %s of disk %s is being live-migrated", disk.Volume, d.Name)

@@ -26,17 +26,18 @@ func (w *worker) adopted(path string, data []byte, wanted string) (*document.Doc
 	return d, nil
 }
 
-// complete adds what only the backups themselves tell of a point of Harvester's.
+// complete adds what only the backups themselves tell of a point of Harvester's, and
+// where images can be had whose document does not say it.
 func (w *worker) complete(ctx context.Context, d *document.Document) error {
-	if d.Origin.MadeBy == "" {
-		return nil
-	}
 	for i := range d.Disks {
+		if d.Origin.MadeBy == "" {
+			break
+		}
 		if err := backups.Describe(ctx, w.store, &d.Disks[i]); err != nil {
 			return err
 		}
 	}
-	return nil
+	return w.sources(ctx, d)
 }
 
 // deleteHarvesters deletes a backup of Harvester's: first its file, without which

@@ -41,6 +41,12 @@ func TestHarvestersBackup(t *testing.T) {
 	b.write(nightly, file)
 	points.Write(t, b.dir, "harvester/vmbackups/prod/broken.cfg", []byte("{"))
 	points.Write(t, b.dir, "harvester/vmbackups/old.cfg", []byte("{}"))
+	points.Write(t, b.dir, "harvester/vmimages/prod/broken.cfg", []byte("{"))
+	image := func(name, checksum string) map[string]any {
+		return map[string]any{"name": name, "namespace": "prod", "displayName": "Debian", "checksum": checksum, "url": "s3://b@r/?backingImage=vmi-1"}
+	}
+	b.write("harvester/vmimages/prod/image-abc.cfg", image("image-abc", "0123abcd"))
+	b.write("harvester/vmimages/prod/image-other.cfg", image("image-other", "9999"))
 	own := b.backup("pvc-1", "backup-1", true)
 	other := b.backup("pvc-1", "backup-2", true)
 	config := path.Join(b.volume("pvc-1"), "volume.cfg")
@@ -57,7 +63,10 @@ func TestHarvestersBackup(t *testing.T) {
 
 	d, err := w.ReadDocument(within(t, limit), at, readPoint(found.Path, found.Digest))
 	require.NoError(t, err)
-	require.Equal(t, &v1alpha1.BackingImage{Name: "vmi-1", Checksum: "0123abcd"}, d.Disks[0].BackingImage)
+	// Where the image can be had is told by Harvester's file of one with that content.
+	require.Equal(t, &v1alpha1.BackingImage{Name: "vmi-1", Checksum: "0123abcd", Source: &v1alpha1.ImageSource{
+		Namespace: "prod", Name: "image-abc", DisplayName: "Debian", URL: "s3://b@r/?backingImage=vmi-1", Backup: true,
+	}}, d.Disks[0].BackingImage)
 	require.Equal(t, "snap-1", d.Disks[0].Snapshot)
 	require.EqualValues(t, 1<<30, d.Disks[0].SizeBytes)
 	_, err = w.InspectBackups(within(t, limit), at, d.Point.Namespace, d.Disks)

@@ -73,18 +73,17 @@ func importer(label string) bool {
 // storageClass is the new claim's class, never nil: without a class the
 // cluster's default would be filled in, and the claim would not match its volume.
 func (o Options) storageClass(c *corev1.PersistentVolumeClaim) *string {
-	class := storageClass(c)
-	if mapped, ok := o.StorageClasses[*class]; ok {
-		class = &mapped
-	}
-	return class
-}
-
-// storageClass is the class that a claim was captured with.
-func storageClass(c *corev1.PersistentVolumeClaim) *string {
-	class := c.Annotations[betaStorageClass]
-	if c.Spec.StorageClassName != nil {
-		class = *c.Spec.StorageClassName
+	class := StorageClass(c)
+	if mapped, ok := o.StorageClasses[class]; ok {
+		class = mapped
 	}
 	return &class
+}
+
+// StorageClass is the class that a claim was captured with, "" for none.
+func StorageClass(c *corev1.PersistentVolumeClaim) string {
+	if c.Spec.StorageClassName != nil {
+		return *c.Spec.StorageClassName
+	}
+	return c.Annotations[betaStorageClass]
 }

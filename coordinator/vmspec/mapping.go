@@ -39,7 +39,7 @@ func (r *rebuilder) mapped(in Source) error {
 	classes := map[string]bool{}
 	for _, d := range in.Disks {
 		if c := in.PVCs[d.Claim]; c != nil {
-			classes[*storageClass(c)] = true
+			classes[StorageClass(c)] = true
 		}
 	}
 	for _, m := range []struct {

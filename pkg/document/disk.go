@@ -89,11 +89,8 @@ func (d *Disk) Check() error {
 		}
 	}
 	if b := d.BackingImage; b != nil {
-		if err := dnsName("backing image", b.Name); err != nil {
+		if err := checkImage(b); err != nil {
 			return fmt.Errorf("disk %s: %w", d.Name, err)
-		}
-		if !hexDigits.MatchString(b.Checksum) {
-			return fmt.Errorf("disk %s: %s is not a checksum of a backing image", d.Name, shown(b.Checksum))
 		}
 	}
 	if d.NumberOfReplicas < 0 || d.NumberOfReplicas > maxReplicas {

@@ -129,6 +129,8 @@ func (w *world) restore(namespace string, changes ...func(*v1alpha1.VMRestoreSpe
 
 func newVM(s *v1alpha1.VMRestoreSpec) { s.NewVM = "copy" }
 
+func images(s *v1alpha1.VMRestoreSpec) { s.Images = v1alpha1.ImagesRecreate }
+
 func disk(s *v1alpha1.VMRestoreSpec) {
 	s.NewVM, s.DiskClaim = "", &v1alpha1.DiskClaim{Disk: "root", Claim: "c"}
 }

@@ -64,6 +64,7 @@ func TestCallers(t *testing.T) {
 		{"suspends a schedule", w.change("suspend", "true") /*                           */, "A+ E+ b+ u+ v+ s+ d+ S- G- R- W+ C+ 1- 2- n-"},
 		{"says when a schedule last ran", w.ran() /*                                     */, "A+ E- b- u- v- s- d- S- G- R- Wx C+ 1- 2- n-"},
 		{"restores to a new VM", w.restore("shop", newVM) /*                             */, "A+ E+ bx u+ vx sx dx S- G- R- Wx C- 1- 2- n-"},
+		{"restores and has images made again", w.restore("shop", newVM, images) /*       */, "A+ Ex bx ux vx sx dx S- G- R- Wx C- 1- 2- n-"},
 		{"replaces a VM", w.restore("shop", replace("Retain")) /*                        */, "A+ E+ bx u+ vx sx dx S- G- R- Wx C- 1- 2- n-"},
 		{"replaces a VM and its disks", w.restore("shop", replace("Delete")) /*          */, "A+ E+ bx u+ vx sx dx S- G- R- Wx C- 1- 2- n-"},
 		{"restores one disk", w.restore("shop", disk) /*                                 */, "A+ E+ bx u+ v+ s+ d+ S- G- R- Wx C- 1- 2- n-"},

@@ -121,6 +121,26 @@ type BackingImage struct {
 	Name string `json:"name"`
 	// Checksum is Longhorn's sha512 of the image file, hex.
 	Checksum string `json:"checksum"`
+	// Source is what the image was made of; nil where nothing tells.
+	// +optional
+	Source *ImageSource `json:"source,omitempty"`
+}
+
+// ImageSource is a VirtualMachineImage of Harvester's, as far as it takes to make it
+// again.
+type ImageSource struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	// DisplayName is unique in its namespace; empty: not known.
+	// +optional
+	DisplayName string `json:"displayName,omitempty"`
+	// URL that the image can be fetched from; empty: none, since it was uploaded or
+	// made of a volume, or since the URL holds credentials.
+	// +optional
+	URL string `json:"url,omitempty"`
+	// Backup says that URL is that of Longhorn's own backup of the image.
+	// +optional
+	Backup bool `json:"backup,omitempty"`
 }
 
 // ObjectReference names the object that a NodeJob works for.

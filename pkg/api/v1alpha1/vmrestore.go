@@ -86,13 +86,24 @@ const (
 	AllowPodSettings Allowance = "PodSettings"
 )
 
+// ImagePolicy says what is done about a missing image.
+//
+// +kubebuilder:validation:Enum=Recreate;Require
+type ImagePolicy string
+
+// What is done about a missing image.
+const (
+	ImagesRecreate ImagePolicy = "Recreate"
+	ImagesRequire  ImagePolicy = "Require"
+)
+
 // VMRestoreSpec says which point becomes what.
 //
 // +kubebuilder:validation:XValidation:rule="[has(self.newVM), has(self.replace), has(self.diskClaim)].filter(x, x).size() == 1",message="exactly one of spec.newVM, spec.replace and spec.diskClaim must be set"
 // +kubebuilder:validation:XValidation:rule="!has(self.replace) || !has(self.keepMACAddresses) || !self.keepMACAddresses",message="spec.keepMACAddresses does not belong to spec.replace: a replaced VM keeps the MAC addresses that it has"
 // +kubebuilder:validation:XValidation:rule="!has(self.replace) || self.replace.volumes == 'Delete' || !has(self.replace.deleteSnapshots)",message="spec.replace.deleteSnapshots only goes with spec.replace.volumes Delete"
 // +kubebuilder:validation:XValidation:rule="!has(self.diskClaim) || (!has(self.keepMACAddresses) && !has(self.haltAfterRestore) && !has(self.networks) && !has(self.withoutSecrets) && !has(self.allow))",message="spec.keepMACAddresses, spec.haltAfterRestore, spec.networks, spec.withoutSecrets and spec.allow do not belong to spec.diskClaim, which makes no VM"
-// +kubebuilder:validation:XValidation:rule="self.backup == oldSelf.backup && has(self.backupNamespace) == has(oldSelf.backupNamespace) && (!has(self.backupNamespace) || self.backupNamespace == oldSelf.backupNamespace) && has(self.newVM) == has(oldSelf.newVM) && (!has(self.newVM) || self.newVM == oldSelf.newVM) && has(self.replace) == has(oldSelf.replace) && (!has(self.replace) || self.replace == oldSelf.replace) && has(self.diskClaim) == has(oldSelf.diskClaim) && (!has(self.diskClaim) || self.diskClaim == oldSelf.diskClaim) && has(self.keepMACAddresses) == has(oldSelf.keepMACAddresses) && (!has(self.keepMACAddresses) || self.keepMACAddresses == oldSelf.keepMACAddresses) && has(self.haltAfterRestore) == has(oldSelf.haltAfterRestore) && (!has(self.haltAfterRestore) || self.haltAfterRestore == oldSelf.haltAfterRestore) && has(self.storageClasses) == has(oldSelf.storageClasses) && (!has(self.storageClasses) || self.storageClasses == oldSelf.storageClasses) && has(self.networks) == has(oldSelf.networks) && (!has(self.networks) || self.networks == oldSelf.networks) && has(self.withoutSecrets) == has(oldSelf.withoutSecrets) && (!has(self.withoutSecrets) || self.withoutSecrets == oldSelf.withoutSecrets) && has(self.allow) == has(oldSelf.allow) && (!has(self.allow) || self.allow == oldSelf.allow)",message="spec is immutable but for spec.cancel: create another VMRestore"
+// +kubebuilder:validation:XValidation:rule="self.backup == oldSelf.backup && has(self.backupNamespace) == has(oldSelf.backupNamespace) && (!has(self.backupNamespace) || self.backupNamespace == oldSelf.backupNamespace) && has(self.newVM) == has(oldSelf.newVM) && (!has(self.newVM) || self.newVM == oldSelf.newVM) && has(self.replace) == has(oldSelf.replace) && (!has(self.replace) || self.replace == oldSelf.replace) && has(self.diskClaim) == has(oldSelf.diskClaim) && (!has(self.diskClaim) || self.diskClaim == oldSelf.diskClaim) && has(self.keepMACAddresses) == has(oldSelf.keepMACAddresses) && (!has(self.keepMACAddresses) || self.keepMACAddresses == oldSelf.keepMACAddresses) && has(self.haltAfterRestore) == has(oldSelf.haltAfterRestore) && (!has(self.haltAfterRestore) || self.haltAfterRestore == oldSelf.haltAfterRestore) && has(self.storageClasses) == has(oldSelf.storageClasses) && (!has(self.storageClasses) || self.storageClasses == oldSelf.storageClasses) && has(self.networks) == has(oldSelf.networks) && (!has(self.networks) || self.networks == oldSelf.networks) && has(self.withoutSecrets) == has(oldSelf.withoutSecrets) && (!has(self.withoutSecrets) || self.withoutSecrets == oldSelf.withoutSecrets) && has(self.allow) == has(oldSelf.allow) && (!has(self.allow) || self.allow == oldSelf.allow) && has(self.images) == has(oldSelf.images) && (!has(self.images) || self.images == oldSelf.images)",message="spec is immutable but for spec.cancel: create another VMRestore"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.cancel) || !oldSelf.cancel || (has(self.cancel) && self.cancel)",message="spec.cancel cannot be taken back: create another VMRestore"
 type VMRestoreSpec struct {
 	// Backup is the name of a VMBackup.
@@ -133,6 +144,12 @@ type VMRestoreSpec struct {
 	// +kubebuilder:validation:MaxItems=3
 	// +listType=set
 	Allow []Allowance `json:"allow,omitempty"`
+	// Images says what is done where an image that a disk was made from is missing:
+	// Recreate makes Harvester's VirtualMachineImage again in the restore's namespace,
+	// which whoever asks must have the right to create; Require, and none, refuses.
+	// The webhook fills in Recreate for whoever has that right.
+	// +optional
+	Images ImagePolicy `json:"images,omitempty"`
 	// HaltAfterRestore leaves the VM stopped; otherwise it gets the run
 	// strategy that the source had.
 	// +optional
