@@ -139,6 +139,16 @@ func TestParseRefuses(t *testing.T) {
 		{"VM of another namespace", func(m map[string]any) {
 			m["vm"].(map[string]any)["metadata"].(map[string]any)["namespace"] = "kube-system"
 		}, "not the one that its origin names"},
+		{"VM's labels", func(m map[string]any) {
+			m["vm"].(map[string]any)["metadata"].(map[string]any)["labels"] = map[string]any{"a b": "c"}
+		}, "could not be made"},
+		{"claim's annotations", func(m map[string]any) {
+			claim(m)["object"].(map[string]any)["metadata"].(map[string]any)["annotations"] = map[string]any{"a": strings.Repeat("x", 300<<10)}
+		}, "could not be made"},
+		{"labels that are none", func(m map[string]any) { m["vm"].(map[string]any)["metadata"].(map[string]any)["labels"] = 1 }, "its VM"},
+		{"Secret that is too large", func(m map[string]any) {
+			secret(m)["data"] = map[string]any{"k": strings.Repeat("AAAA", 400<<10)}
+		}, "more than the 1048576 that Kubernetes allows"},
 		{"note with an escape", func(m map[string]any) { m["notes"] = []any{"\x1b[2J"} }, "cannot be printed"},
 		{"long note", func(m map[string]any) { m["notes"] = []any{strings.Repeat("n", 2000)} }, "longer than"},
 		{"too many Secrets", func(m map[string]any) { m["secrets"] = make([]any, 300) }, "it"},

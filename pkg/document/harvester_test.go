@@ -99,7 +99,7 @@ func TestHarvestersRefusals(t *testing.T) {
 		"a path for a Secret":  {func(m map[string]any) { m["secretBackups"].([]any)[0].(map[string]any)["name"] = "../x" }, "not a name"},
 		"twice the same disk":  {func(m map[string]any) { m["volumeBackups"] = []any{volume(m), volume(m)} }, "there twice"},
 		"a UID that is none":   {func(m map[string]any) { m["vmSourceSpec"].(map[string]any)["metadata"].(map[string]any)["uid"] = "x" }, "not the UID"},
-		"a claim that is none": {func(m map[string]any) { claim(m)["metadata"].(map[string]any)["labels"] = 1 }, "no PersistentVolumeClaim"},
+		"a claim that is none": {func(m map[string]any) { claim(m)["metadata"].(map[string]any)["labels"] = 1 }, "not an object"},
 		"a VM of another name": {func(m map[string]any) { m["backupSpec"].(map[string]any)["source"].(map[string]any)["name"] = "../x" }, "not a name of a VM"},
 		"a huge volume":        {func(m map[string]any) { volume(m)["volumeSize"] = json.Number("9223372036854775807") }, "its size is"},
 		"an access mode":       {func(m map[string]any) { claim(m)["spec"].(map[string]any)["accessModes"] = []any{"All"} }, "not an access mode"},

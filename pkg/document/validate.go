@@ -7,9 +7,12 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/types"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"hayloft.dev/pkg/words"
 )
@@ -164,6 +167,9 @@ func (d *Document) checkConfig() error {
 		if err := checkKeys("Secret "+s.Name, s.Data); err != nil {
 			return err
 		}
+		if err := checkSize("Secret "+s.Name, s.Data, nil); err != nil {
+			return err
+		}
 	}
 	seen = map[string]bool{}
 	for _, c := range d.ConfigMaps {
@@ -174,6 +180,9 @@ func (d *Document) checkConfig() error {
 			return err
 		}
 		if err := checkKeys("ConfigMap "+c.Name, c.BinaryData); err != nil {
+			return err
+		}
+		if err := checkSize("ConfigMap "+c.Name, c.BinaryData, c.Data); err != nil {
 			return err
 		}
 	}
@@ -188,6 +197,9 @@ type head struct {
 		Name      string    `json:"name"`
 		Namespace string    `json:"namespace"`
 		UID       types.UID `json:"uid"`
+		// Those of a claim or VM that is made again are made of these.
+		Labels      map[string]string `json:"labels"`
+		Annotations map[string]string `json:"annotations"`
 	} `json:"metadata"`
 }
 
@@ -195,6 +207,12 @@ func readHead(raw json.RawMessage) (head, error) {
 	var h head
 	if err := utiljson.Unmarshal(raw, &h); err != nil {
 		return h, fmt.Errorf("it is not an object: %w", err)
+	}
+	at := field.NewPath("metadata")
+	wrong := append(metav1validation.ValidateLabels(h.Metadata.Labels, at.Child("labels")),
+		apivalidation.ValidateAnnotations(h.Metadata.Annotations, at.Child("annotations"))...)
+	if len(wrong) > 0 {
+		return h, fmt.Errorf("it could not be made: %s", words.Clean(wrong[0].Error(), maxNote))
 	}
 	return h, nil
 }
@@ -215,6 +233,21 @@ func once(seen map[string]bool, kind, name string) error {
 		return fmt.Errorf("its %s %s is there twice", kind, name)
 	}
 	seen[name] = true
+	return nil
+}
+
+// checkSize holds what no API server would take to Kubernetes' own limit.
+func checkSize(of string, data map[string][]byte, text map[string]string) error {
+	n := 0
+	for _, v := range data {
+		n += len(v)
+	}
+	for _, v := range text {
+		n += len(v)
+	}
+	if n > corev1.MaxSecretSize {
+		return fmt.Errorf("its %s has %d bytes, more than the %d that Kubernetes allows", of, n, corev1.MaxSecretSize)
+	}
 	return nil
 }
 

@@ -189,9 +189,19 @@ func TestTwoClustersOnOneTarget(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, written, again)
 
+	// The second's namespace goes, with its points and VMs. Nothing on the target does,
+	// and the points are found again when there is such a namespace.
+	before := first.pointsOnTarget()
+	second.deleteNamespace(second.ns)
+	second.awaitNamespaceGone(second.ns)
+	require.Equal(t, before, first.pointsOnTarget())
+	second.makeNamespace()
+	nightly, adopted = second.found("nightly"), second.found("by-harvester")
+	second.found("kept")
+
 	// What the first has left is the second's to delete once it is claimed.
 	backups := func() (n int) {
-		return len(slices.DeleteFunc(first.onTarget(), func(p string) bool { return !strings.Contains(p, "/backups/backup_") }))
+		return len(slices.DeleteFunc(first.pointsOnTarget(), func(p string) bool { return !strings.Contains(p, "/backups/backup_") }))
 	}
 	require.Equal(t, 3, backups())
 	for i, b := range []*v1alpha1.VMBackup{nightly, adopted} {
@@ -206,4 +216,18 @@ func TestTwoClustersOnOneTarget(t *testing.T) {
 	require.NoFileExists(t, file)
 	second.restore("r4", "kept", "shop-kept-again")
 	second.sameDisks(second.awaitRestore("r4", v1alpha1.RestoreReady), sums)
+
+	// A release that is removed leaves the target as it is.
+	before = first.pointsOnTarget()
+	second.coordinators[0].Kill(t)
+	second.hayloft("uninstall", "--wait", "0s", "--yes")
+	require.Equal(t, before, first.pointsOnTarget())
+}
+
+// pointsOnTarget are the documents and backups on a world's target.
+func (w *world) pointsOnTarget() []string {
+	w.t.Helper()
+	return slices.DeleteFunc(w.onTarget(), func(p string) bool {
+		return !strings.Contains(p, "/backups/backup_") && !strings.Contains(p, "hayloft/points/") && !strings.Contains(p, "harvester/")
+	})
 }
