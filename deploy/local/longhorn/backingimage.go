@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"reflect"
+	"time"
 
 	lh "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -58,7 +60,7 @@ func (b *backingImages) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.R
 		image.Status.UUID = randomHex(4)
 	}
 	image.Status.OwnerID = b.nodes[0].Name
-	err := b.bring(image)
+	err := b.bring(ctx, image)
 	missing := errors.Is(err, os.ErrNotExist)
 	switch {
 	case missing:
@@ -80,15 +82,14 @@ func (b *backingImages) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.R
 }
 
 // bring copies the file to the first node's disk and links it to the others', which are folders of the same file system.
-func (b *backingImages) bring(image *lh.BackingImage) error {
-	source := image.Spec.SourceParameters[FileParameter]
-	if image.Spec.SourceType != lh.BackingImageDataSourceTypeUpload || !filepath.IsAbs(source) {
-		return fmt.Errorf("only source type %q with an absolute path in sourceParameters %q is offered here",
-			lh.BackingImageDataSourceTypeUpload, FileParameter)
+func (b *backingImages) bring(ctx context.Context, image *lh.BackingImage) error {
+	source, err := openSource(ctx, image.Spec)
+	if err != nil {
+		return err
 	}
 	first := imageFile(b.dir, b.nodes[0].Name, image)
 	checksum, size, err := copyFile(source, first)
-	if err != nil {
+	if err := errors.Join(err, source.Close()); err != nil {
 		return err
 	}
 	if want := image.Spec.Checksum; want != "" && want != checksum {
@@ -105,6 +106,48 @@ func (b *backingImages) bring(image *lh.BackingImage) error {
 	}
 	image.Status.Checksum, image.Status.Size, image.Status.RealSize, image.Status.VirtualSize = checksum, size, size, virtual
 	return nil
+}
+
+// openSource opens what an image is made of: a file of this machine, or what a URL gives.
+func openSource(ctx context.Context, spec lh.BackingImageSpec) (io.ReadCloser, error) {
+	file, url := spec.SourceParameters[FileParameter], spec.SourceParameters[lh.DataSourceTypeDownloadParameterURL]
+	switch {
+	case spec.SourceType == lh.BackingImageDataSourceTypeUpload && filepath.IsAbs(file):
+		return os.Open(file)
+	case spec.SourceType == lh.BackingImageDataSourceTypeDownload && url != "":
+		ctx, cancel := context.WithTimeout(ctx, downloadTime)
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			cancel()
+			return nil, err
+		}
+		answer, err := http.DefaultClient.Do(request)
+		if err != nil {
+			cancel()
+			return nil, err
+		}
+		if answer.StatusCode != http.StatusOK {
+			cancel()
+			return nil, errors.Join(fmt.Errorf("%s answers %s", url, answer.Status), answer.Body.Close())
+		}
+		return download{answer.Body, cancel}, nil
+	}
+	return nil, fmt.Errorf("only source type %q with an absolute path in sourceParameters %q, and %q with a URL in %q, are offered here",
+		lh.BackingImageDataSourceTypeUpload, FileParameter, lh.BackingImageDataSourceTypeDownload, lh.DataSourceTypeDownloadParameterURL)
+}
+
+// downloadTime bounds a download, which is small and from this machine.
+const downloadTime = time.Minute
+
+// download is an answer's body, and ends its deadline with it.
+type download struct {
+	io.ReadCloser
+	end context.CancelFunc
+}
+
+func (d download) Close() error {
+	defer d.end()
+	return d.ReadCloser.Close()
 }
 
 // mark sets the state of the copies on all disks.
@@ -176,13 +219,8 @@ func failed(image *lh.BackingImage) bool {
 	return false
 }
 
-// copyFile copies a file and returns its sha512, in hexadecimal as Longhorn has it, and its size in bytes.
-func copyFile(from, to string) (checksum string, size int64, err error) {
-	in, err := os.Open(from)
-	if err != nil {
-		return "", 0, err
-	}
-	defer in.Close()
+// copyFile writes a file and returns its sha512, in hexadecimal as Longhorn has it, and its size in bytes.
+func copyFile(in io.Reader, to string) (checksum string, size int64, err error) {
 	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 		return "", 0, err
 	}

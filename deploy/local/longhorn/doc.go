@@ -32,8 +32,8 @@
 //     createSnapshot is cut; for both a detached volume is attached with a ticket of the type snapshot-controller. No
 //     checksums are made: the real one makes them once a week.
 //   - The setting snapshot-max-count is the limit of new volumes; engines refuse what is above.
-//   - Backing images: a BackingImage of source type upload names a file on this machine in sourceParameters "file"; the
-//     real one takes the bytes over HTTP.
+//   - Backing images: one of source type download is fetched from its URL, by this process and once; one of type upload
+//     names a file on this machine in sourceParameters "file". The real one has pods for both, and tries again.
 //   - CSI: package csi.
 //
 // It is one process for all nodes, so nodes do not fail one by one. It does not expand volumes, restore or back up by
