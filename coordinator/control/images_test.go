@@ -57,7 +57,7 @@ func (w *world) imports(image *unstructured.Unstructured, checksum string) {
 	b := &longhorn.BackingImage{ObjectMeta: metav1.ObjectMeta{
 		Name: "vmi-" + string(image.GetUID()), Namespace: w.lh, Annotations: map[string]string{rules.AnnotationImage: w.ns + "/" + image.GetName()},
 	}}
-	b.Spec.DataEngine = longhorn.DataEngineTypeV1
+	b.Spec.DataEngine, b.Spec.SourceType = longhorn.DataEngineTypeV1, longhorn.BackingImageDataSourceTypeDownload
 	w.create(b, &storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: "lh-" + string(image.GetUID())}, Provisioner: rules.Driver})
 	b.Status.Checksum = checksum
 	require.NoError(w.t, w.client.Status().Update(w.ctx, b))
