@@ -47,6 +47,7 @@ var needed = map[string]map[string]string{
 		"longhorn-system engines.longhorn.io ":                                               "TestRareRights",
 		"longhorn-system backingimages.longhorn.io ":                                         "TestBackingImage",
 		"longhorn-system backuptargets.longhorn.io ":                                         "TestRareRights",
+		"longhorn-system backupbackingimages.longhorn.io ":                                   "TestRareRights",
 		"everywhere backuptargets.hayloft.dev ":                                              "TestMainJob",
 		"everywhere snapshotquotas.hayloft.dev ":                                             "TestMainJob",
 		"everywhere vmbackups.hayloft.dev, vmrestores.hayloft.dev, vmschedules.hayloft.dev ": "TestMainJob",
@@ -66,6 +67,7 @@ var needed = map[string]map[string]string{
 		"everywhere storageclasses.storage.k8s.io ":                                                                "TestMainJob",
 		"everywhere serviceaccounts ":                                                                              "TestRareRights",
 		"everywhere settings.harvesterhci.io backup-target":                                                        "TestRareRights",
+		"everywhere virtualmachineimages.harvesterhci.io ":                                                         "TestBackingImage",
 		"everywhere network-attachment-definitions.k8s.cni.cncf.io ":                                               "TestRefusedRestores",
 		"everywhere virtualmachineinstancetypes.instancetype.kubevirt.io, virtualmachineclusterinstancetypes.instancetype.kubevirt.io, virtualmachinepreferences.instancetype.kubevirt.io, virtualmachineclusterpreferences.instancetype.kubevirt.io ": "TestCarryOver",
 		"hayloft-system secrets ": "TestMainJob",
@@ -130,6 +132,11 @@ func TestRareRights(t *testing.T) {
 		// Whether an engine shows what a Snapshot point stands for, where no object of Longhorn's tells.
 		{coordinator, "longhorn-system", "list", "engines.longhorn.io", "", true},
 		{coordinator, "longhorn-system", "get", "engines.longhorn.io", "e", false},
+		// Images that are made again, and whether Longhorn has their content.
+		{coordinator, "longhorn-system", "list", "backupbackingimages.longhorn.io", "", true},
+		{coordinator, "longhorn-system", "delete", "backupbackingimages.longhorn.io", "b", false},
+		{coordinator, "shop", "create", "virtualmachineimages.harvesterhci.io", "", true},
+		{coordinator, "shop", "delete", "virtualmachineimages.harvesterhci.io", "i", false},
 		// What a former claim was made by, and what a restored VM refers to.
 		{coordinator, "shop", "get", "datavolumes.cdi.kubevirt.io", "d", true},
 		{coordinator, "shop", "patch", "datavolumes.cdi.kubevirt.io", "d", true},
