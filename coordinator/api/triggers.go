@@ -51,7 +51,7 @@ type RestoreRequest struct {
 	HaltAfterRestore bool              `json:"haltAfterRestore,omitempty" doc:"Leave the VM stopped"`
 	WithoutSecrets   bool              `json:"withoutSecrets,omitempty" doc:"Restore without the Secrets, when those of the point are encrypted and their identity is lost"`
 	Allow            []string          `json:"allow,omitempty" maxItems:"3" uniqueItems:"true" enum:"HostDevices,ServiceAccounts,PodSettings" doc:"What the VM of a point that was found on a target keeps, though its document may be anybody's"`
-	Images           string            `json:"images,omitempty" enum:"Recreate,Require" doc:"Where an image that a disk was made from is missing: have Harvester's made again, or refuse. Recreate if you may, where nothing is said"`
+	Images           string            `json:"images,omitempty" enum:"Recreate,Fetch,Require" doc:"Where an image that a disk was made from is missing: have Harvester's made again, also from a URL that only a point found on a target names (Fetch), or refuse. Recreate if you may, where nothing is said"`
 	StorageClasses   map[string]string `json:"storageClasses,omitempty" maxProperties:"64" doc:"StorageClass of the point -> the one to use here"`
 	Networks         map[string]string `json:"networks,omitempty" maxProperties:"64" doc:"Network of the point, NAMESPACE/NAME -> the one to use here"`
 }

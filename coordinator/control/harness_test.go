@@ -70,7 +70,7 @@ func newWorld(t *testing.T) *world {
 		fake: newFakeTargets(),
 	}
 	p := plan.DefaultConfig()
-	p.RetryAfter, p.WorkRetry = 20*time.Millisecond, 20*time.Millisecond
+	p.RetryAfter, p.WorkRetry, p.ImageRetry = 20*time.Millisecond, 20*time.Millisecond, 20*time.Millisecond
 	p.WorkPatience, p.CleanPatience = 2*time.Second, time.Second
 	w.opts = control.Options{
 		Namespace: w.own, LonghornNamespace: w.lh, Plan: p, Targets: w.fake, Recorder: nobody{},

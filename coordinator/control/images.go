@@ -4,13 +4,11 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"slices"
 	"strings"
 
 	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
 	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -30,30 +28,33 @@ const labelDisplayName = "harvesterhci.io/imageDisplayName"
 
 // over are the backing images that the disks of a restore lie over.
 type over struct {
-	// here maps the name that an image has in the document -> the one here with that
-	// content; its name may be another, since Harvester makes names of UIDs.
+	// here maps a disk -> the image here with the content that its own had; its name may
+	// be another, since Harvester makes names of UIDs.
 	here map[string]v1alpha1.BackingImage
 	// classes are spec.storageClasses, and for a class of an image that is not here
 	// the one that the image has here.
 	classes  map[string]string
 	refusals []rules.Refusal
 	notes    []string
-	// make are images to make, wait says what is waited for.
-	make []client.Object
-	wait string
+	// make are images to make, wait says what is waited for, and coming are the classes
+	// of such disks: they come with the images.
+	make   []client.Object
+	wait   string
+	coming []string
 }
 
 func (o *over) of(d document.Disk) *v1alpha1.BackingImage {
 	if d.BackingImage == nil {
 		return nil
 	}
-	image := o.here[d.BackingImage.Name]
+	image := o.here[d.Name]
 	return &image
 }
 
-// images looks for the images of a restore, and tells which are to be made. classes
-// maps a disk -> the class that its claim was captured with.
-func (r *restores) images(ctx context.Context, s *v1alpha1.VMRestore, doc *document.Document, classes map[string]string) (*over, error) {
+// images looks for the images of a restore, and tells which are to be made. found: its
+// point was found on a target; classes maps a disk -> the class that its claim was
+// captured with.
+func (r *restores) images(ctx context.Context, s *v1alpha1.VMRestore, found bool, doc *document.Document, classes map[string]string) (*over, error) {
 	out := &over{here: map[string]v1alpha1.BackingImage{}, classes: maps.Clone(s.Spec.StorageClasses)}
 	var missing []rules.Image
 	var waits []string
@@ -66,17 +67,19 @@ func (r *restores) images(ctx context.Context, s *v1alpha1.VMRestore, doc *docum
 			return nil, err
 		}
 		if image != nil {
-			out.here[d.BackingImage.Name] = v1alpha1.BackingImage{Name: image.Name, Checksum: image.Status.Checksum}
+			out.here[d.Name] = v1alpha1.BackingImage{Name: image.Name, Checksum: d.BackingImage.Checksum}
 			if err := r.classOver(ctx, image, classes[d.Name], out); err != nil {
 				return nil, err
 			}
 			continue
 		}
+		lacking.Lacking.Found = found
 		missing = append(missing, lacking)
 		if step, _ := rules.Recreate(lacking); !lacking.Here && step != rules.ImageNone {
 			waits = append(waits, fmt.Sprintf("VirtualMachineImage %s/%s of disk %s is imported", s.Namespace, lacking.Lacking.Source.Name, d.Name))
+			out.coming = append(out.coming, classes[d.Name])
 			if step == rules.ImageMake {
-				out.make = append(out.make, virtualMachineImage(s.Namespace, d.BackingImage))
+				out.make = append(out.make, virtualMachineImage(lacking))
 			}
 		}
 	}
@@ -91,26 +94,31 @@ func (r *restores) images(ctx context.Context, s *v1alpha1.VMRestore, doc *docum
 // facts about it say what can be done.
 func (r *restores) image(ctx context.Context, s *v1alpha1.VMRestore, d document.Disk) (*longhorn.BackingImage, rules.Image, error) {
 	want := rules.Image{Disk: d.Name, Name: d.BackingImage.Name, Checksum: d.BackingImage.Checksum}
-	want.Lacking = rules.ImageFacts{Source: d.BackingImage.Source, Namespace: s.Namespace, Asked: s.Spec.Images == v1alpha1.ImagesRecreate}
 	name := want.Name
-	for _, begun := range s.Status.Disks {
-		if begun.Name == d.Name && begun.BackingImage != nil {
-			name = begun.BackingImage.Name
+	var begun bool
+	for _, disk := range s.Status.Disks {
+		if disk.Name == d.Name && disk.BackingImage != nil {
+			name, begun = disk.BackingImage.Name, true
 		}
 	}
-	var image longhorn.BackingImage
-	err := r.live.Get(ctx, client.ObjectKey{Namespace: r.LonghornNamespace, Name: name}, &image)
-	if client.IgnoreNotFound(err) != nil {
+	image := &longhorn.BackingImage{}
+	err := r.live.Get(ctx, client.ObjectKey{Namespace: r.LonghornNamespace, Name: name}, image)
+	switch {
+	case client.IgnoreNotFound(err) != nil:
 		return nil, want, fmt.Errorf("reading backing image %s: %w", name, err)
-	}
-	if want.Here, want.Found = err == nil, image.Status.Checksum; want.Here {
-		if want.Found == want.Checksum {
-			return &image, want, nil
+	case begun: // its volumes lie over it
+		image.Name = name
+		return image, want, nil
+	case err == nil && usable(image):
+		if want.Here, want.Found = true, image.Status.Checksum; want.Found != want.Checksum {
+			image = nil
 		}
-		return nil, want, nil
+		return image, want, nil
 	}
-	// Before the list: an image that is imported by now has its backing image there.
-	if err := r.lacking(ctx, s.Namespace, &want.Lacking); err != nil {
+	// Before the backing images are listed: an image that is imported by now has its
+	// own there.
+	want.Lacking = rules.ImageFacts{Source: d.BackingImage.Source, Namespace: s.Namespace, Images: s.Spec.Images}
+	if err := r.lacking(ctx, &want); err != nil {
 		return nil, want, err
 	}
 	var all longhorn.BackingImageList
@@ -118,94 +126,17 @@ func (r *restores) image(ctx context.Context, s *v1alpha1.VMRestore, d document.
 		return nil, want, fmt.Errorf("listing backing images: %w", err)
 	}
 	for i := range all.Items { // in the order of their names
-		if have := &all.Items[i]; have.Status.Checksum == want.Checksum && have.DeletionTimestamp.IsZero() {
-			return have, want, nil
+		if usable(&all.Items[i]) && all.Items[i].Status.Checksum == want.Checksum {
+			return &all.Items[i], want, nil
 		}
 	}
+	beside(&want.Lacking, all.Items)
 	return nil, want, nil
 }
 
-// lacking finds out what an image could be made again with.
-func (r *restores) lacking(ctx context.Context, namespace string, f *rules.ImageFacts) error {
-	list := &unstructured.UnstructuredList{}
-	list.SetGroupVersionKind(kindImage.GroupVersion().WithKind(kindImage.Kind + "List"))
-	err := r.live.List(ctx, list, client.InNamespace(namespace))
-	if meta.IsNoMatchError(err) || apierrors.IsNotFound(err) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("listing VirtualMachineImages in namespace %s: %w", namespace, err)
-	}
-	f.Kind = true
-	if f.Source == nil {
-		return nil
-	}
-	for i := range list.Items {
-		o := &list.Items[i]
-		shown, _, _ := unstructured.NestedString(o.Object, "spec", "displayName")
-		switch {
-		case o.GetName() == f.Source.Name:
-			f.Same = sameImage(o)
-		case shown == displayName(f.Source):
-			f.Displayed = o.GetName()
-		}
-	}
-	if !f.Source.Backup {
-		return nil
-	}
-	var backups longhorn.BackupBackingImageList
-	if err := r.live.List(ctx, &backups, client.InNamespace(r.LonghornNamespace)); err != nil {
-		return fmt.Errorf("listing Longhorn's backups of images: %w", err)
-	}
-	f.Backed = slices.ContainsFunc(backups.Items, func(b longhorn.BackupBackingImage) bool {
-		return b.Status.State == longhorn.BackupStateCompleted && b.Status.URL == f.Source.URL
-	})
-	return nil
-}
-
-func sameImage(o *unstructured.Unstructured) *rules.SameImage {
-	out := &rules.SameImage{}
-	out.Checksum, _, _ = unstructured.NestedString(o.Object, "spec", "checksum")
-	conditions, _, _ := unstructured.NestedSlice(o.Object, "status", "conditions")
-	for _, c := range conditions {
-		m, _ := c.(map[string]any)
-		if m["status"] != "True" {
-			continue
-		}
-		switch m["type"] {
-		case "Imported":
-			out.Imported = true
-		case "RetryLimitExceeded":
-			if out.Failed, _ = m["message"].(string); out.Failed == "" {
-				out.Failed = "RetryLimitExceeded"
-			}
-		}
-	}
-	return out
-}
-
-func displayName(s *v1alpha1.ImageSource) string {
-	if s.DisplayName == "" {
-		return s.Name
-	}
-	return s.DisplayName
-}
-
-// virtualMachineImage is the image of Harvester's that b was. With the checksum
-// Longhorn takes no other content for it.
-func virtualMachineImage(namespace string, b *v1alpha1.BackingImage) client.Object {
-	source := "download"
-	if b.Source.Backup {
-		source = "restore"
-	}
-	u := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{
-		"displayName": displayName(b.Source), "sourceType": source, "url": b.Source.URL, "checksum": b.Checksum,
-	}}}
-	u.SetGroupVersionKind(kindImage)
-	u.SetNamespace(namespace)
-	u.SetName(b.Source.Name)
-	u.SetLabels(map[string]string{labelDisplayName: displayName(b.Source)})
-	return u
+// usable tells whether a new volume can lie over an image.
+func usable(image *longhorn.BackingImage) bool {
+	return image.DeletionTimestamp.IsZero() && image.Spec.DataEngine != longhorn.DataEngineTypeV2
 }
 
 // classOver puts the class that an image has here in the place of one that is not

@@ -10,6 +10,7 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -68,6 +69,20 @@ func (w *world) imports(image *unstructured.Unstructured, checksum string) {
 	require.NoError(w.t, w.client.Update(w.ctx, image))
 }
 
+// found is a point as one of another cluster that was found: its document is b's.
+func (w *world) found(b *v1alpha1.VMBackup) *v1alpha1.VMBackup {
+	w.t.Helper()
+	w.fake.mu.Lock()
+	w.fake.docs[b.Status.Document].Origin.ClusterUID = "there"
+	w.fake.mu.Unlock()
+	f := &v1alpha1.VMBackup{ObjectMeta: metav1.ObjectMeta{Name: "found", Namespace: b.Namespace}, Spec: *b.Spec.DeepCopy()}
+	f.Spec.Found, f.Spec.DeletionPolicy = &v1alpha1.FoundPoint{ClusterUID: "there", UID: b.UID}, v1alpha1.DeletionRetain
+	w.create(f)
+	f.Status = *b.Status.DeepCopy()
+	require.NoError(w.t, w.client.Status().Update(w.ctx, f))
+	return f
+}
+
 // A root disk's image is not here, under no name. It is made again as Harvester's, for
 // whoever asks for it, and waited for; the disk lies over it then, and its claim is of
 // the class that it has here.
@@ -103,6 +118,32 @@ func TestAnImageIsMadeAgain(t *testing.T) {
 	_, message := ready(unasked.Status.Conditions)
 	require.Contains(t, message, "backing image vmi-there with checksum "+checksum+", which does not exist here")
 	require.Contains(t, message, "spec.images does not say Recreate")
+
+	// A URL of a document that was found is anybody's: it takes a word of its own.
+	found := w.found(b)
+	anybodys := &v1alpha1.VMRestore{
+		ObjectMeta: metav1.ObjectMeta{Name: "anybodys", Namespace: w.ns},
+		Spec:       v1alpha1.VMRestoreSpec{Backup: found.Name, NewVM: "web2", Images: v1alpha1.ImagesRecreate},
+	}
+	w.create(anybodys)
+	w.awaitRestore(anybodys, v1alpha1.RestoreFailed)
+	_, message = ready(anybodys.Status.Conditions)
+	require.Contains(t, message, "set spec.images to Fetch if that URL may be fetched")
+	// Nothing is made either for what is refused for another reason.
+	taken := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Name: "web2-root", Namespace: w.ns}}
+	taken.Spec.AccessModes = []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}
+	taken.Spec.Resources.Requests = corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}
+	w.create(taken)
+	refused := &v1alpha1.VMRestore{
+		ObjectMeta: metav1.ObjectMeta{Name: "refused", Namespace: w.ns},
+		Spec:       v1alpha1.VMRestoreSpec{Backup: b.Name, NewVM: "web2", Images: v1alpha1.ImagesRecreate},
+	}
+	w.create(refused)
+	w.awaitRestore(refused, v1alpha1.RestoreFailed)
+	_, message = ready(refused.Status.Conditions)
+	require.Contains(t, message, "web2-root")
+	require.NotContains(t, message, "StorageClass", "it comes with the image")
+	require.False(t, w.refresh(w.vmImage("image-abc")))
 
 	s := &v1alpha1.VMRestore{
 		ObjectMeta: metav1.ObjectMeta{Name: "asked", Namespace: w.ns},

@@ -40,20 +40,28 @@ func (r *restores) origin(ctx context.Context, s *v1alpha1.VMRestore, b *v1alpha
 		return &plan.Origin{}, nil, nil // which the plan refuses
 	}
 	real := s.Status.Phase == v1alpha1.RestoreBuilding
-	over, err := r.images(ctx, s, doc, classesOf(source))
+	over, err := r.images(ctx, s, b.Spec.Found != nil, doc, classesOf(source))
 	if err != nil {
 		return nil, nil, err
 	}
-	if len(over.refusals) > 0 || over.wait != "" {
-		return &plan.Origin{Refusals: over.refusals, Wait: over.wait, Make: over.make}, nil, nil
+	if len(over.refusals) > 0 {
+		return &plan.Origin{Refusals: over.refusals}, nil, nil
 	}
 	rebuilt, err := rebuild(s, source, vm, b.Spec.Found != nil, real, over.classes)
 	if err != nil {
 		return &plan.Origin{Refusals: refused(err.Error())}, nil, nil
 	}
-	out := &plan.Origin{Notes: slices.Concat(over.notes, rebuilt.Notes, doc.Notes)}
+	out := &plan.Origin{Notes: slices.Concat(over.notes, rebuilt.Notes, doc.Notes), Wait: over.wait, Make: over.make}
 	if real {
 		out.Rebuilt = &rebuilt
+	}
+	if over.wait != "" {
+		// Nothing is made, images neither, for a restore that would be refused then.
+		rebuilt.Needs.StorageClasses = slices.DeleteFunc(rebuilt.Needs.StorageClasses, func(c string) bool { return slices.Contains(over.coming, c) })
+		var notes []string
+		out.Refusals, notes, err = r.check(ctx, s, b, rebuilt)
+		out.Notes = append(out.Notes, notes...)
+		return out, &rebuilt, err
 	}
 	for _, d := range wanted(s, doc.Disks) {
 		disk := plan.OriginDisk{

@@ -49,6 +49,8 @@ type Config struct {
 	// WorkRetry is the first pause of work that failed; it doubles up to
 	// WorkRetryMax.
 	WorkRetry, WorkRetryMax time.Duration
+	// ImageRetry is the time between two looks whether an image has been imported.
+	ImageRetry time.Duration
 	// CleanPatience is how long a failed backup or restore is shown as being
 	// cleaned up before it is shown as Failed; the clean-up goes on.
 	CleanPatience time.Duration
@@ -93,6 +95,7 @@ func DefaultConfig() Config {
 		WorkPatience:     3 * time.Minute,
 		WorkRetry:        time.Second,
 		WorkRetryMax:     30 * time.Second,
+		ImageRetry:       5 * time.Second,
 		CleanPatience:    30 * time.Second,
 		DeletePatience:   3 * time.Minute,
 		ScheduleGrace:    20 * time.Second,

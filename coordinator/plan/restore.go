@@ -231,7 +231,7 @@ func (p *restorePlan) pending() {
 	if p.v.Origin.Wait != "" {
 		p.out.Create = append(p.out.Create, p.v.Origin.Make...)
 		p.working("%s", p.v.Origin.Wait)
-		p.a.again(p.v.Config.WorkRetry)
+		p.a.again(p.v.Config.ImageRetry)
 		return
 	}
 	if !p.fromSnapshot() {

@@ -58,20 +58,34 @@ type ImageFacts struct {
 	Namespace string
 	// Kind: this cluster has VirtualMachineImages.
 	Kind bool
-	// Asked: spec.images is Recreate.
-	Asked bool
+	// Images is spec.images; Found: the point was found on a target.
+	Images v1alpha1.ImagePolicy
+	Found  bool
 	// Same is the VirtualMachineImage of that name; nil: there is none.
 	Same *SameImage
 	// Displayed is another VirtualMachineImage with its display name, "" for none.
 	Displayed string
-	// Backed: Longhorn here knows the backup of the image that Source names.
+	// InTheWay is a backing image of other content that Harvester would take for that
+	// of the new image, and delete before it makes its own; "" for none.
+	InTheWay string
+	// Backed: Longhorn here knows the backup of the image that Source names, and that
+	// it has this very content.
 	Backed bool
+}
+
+// DisplayName that the image is to have: Harvester's images need one.
+func (f ImageFacts) DisplayName() string {
+	if f.Source.DisplayName == "" {
+		return f.Source.Name
+	}
+	return f.Source.DisplayName
 }
 
 // SameImage is a VirtualMachineImage of the name that is looked for.
 type SameImage struct {
 	// Checksum that it is meant to have, "" for any.
 	Checksum string
+	// Imported: it has its content, which is another one.
 	Imported bool
 	// Failed says why it was given up; "": it was not.
 	Failed string
@@ -115,13 +129,17 @@ func Recreate(i Image) (ImageStep, *Refusal) {
 	}
 	switch {
 	case f.Displayed != "":
-		return refuse("and VirtualMachineImage "+f.Namespace+"/"+f.Displayed+" has its display name "+f.Source.DisplayName+" with other content", "restore in another namespace, or import the right image under another name first")
+		return refuse("and VirtualMachineImage "+f.Namespace+"/"+f.Displayed+" has its display name "+f.DisplayName()+" and not its content", "restore in another namespace, or import the right image under another name first")
 	case f.Source.URL == "":
 		return refuse("and VirtualMachineImage "+f.Source.Namespace+"/"+f.Source.Name+" was uploaded or made of a volume, or its URL holds credentials, so there is nothing to fetch it from", "import that very file first")
 	case f.Source.Backup && !f.Backed:
-		return refuse("and Longhorn here does not know its backup "+f.Source.URL, "set Harvester's backup-target to that target, so that Longhorn finds it, or "+byHand)
-	case !f.Asked:
+		return refuse("and Longhorn here does not know a backup of that content at "+f.Source.URL, "set Harvester's backup-target to that target, so that Longhorn finds it, or "+byHand)
+	case f.InTheWay != "":
+		return refuse("and to make "+name+" again Harvester would delete backing image "+f.InTheWay+", which has other content", "restore in another namespace, or "+byHand)
+	case f.Images != v1alpha1.ImagesRecreate && f.Images != v1alpha1.ImagesFetch:
 		return refuse("and spec.images does not say Recreate, which would have it made again from "+f.Source.URL, "say so, which takes the right to create virtualmachineimages in namespace "+f.Namespace+", or "+byHand)
+	case f.Found && !f.Source.Backup && f.Images != v1alpha1.ImagesFetch:
+		return refuse("and the only source is "+f.Source.URL+", which a document names that was found on a target and may be anybody's", "set spec.images to Fetch if that URL may be fetched from within this cluster, or "+byHand)
 	}
 	return ImageMake, nil
 }

@@ -23,11 +23,19 @@ func TestRecreate(t *testing.T) {
 		"no such kind":              {func(f *ImageFacts) { f.Kind = false }, "", "has no VirtualMachineImages"},
 		"not one of Harvester's":    {func(f *ImageFacts) { f.Source = nil }, "", "does not say which VirtualMachineImage"},
 		"nothing to fetch it from":  {func(f *ImageFacts) { f.Source.URL = "" }, "", "VirtualMachineImage prod/image-a was uploaded"},
-		"not asked for":             {func(f *ImageFacts) { f.Asked = false }, "", "spec.images does not say Recreate, which would have it made again from " + url},
-		"its backup is not known":   {func(f *ImageFacts) { f.Source.Backup = true }, "", "Longhorn here does not know its backup"},
+		"not asked for":             {func(f *ImageFacts) { f.Images = "" }, "", "spec.images does not say Recreate, which would have it made again from " + url},
+		"not wanted":                {func(f *ImageFacts) { f.Images = v1alpha1.ImagesRequire }, "", "spec.images does not say Recreate"},
+		"a URL of anybody's":        {func(f *ImageFacts) { f.Found = true }, "", "the only source is " + url + ", which a document names that was found on a target and may be anybody's: set spec.images to Fetch"},
+		"a URL that may be fetched": {func(f *ImageFacts) { f.Found, f.Images = true, v1alpha1.ImagesFetch }, ImageMake, ""},
+		"found, with a backup": {func(f *ImageFacts) {
+			f.Found, f.Source.URL, f.Source.Backup, f.Backed = true, "s3://b@r/?backingImage=vmi-1", true, true
+		}, ImageMake, ""},
+		"its backup is not known":   {func(f *ImageFacts) { f.Source.Backup = true }, "", "Longhorn here does not know a backup of that content"},
+		"another would be deleted":  {func(f *ImageFacts) { f.InTheWay = "here-image-a" }, "", "Harvester would delete backing image here-image-a"},
+		"without a display name":    {func(f *ImageFacts) { f.Source.DisplayName, f.Displayed = "", "image-b" }, "", "has its display name image-a"},
 		"its display name is taken": {func(f *ImageFacts) { f.Displayed = "image-b" }, "", "VirtualMachineImage here/image-b has its display name Debian"},
 		"being imported":            {func(f *ImageFacts) { f.Same = &SameImage{Checksum: "AB"} }, ImageWait, ""},
-		"being imported by hand":    {func(f *ImageFacts) { f.Same, f.Asked = &SameImage{}, false }, ImageWait, ""},
+		"being imported by hand":    {func(f *ImageFacts) { f.Same, f.Images = &SameImage{}, "" }, ImageWait, ""},
 		"another of the same name":  {func(f *ImageFacts) { f.Same = &SameImage{Checksum: "cd"} }, "", "VirtualMachineImage here/image-a is another image"},
 		"another that is imported":  {func(f *ImageFacts) { f.Same = &SameImage{Imported: true} }, "", "is another image"},
 		"not to be had":             {func(f *ImageFacts) { f.Same = &SameImage{Checksum: "ab", Failed: "404"} }, "", "could not be imported (404): delete it"},
@@ -35,7 +43,7 @@ func TestRecreate(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := ImageFacts{
 				Source:    &v1alpha1.ImageSource{Namespace: "prod", Name: "image-a", DisplayName: "Debian", URL: url},
-				Namespace: "here", Kind: true, Asked: true,
+				Namespace: "here", Kind: true, Images: v1alpha1.ImagesRecreate,
 			}
 			c.change(&f)
 			step, r := Recreate(Image{Disk: "root", Name: "vmi-1", Checksum: "ab", Lacking: f})

@@ -43,6 +43,9 @@ func (w *worker) sources(ctx context.Context, d *document.Document) error {
 		return err
 	}
 	for _, path := range files {
+		if len(unknown) == 0 {
+			break
+		}
 		data, err := w.read(ctx, path)
 		if err != nil && asError(err).Reason == protocol.NotFound {
 			continue
@@ -55,8 +58,12 @@ func (w *worker) sources(ctx context.Context, d *document.Document) error {
 			continue // it is of no use, and harms nothing
 		}
 		for _, b := range unknown[image.Checksum] {
-			b.Source = image.Source
+			if b.Source == nil {
+				b.Source = image.Source
+			}
+			b.Source.URL, b.Source.Backup = image.Source.URL, true
 		}
+		delete(unknown, image.Checksum)
 	}
 	return nil
 }

@@ -82,7 +82,7 @@ func (f *restoreFlags) bind(c *cobra.Command) {
 	flags.BoolVar(&f.spec.KeepMACAddresses, "keep-mac", false, "give the new VM the source's MAC addresses; refused while the source exists")
 	flags.BoolVar(&f.spec.HaltAfterRestore, "halt", false, "leave the VM stopped")
 	flags.BoolVar(&f.spec.WithoutSecrets, "without-secrets", false, "restore without the Secrets, for when their identity is lost: you make them before the VM can start")
-	flags.StringVar(&f.images, "images", "", "where an image that a disk was made from is missing: recreate has Harvester's made again, require refuses; recreate if you may, unless you say so")
+	flags.StringVar(&f.images, "images", "", "where an image that a disk was made from is missing: recreate has Harvester's made again, fetch also from a URL that only a point found on a target names, require refuses; recreate if you may, unless you say so")
 	flags.StringSliceVar(&f.allow, "allow", nil, "keep in the VM of a point that was found on a target what is left out otherwise: HostDevices, ServiceAccounts, PodSettings; may be repeated")
 }
 
@@ -92,15 +92,13 @@ func (f *restoreFlags) restore(c *cobra.Command, backup string) (spec v1alpha1.V
 	for _, word := range f.allow {
 		spec.Allow = append(spec.Allow, v1alpha1.Allowance(word))
 	}
-	switch strings.ToLower(f.images) {
-	case "":
-	case "recreate":
-		spec.Images = v1alpha1.ImagesRecreate
-	case "require":
-		spec.Images = v1alpha1.ImagesRequire
-	default:
-		return spec, "", usage(c, "--images is recreate or require, not %q", f.images)
+	policy, known := map[string]v1alpha1.ImagePolicy{
+		"": "", "recreate": v1alpha1.ImagesRecreate, "fetch": v1alpha1.ImagesFetch, "require": v1alpha1.ImagesRequire,
+	}[strings.ToLower(f.images)]
+	if !known {
+		return spec, "", usage(c, "--images is recreate, fetch or require, not %q", f.images)
 	}
+	spec.Images = policy
 	spec.Backup = backup
 	changed := func(name string) bool { return c.Flags().Changed(name) }
 	ways := slices.DeleteFunc([]string{"new-vm", "replace", "disk"}, func(name string) bool { return !changed(name) })

@@ -71,7 +71,7 @@ func TestUsageErrors(t *testing.T) {
 		{"restore create point --new-vm web --claim c", "--claim goes with --disk only"},
 		{"restore create point --disk root", "--claim is missing"},
 		{"restore create point --disk root --claim C", `"C" cannot be the name of a claim`},
-		{"restore create point --new-vm v --images some", `--images is recreate or require, not "some"`},
+		{"restore create point --new-vm v --images some", `--images is recreate, fetch or require, not "some"`},
 		{"restore create point --disk root --claim c --halt", "--halt, --network, --without-secrets and --allow do not go with --disk"},
 		{"restore create point --new-vm web --from-namespace Shop", `"Shop" cannot be a namespace`},
 		{"restore create point --new-vm web --storage-class fast", "fast must be formatted as key=value"},

@@ -88,13 +88,18 @@ const (
 
 // ImagePolicy says what is done about a missing image.
 //
-// +kubebuilder:validation:Enum=Recreate;Require
+// +kubebuilder:validation:Enum=Recreate;Fetch;Require
 type ImagePolicy string
 
 // What is done about a missing image.
 const (
+	// ImagesRecreate: it is made again from Longhorn's backup of it, or from the URL
+	// that this cluster once had it from.
 	ImagesRecreate ImagePolicy = "Recreate"
-	ImagesRequire  ImagePolicy = "Require"
+	// ImagesFetch: also from a URL that stands in a document which was found on a
+	// target, and may be anybody's.
+	ImagesFetch   ImagePolicy = "Fetch"
+	ImagesRequire ImagePolicy = "Require"
 )
 
 // VMRestoreSpec says which point becomes what.
@@ -146,8 +151,10 @@ type VMRestoreSpec struct {
 	Allow []Allowance `json:"allow,omitempty"`
 	// Images says what is done where an image that a disk was made from is missing:
 	// Recreate makes Harvester's VirtualMachineImage again in the restore's namespace,
-	// which whoever asks must have the right to create; Require, and none, refuses.
-	// The webhook fills in Recreate for whoever has that right.
+	// which whoever asks must have the right to create; Fetch does so too where the
+	// only source is a URL in the document of a point that was found on a target, and
+	// so may be anybody's; Require, and none, refuses.
+	// The webhook fills in Recreate for whoever has that right, and never Fetch.
 	// +optional
 	Images ImagePolicy `json:"images,omitempty"`
 	// HaltAfterRestore leaves the VM stopped; otherwise it gets the run
