@@ -51,8 +51,13 @@ func TestAdmission(t *testing.T) {
 			func(r *v1alpha1.VMRestoreSpec) { r.Replace = &v1alpha1.Replace{VM: "vm"} },
 			func(r *v1alpha1.VMRestoreSpec) { r.DiskClaim = &v1alpha1.DiskClaim{Disk: "root", Claim: "c"} },
 		} {
-			require.NoError(t, s.c.Create(t.Context(), s.restoreOf("good", "ready", change), client.DryRunAll))
+			r := s.restoreOf("good", "ready", change)
+			require.NoError(t, s.c.Create(t.Context(), r, client.DryRunAll))
+			require.Equal(t, v1alpha1.ImagesRecreate, r.Spec.Images, "filled in for whoever may create images")
 		}
+		without := s.restoreOf("good", "ready", func(r *v1alpha1.VMRestoreSpec) { r.NewVM, r.Images = "copy", v1alpha1.ImagesRequire })
+		require.NoError(t, s.c.Create(t.Context(), without, client.DryRunAll))
+		require.Equal(t, v1alpha1.ImagesRequire, without.Spec.Images)
 	})
 	t.Run("deleting a point that is read", func(t *testing.T) {
 		b := s.backupOf("ready", "vm", "")

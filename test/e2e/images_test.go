@@ -74,7 +74,10 @@ func TestBackingImage(t *testing.T) {
 	// Where Harvester's images are known it comes by itself, with a name of its own.
 	w.removeImage(name)
 	w.harvester()
-	w.restore("again", "point", "copy-again")
+	again := &v1alpha1.VMRestore{}
+	again.Namespace, again.Name = w.ns, "again"
+	again.Spec.Backup, again.Spec.NewVM, again.Spec.HaltAfterRestore, again.Spec.Images = "point", "copy-again", true, v1alpha1.ImagesRecreate
+	require.NoError(t, w.c.Create(w.ctx, again))
 	image, here := w.importImage("debian")
 	require.Equal(t, checksum, image.Object["spec"].(map[string]any)["checksum"])
 	r = w.awaitRestore("again", v1alpha1.RestoreReady)
