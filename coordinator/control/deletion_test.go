@@ -29,7 +29,8 @@ type graves struct {
 func (g *graves) Bury(_ context.Context, t plan.Tombstone) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.buried, g.held = append(g.buried, t), g.before()
+	g.held = g.held || g.before()
+	g.buried = append(g.buried, t)
 	return nil
 }
 
