@@ -36,7 +36,7 @@ func (w *world) shared() {
 // unshare takes away what stands for shares, when no coordinator runs any more: volumes
 // have no namespace, so the API server's next test would see them.
 func (w *world) unshare() {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	require.NoError(w.t, w.client.DeleteAllOf(ctx, &corev1.Pod{}, client.InNamespace(w.own), client.HasLabels{shares.LabelMount}, client.GracePeriodSeconds(0)))
 	require.NoError(w.t, w.client.DeleteAllOf(ctx, &corev1.PersistentVolumeClaim{}, client.InNamespace(w.own), client.HasLabels{shares.LabelMount}))
