@@ -100,6 +100,8 @@ func TestKeptDataHasATombstone(t *testing.T) {
 			w.eventually("it is gone", func() bool { return !w.refresh(b) })
 			// Once more, where its finalizer could not be taken at once.
 			require.Equal(t, []string{reason}, slices.Compact(g.reasons()))
+			g.mu.Lock()
+			defer g.mu.Unlock()
 			require.True(t, g.held, "the tombstone was there first")
 			require.Equal(t, b.Spec.Target, g.buried[0].Target)
 			require.Equal(t, b.Status.Document, g.buried[0].Path)
