@@ -55,9 +55,10 @@ type refreshed struct {
 	// as it was at generation identityAt.
 	identity   string
 	identityAt int64
-	// index is nil until a refresh has read it; only the refresh that runs
-	// touches it.
+	// index is nil until a refresh has read it, and of the place where the target was
+	// then; only the refresh that runs touches both.
 	index *catalog.Index
+	place string
 }
 
 // Looks at a target come from edits of its spec, the ends of probes and refreshes,

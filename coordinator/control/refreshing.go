@@ -53,12 +53,12 @@ type refreshing struct {
 // do lists the target and brings the cluster up to what it says. Nothing follows
 // from a listing that is not whole.
 func (w *refreshing) do(ctx context.Context) error {
-	if w.state.index == nil {
+	if w.state.index == nil || w.state.place != whereabouts(w.target) {
 		parts, err := w.shelved(ctx, w.target.UID, shelfIndex)
 		if err != nil {
 			return err
 		}
-		w.state.index = w.loadIndex(w.target, parts)
+		w.state.index, w.state.place = w.loadIndex(w.target, parts), whereabouts(w.target)
 	}
 	index := w.state.index
 	facts, err := w.facts(ctx, index.HasWaiting())

@@ -14,6 +14,7 @@ import (
 	"hayloft.dev/coordinator/catalog"
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/names"
+	"hayloft.dev/pkg/target"
 )
 
 // What is known of a target outlives the leader in ConfigMaps of Hayloft's
@@ -31,7 +32,16 @@ const (
 	shelfGraves = v1alpha1.KeptGraves
 
 	keyIndex = "index.json.gz"
+	keyPlace = "place" // of what keyIndex is the index
 )
+
+// whereabouts tells where a target is. It says nothing of keys or of the way there.
+func whereabouts(t *v1alpha1.BackupTarget) string {
+	if t.Spec.S3 != nil {
+		return t.Spec.S3.Endpoint + " " + target.Place(t.Spec)
+	}
+	return target.Place(t.Spec)
+}
 
 // shelfName is one part of what is kept of a target.
 func shelfName(target types.UID, kind, part string) string {
@@ -85,12 +95,16 @@ func wrapShelf(name string, err error) error {
 }
 
 // loadIndex reads the index of a target. A part that cannot be read is as good as
-// none: what it would tell is read again.
+// none: what it would tell is read again. So is one of another place, where the
+// target was before: its documents have not gone from here.
 func (c *Controller) loadIndex(t *v1alpha1.BackupTarget, parts []corev1.ConfigMap) *catalog.Index {
 	x := catalog.NewIndex()
 	for _, m := range parts {
 		for shard := range catalog.Shards {
 			if m.Name != shelfName(t.UID, shelfIndex, fmt.Sprintf("%x", shard)) {
+				continue
+			}
+			if at, written := m.BinaryData[keyPlace]; written && string(at) != whereabouts(t) {
 				continue
 			}
 			if err := x.Unpack(shard, m.BinaryData[keyIndex]); err != nil {
@@ -108,7 +122,7 @@ func (c *Controller) storeIndex(ctx context.Context, t *v1alpha1.BackupTarget, x
 		if err != nil {
 			return err
 		}
-		if err := c.shelve(ctx, t, shelfIndex, fmt.Sprintf("%x", shard), "binaryData", map[string]any{keyIndex: data}); err != nil {
+		if err := c.shelve(ctx, t, shelfIndex, fmt.Sprintf("%x", shard), "binaryData", map[string]any{keyIndex: data, keyPlace: []byte(whereabouts(t))}); err != nil {
 			return err
 		}
 		x.Stored(shard)
