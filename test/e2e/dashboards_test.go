@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kubevirt "kubevirt.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"hayloft.dev/metrics/dashboards"
@@ -87,7 +88,7 @@ func askAPIs(t *testing.T, addresses []string) {
 // busy has something happen of everything that dashboards show.
 func (w *world) busy() {
 	w.t.Helper()
-	w.writingVM("web", map[string]string{withAgent: "connected"})
+	w.hookedVM("web")
 	w.runningVM("unprotected", 16*mib)
 	large := resource.MustParse("10Gi")
 	quota := &v1alpha1.SnapshotQuota{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "q"}}
@@ -129,6 +130,21 @@ func (w *world) busy() {
 	fails.Spec.StorageClasses = map[string]string{"longhorn": "no-such-class"}
 	w.withoutWebhook(func() { require.NoError(w.t, w.c.Create(w.ctx, fails)) })
 	w.awaitRestore("r2", v1alpha1.RestoreFailed)
+}
+
+// hookedVM makes a VM whose guest can be frozen, with hooks, which nobody here can run:
+// that is counted, too.
+func (w *world) hookedVM(name string) {
+	w.t.Helper()
+	w.filled(name+"-root", 16*mib, 1)
+	w.filled(name+"-data1", 16*mib, 2)
+	w.mustMake(w.vmSpec(name, []string{name + "-root", name + "-data1"}, func(vm *kubevirt.VirtualMachine) {
+		vm.Annotations = map[string]string{withAgent: "connected"}
+		vm.Spec.Template.ObjectMeta.Annotations = map[string]string{
+			"pre.hook.hayloft.dev/command": "/bin/flush", "pre.hook.hayloft.dev/on-error": "Continue",
+		}
+	}))
+	w.awaitRunning(name)
 }
 
 // fill puts values in the place of variables.
