@@ -40,6 +40,11 @@ func Open(ctx context.Context, volume string, size int64) (*Device, error) {
 	if err != nil {
 		return nil, err
 	}
+	return OpenAt(ctx, socket, volume, size)
+}
+
+// OpenAt is Open where the engine, or a Relay to it, listens at a path that the caller knows.
+func OpenAt(ctx context.Context, socket, volume string, size int64) (*Device, error) {
 	var conns []net.Conn
 	for range connections {
 		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)

@@ -30,7 +30,16 @@ type Options struct {
 	Interval time.Duration // between two rounds; 0: the guest starts quiet and stays so
 	Agent    bool          // an agent is in the guest: it can be frozen
 	Control  string        // path of the control socket
+	Sockets  string        // folder of a disk.Relay to the disks' engines; "": the guest sees their own sockets
 	Log      *slog.Logger
+}
+
+// open connects to the engine that serves a disk now.
+func (o Options) open(ctx context.Context, d Disk) (*disk.Device, error) {
+	if o.Sockets == "" {
+		return disk.Open(ctx, d.Volume, d.Size)
+	}
+	return disk.OpenAt(ctx, disk.RelaySocket(o.Sockets, d.Volume), d.Volume, d.Size)
 }
 
 // openDisk is a disk in use.
@@ -95,7 +104,7 @@ func (g *guest) open(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("disk %s: %w", d.Name, err)
 		}
-		device, err := disk.Open(ctx, d.Volume, d.Size)
+		device, err := g.options.open(ctx, d)
 		if err != nil {
 			return fmt.Errorf("disk %s: %w", d.Name, err)
 		}
@@ -121,7 +130,7 @@ func (g *guest) reopen(ctx context.Context) error {
 	defer g.gate.open(moving)
 	var devices []*disk.Device
 	for _, d := range g.disks {
-		device, err := disk.Open(ctx, d.Volume, d.Size)
+		device, err := g.options.open(ctx, d.Disk)
 		if err != nil {
 			for _, opened := range devices {
 				opened.Close()

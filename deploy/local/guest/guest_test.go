@@ -208,10 +208,22 @@ func TestGuestReadsWritesAndHashes(t *testing.T) {
 
 // Both a guest that writes and one that is quiet see that their disk is gone, and end with an error.
 func TestGuestEndsWhenItsEngineDies(t *testing.T) {
-	for name, interval := range map[string]time.Duration{"writing": 5 * time.Millisecond, "quiet": 0} {
+	for name, o := range map[string]guest.Options{
+		"writing": {Interval: 5 * time.Millisecond}, "quiet": {}, "in a pod": {Interval: 5 * time.Millisecond, Sockets: t.TempDir()},
+	} {
 		t.Run(name, func(t *testing.T) {
 			a, b := disktest.Start(t, 16<<20), disktest.Start(t, 16<<20)
-			g := start(t, interval, a, b)
+			if o.Sockets != "" {
+				relay, err := disk.NewRelay(o.Sockets, a.Name, b.Name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(relay.Close)
+			}
+			g := startWith(t, o, a, b)
+			if o.Interval > 0 {
+				g.writing(0)
+			}
 			b.Kill()
 			if err := g.end(); err == nil || !strings.Contains(err.Error(), "disk failed") {
 				t.Errorf("ended with %v", err)

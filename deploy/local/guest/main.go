@@ -16,7 +16,7 @@ import (
 // Command is the program of a guest: what the KubeVirt stand-in starts for each running VM. It ends with 0 when it was
 // shut down from inside or by SIGTERM, otherwise with an error.
 func Command() *cobra.Command {
-	var vm, control string
+	var vm, control, sockets string
 	var disks []string
 	var interval time.Duration
 	var agent bool
@@ -28,7 +28,7 @@ func Command() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
-			o := Options{VM: vm, Interval: interval, Agent: agent, Control: control, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+			o := Options{VM: vm, Interval: interval, Agent: agent, Control: control, Sockets: sockets, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
 			for _, arg := range disks {
 				d, err := parseDisk(arg)
 				if err != nil {
@@ -42,6 +42,7 @@ func Command() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&vm, "vm", "", "UID of the VirtualMachine")
 	f.StringVar(&control, "control", "", "path of the control socket")
+	f.StringVar(&sockets, "sockets", "", "folder with a socket for each disk's volume (default: the engines' own sockets)")
 	f.StringArrayVar(&disks, "disk", nil, "a disk, in the order in which they are written")
 	f.DurationVar(&interval, "write-interval", 50*time.Millisecond, "time between two rounds of records; 0 writes none")
 	f.BoolVar(&agent, "agent", false, "an agent is in the guest: it can be frozen")
@@ -55,6 +56,9 @@ func Args(o Options) []string {
 	args := []string{"guest", "--vm", o.VM, "--control", o.Control, "--write-interval", o.Interval.String()}
 	if o.Agent {
 		args = append(args, "--agent")
+	}
+	if o.Sockets != "" {
+		args = append(args, "--sockets", o.Sockets)
 	}
 	for _, d := range o.Disks {
 		args = append(args, "--disk", fmt.Sprintf("%s=%s:%d", d.Name, d.Volume, d.Size))

@@ -12,14 +12,18 @@ import (
 	"hayloft.dev/deploy/local/proc"
 )
 
-// podOf is the UID of the pod in which an instance runs on a node. There is no such pod.
-func podOf(vmi *virt.VirtualMachineInstance, node string) types.UID {
+// noPod is the UID of the pod in which an instance would run on a node whose guest is in none.
+func noPod(vmi *virt.VirtualMachineInstance, node string) types.UID {
 	return types.UID(fmt.Sprintf("%s-on-%s", vmi.UID, node))
 }
 
 // setPods tells in which pods an instance runs, as virt-controller does.
-func setPods(vmi *virt.VirtualMachineInstance) {
-	vmi.Status.ActivePods = map[types.UID]string{podOf(vmi, vmi.Status.NodeName): vmi.Status.NodeName}
+func (g *guests) setPods(vmi *virt.VirtualMachineInstance) {
+	uid := noPod(vmi, vmi.Status.NodeName)
+	if p, is := g.get(vmi).(*podGuest); is {
+		uid = p.pod.UID
+	}
+	vmi.Status.ActivePods = map[types.UID]string{uid: vmi.Status.NodeName}
 }
 
 // spec is the process of a guest: itself, or ctr (of Debian's containerd) that runs it in a container with the labels
@@ -55,7 +59,7 @@ func (g *guests) spec(vmi *virt.VirtualMachineInstance, node string, o guest.Opt
 		"io.kubernetes.container.name=compute",
 		"io.kubernetes.pod.namespace=" + vmi.Namespace,
 		"io.kubernetes.pod.name=virt-launcher-" + vmi.Name,
-		"io.kubernetes.pod.uid=" + string(podOf(vmi, node)),
+		"io.kubernetes.pod.uid=" + string(noPod(vmi, node)),
 	} {
 		args = append(args, "--label", label)
 	}

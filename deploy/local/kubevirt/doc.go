@@ -55,5 +55,10 @@
 // labels of a virt-launcher pod's compute container, so that it can be paused from outside. Such a guest cannot migrate,
 // nor read or write files for its disks. status.activePods names the pod in any case.
 //
-// There are no pods, networks, consoles, hot-plug into a running VM, KubeVirt snapshots or exports.
+// The annotation local.hayloft.dev/pod, on a cluster with kubelets, is an image that its nodes have: the guest runs in the
+// container "compute" of a pod of the cluster, virt-launcher-NAME-..., which is owned by the instance and has its
+// annotations. Nothing of the image is used: the program, the control socket and, by package disk's relay, the engines of
+// the disks come from this machine, whose files the nodes must see. Such a guest cannot migrate either.
+//
+// There are no other pods, and no networks, consoles, hot-plug into a running VM, KubeVirt snapshots or exports.
 package kubevirt

@@ -9,6 +9,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 	virt "kubevirt.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"hayloft.dev/deploy/local/guest"
@@ -33,23 +34,34 @@ const (
 	guestGone
 )
 
-// guests are the processes of the instances that run.
+// running is a guest that was started: a process, or a pod of the cluster.
+type running interface {
+	// Done is closed when it has ended.
+	Done() <-chan struct{}
+	// Err is how it ended, nil if it was shut down. It waits for the end.
+	Err() error
+	// Stop has it shut down, kills it after grace, and returns when it is gone.
+	Stop(grace time.Duration)
+}
+
+// guests are those of the instances that run.
 type guests struct {
-	procs *proc.Table
-	self  string
-	dir   string
+	client client.Client
+	procs  *proc.Table
+	self   string
+	dir    string
 	// events carries the instances whose guests ended or were frozen, thawed and so on, for the reconciler.
 	events chan event.GenericEvent
 
 	mu      sync.Mutex
-	running map[types.UID]*proc.Process // UID of the instance -> its guest, until the instance has gone
+	running map[types.UID]running // UID of the instance -> its guest, until the instance has gone
 }
 
-func newGuests(o Options) *guests {
+func newGuests(c client.Client, o Options) *guests {
 	return &guests{
-		procs: o.Procs, self: o.Self, dir: o.Dir,
+		client: c, procs: o.Procs, self: o.Self, dir: o.Dir,
 		events:  make(chan event.GenericEvent, 64),
-		running: map[types.UID]*proc.Process{},
+		running: map[types.UID]running{},
 	}
 }
 
@@ -73,11 +85,7 @@ func (g *guests) start(ctx context.Context, vmi *virt.VirtualMachineInstance, no
 		}
 		o.Disks = append(o.Disks, guest.Disk{Name: d.Name, Volume: d.Volume, Size: bytes})
 	}
-	spec, err := g.spec(vmi, node, o)
-	if err != nil {
-		return err
-	}
-	p, err := g.procs.Start(spec)
+	p, err := g.run(ctx, vmi, node, o)
 	if err != nil {
 		return err
 	}
@@ -90,6 +98,22 @@ func (g *guests) start(ctx context.Context, vmi *virt.VirtualMachineInstance, no
 		g.changed(object)
 	}()
 	return nil
+}
+
+// run starts a guest as the VM's annotations say: as a process, which may be in a container, or as a pod.
+func (g *guests) run(ctx context.Context, vmi *virt.VirtualMachineInstance, node string, o guest.Options) (running, error) {
+	if image := vmi.Annotations[PodAnnotation]; image != "" {
+		return g.runPod(ctx, vmi, node, image, o)
+	}
+	spec, err := g.spec(vmi, node, o)
+	if err != nil {
+		return nil, err
+	}
+	p, err := g.procs.Start(spec)
+	if err != nil {
+		return nil, err // not a nil *proc.Process in an interface
+	}
+	return p, nil
 }
 
 // changed has an instance looked at.
@@ -140,7 +164,7 @@ func (g *guests) stop(vmi *virt.VirtualMachineInstance) error {
 	return p.Err()
 }
 
-func (g *guests) get(vmi *virt.VirtualMachineInstance) *proc.Process {
+func (g *guests) get(vmi *virt.VirtualMachineInstance) running {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.running[vmi.UID]

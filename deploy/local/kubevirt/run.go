@@ -83,7 +83,7 @@ func run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	guests := newGuests(o)
+	guests := newGuests(c, o)
 	defer guests.stopAll()
 	populating := newPopulator(ctx, c, o)
 	defer populating.wait()

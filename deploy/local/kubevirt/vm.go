@@ -26,6 +26,7 @@ const (
 	FreezeFaultAnnotation   = "local.hayloft.dev/freeze-fault"
 	MigrationAnnotation     = "local.hayloft.dev/migration"
 	ContainerdAnnotation    = "local.hayloft.dev/containerd"
+	PodAnnotation           = "local.hayloft.dev/pod"
 )
 
 // AgentConnected is the annotation's value for a guest with an agent. All others are without one.
@@ -262,7 +263,7 @@ func newInstance(vm *virt.VirtualMachine) *virt.VirtualMachineInstance {
 	vmi.Name, vmi.GenerateName, vmi.Namespace = vm.Name, "", vm.Namespace
 	vmi.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(vm, virt.VirtualMachineGroupVersionKind)}
 	vmi.Finalizers = append(vmi.Finalizers, virt.VirtualMachineInstanceFinalizer)
-	for _, own := range []string{WriteIntervalAnnotation, NodeAnnotation, GuestAgentAnnotation, ContainerdAnnotation} {
+	for _, own := range []string{WriteIntervalAnnotation, NodeAnnotation, GuestAgentAnnotation, ContainerdAnnotation, PodAnnotation} {
 		if value, ok := vm.Annotations[own]; ok {
 			if vmi.Annotations == nil {
 				vmi.Annotations = map[string]string{}

@@ -169,7 +169,7 @@ func (r *instances) attend(ctx context.Context, vmi *virt.VirtualMachineInstance
 			setCondition(vmi, virt.VirtualMachineInstanceAgentConnected, corev1.ConditionTrue, "", "")
 		}
 		setPhase(vmi, virt.Running)
-		setPods(vmi)
+		r.guests.setPods(vmi)
 		if err := r.leaveOther(ctx, vmi); err != nil {
 			return 0, err
 		}
