@@ -1,6 +1,7 @@
 package chart
 
 import (
+	"regexp"
 	"testing"
 	"time"
 
@@ -157,6 +158,60 @@ func TestInstall(t *testing.T) {
 
 	k.install(all["default"]) // and whoever comes back finds them
 	require.NoError(t, k.c.Get(t.Context(), client.ObjectKeyFromObject(point()), point()))
+	k.uninstall()
+}
+
+// TestRollback: with a release that goes back its definitions do, and a point keeps what the former ones know.
+func TestRollback(t *testing.T) {
+	k := newCluster(t)
+	values := cases(t)["nothing"]
+	values["crds"] = map[string]any{"install": true}
+	former := load(t)
+	for _, f := range former.Files {
+		if f.Name == "files/crds/hayloft.dev_vmbackups.yaml" {
+			without := regexp.MustCompile(`(?m)^ {14}note:\n(^ {15,}.*\n)+`)
+			require.Len(t, without.FindAll(f.Data, -1), 1, "the field spec.note")
+			f.Data = without.ReplaceAll(f.Data, nil)
+		}
+	}
+	install := action.NewInstall(k.helm)
+	install.ReleaseName, install.Namespace = "hayloft", namespace
+	_, err := install.RunWithContext(t.Context(), former, values)
+	require.NoError(t, err)
+	noted := func() *unstructured.Unstructured {
+		p := point()
+		require.NoError(t, unstructured.SetNestedField(p.Object, "before the move", "spec", "note"))
+		return p
+	}
+	// The server takes a moment to serve another definition.
+	awaitNote := func(what string, kept bool) {
+		require.Eventually(t, func() bool {
+			p := noted()
+			p.SetName("n")
+			err := k.c.Create(t.Context(), p, client.DryRunAll)
+			_, has, _ := unstructured.NestedString(p.Object, "spec", "note")
+			return err == nil && has == kept
+		}, patience, 50*time.Millisecond, what)
+	}
+	awaitNote("a former definition knows no note", false)
+
+	upgrade := action.NewUpgrade(k.helm)
+	upgrade.Namespace = namespace
+	_, err = upgrade.RunWithContext(t.Context(), "hayloft", load(t), values)
+	require.NoError(t, err)
+	awaitNote("the next one does", true)
+	kept := noted()
+	kept.SetName("kept")
+	require.NoError(t, k.c.Create(t.Context(), kept))
+
+	require.NoError(t, action.NewRollback(k.helm).Run("hayloft"))
+	awaitNote("and goes back", false)
+	require.NoError(t, k.c.Get(t.Context(), client.ObjectKeyFromObject(kept), kept))
+	spec, _, err := unstructured.NestedMap(kept.Object, "spec")
+	require.NoError(t, err)
+	require.Equal(t, "web", spec["vm"])
+	require.NotContains(t, spec, "note")
+	require.NoError(t, k.c.Delete(t.Context(), kept))
 	k.uninstall()
 }
 

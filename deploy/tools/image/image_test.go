@@ -158,7 +158,8 @@ func TestDockerfile(t *testing.T) {
 	}
 	require.Contains(t, stages["base"], "scratch AS base\n")
 	require.Contains(t, stages["base"], "USER "+user+"\n")
-	require.Contains(t, stages["base"], " "+certificates+"\n")
+	require.Contains(t, stages["build"], "go run ./images -authorities /out/ca-certificates.crt\n", "not those of the image that builds")
+	require.Contains(t, stages["base"], "COPY --from=build /out/ca-certificates.crt "+certificates+"\n")
 	require.Contains(t, stages["base"], "ENV PATH="+programs+"\n")
 	for _, i := range Images() {
 		copied := "COPY --from=build"

@@ -31,9 +31,16 @@ func run(args []string) error {
 	out := fs.String("out", "", "folder to write to; what is in it is replaced")
 	registry := fs.String("registry", "hayloft.dev", "where the images are to be pulled from")
 	version := fs.String("version", "dev", "version and tag")
+	authorities := fs.String("authorities", "", "file to write the authorities to that programs in images trust, and make no image")
 	others := fs.String("others", "", "programs, with commas between them: an image of that name each, in place of Hayloft's")
 	if err := fs.Parse(args); err != nil {
 		return err
+	}
+	if *authorities != "" {
+		if err := os.WriteFile(*authorities, image.Authorities(), 0o644); err != nil {
+			return fmt.Errorf("writing the authorities: %w", err)
+		}
+		return nil
 	}
 	if *programs == "" || *out == "" {
 		return fmt.Errorf("--programs and --out must be given")
