@@ -87,7 +87,7 @@ test-faults: deps build race local ## whole stacks in which everything is killed
 e2e: cluster longhorn $(LOCAL)/kubectl ## images and chart on a real cluster of two nodes, as root
 	@$(MAKE) --no-print-directory build local images VERSION=e2e
 	cd deploy/cluster && go test $$(go list ./... | grep -v '/node$$')
-	go test -count 1 -v -timeout 60m ./test/cluster
+	go test -count 1 -v -timeout 60m -parallel 8 ./test/cluster
 
 # `make test-faults` runs two minutes of one seed. HAYLOFT_STRESS_SEED runs one again; MINUTES,
 # VMS and RUNNING make it smaller, ONCE_FAILED=1 runs the seeds that once failed.
@@ -206,10 +206,10 @@ $(CLUSTER)/helm: deploy/tools/go.mod deploy/tools/go.sum
 LONGHORN_NAMES := docker.io/longhornio/longhorn-manager:v1.8.1,docker.io/longhornio/longhorn-engine:v1.8.0,docker.io/longhornio/longhorn-instance-manager:v1.8.0
 
 $(LONGHORN)/longhorn-manager: deploy/longhorn/manager/go.mod deploy/longhorn/manager/go.sum
-	cd deploy/longhorn/manager && go build -ldflags "-s -w -X github.com/longhorn/longhorn-manager/meta.Version=v1.8.1" -o $@ github.com/longhorn/longhorn-manager
+	cd deploy/longhorn/manager && go mod tidy -diff && go build -ldflags "-s -w -X github.com/longhorn/longhorn-manager/meta.Version=v1.8.1" -o $@ github.com/longhorn/longhorn-manager
 
 $(LONGHORN)/longhorn-instance-manager: deploy/longhorn/instancemanager/go.mod deploy/longhorn/instancemanager/go.sum $(wildcard deploy/longhorn/spdk/pkg/*/*.go) | deps
-	cd deploy/longhorn/instancemanager && CGO_ENABLED=1 go build -ldflags "-s -w -X main.Version=v1.8.0" -o $@ github.com/longhorn/longhorn-instance-manager
+	cd deploy/longhorn/instancemanager && go mod tidy -diff && CGO_ENABLED=1 go build -ldflags "-s -w -X main.Version=v1.8.0" -o $@ github.com/longhorn/longhorn-instance-manager
 
 $(LONGHORN)/probe: go.mod deploy/longhorn/probe/main.go
 	go build -trimpath -ldflags "-s -w" -o $@ ./deploy/longhorn/probe
@@ -255,6 +255,8 @@ generate: $(TOOLS)/controller-gen ## deepcopy functions and CRDs from pkg/api, d
 check-generate: generate ## fail if generated files are not up to date
 	git diff --exit-code -- pkg/api deploy/crds docs/metrics.md metrics
 
+# Not kube and node, which are Kubernetes' own programs: the tools would go through all of them. Of the modules that only
+# name Longhorn's programs there is nothing but go.mod, which `make longhorn` looks at when it builds them.
 .PHONY: lint
 lint: $(TOOLS)/gofumpt $(TOOLS)/staticcheck ## gofumpt, go vet, staticcheck, go mod tidy
 	@out=$$($(TOOLS)/gofumpt -l agent cli coordinator deploy metrics pkg test); [ -z "$$out" ] || { echo "gofumpt would change:"; echo "$$out"; exit 1; }
@@ -266,6 +268,8 @@ lint: $(TOOLS)/gofumpt $(TOOLS)/staticcheck ## gofumpt, go vet, staticcheck, go 
 	cd deploy/local && go mod tidy -diff
 	cd deploy/tools && go vet ./... && $(TOOLS)/staticcheck ./... && go mod tidy -diff
 	cd deploy/cluster && go vet $$(go list ./... | grep -v '/node$$') && $(TOOLS)/staticcheck $$(go list ./... | grep -v '/node$$') && go mod tidy -diff
+	cd deploy/longhorn/spdk && go vet ./... && $(TOOLS)/staticcheck ./... && go mod tidy -diff
+	cd deploy/local/engine && go mod tidy -diff
 
 .PHONY: clean
 clean: ## remove what was built
