@@ -59,7 +59,7 @@ func pauses(t *testing.T, s *harness.Stack) {
 		stood = append(stood, w.stoodStill(name))
 	}
 	slices.Sort(stood)
-	t.Logf("%d points, stood still for %s at the median, %s at most", len(stood), stood[len(stood)/2], stood[len(stood)-1])
+	t.Logf("%d points, stood still for: p50 %s, p99 %s, %s at most", len(stood), stood[len(stood)/2], stood[len(stood)*99/100], stood[len(stood)-1])
 
 	w.snapshotOf("frozen", "vm", v1alpha1.Quiesce{Policy: v1alpha1.QuiesceRequired})
 	_, why := readyWords(t, w.awaitBackup("frozen", v1alpha1.BackupFailed))
