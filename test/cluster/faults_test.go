@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -10,6 +11,7 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kubevirt "kubevirt.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"hayloft.dev/pkg/api/v1alpha1"
@@ -91,14 +93,15 @@ func (k *cluster) setUnschedulable(t *testing.T, node string, is bool) {
 	require.NoError(t, k.c.Patch(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: node}}, patch))
 }
 
-// evict asks for the eviction of what does not belong to a DaemonSet, as `kubectl drain` does, and says what is left.
+// evict asks for the eviction of what does not belong to a DaemonSet, as `kubectl drain` does, and says what is left. KubeVirt
+// refuses that of a VM's pod and migrates the VM; these cannot migrate and stay.
 func (k *cluster) evict(t *testing.T, node string) error {
 	t.Helper()
 	pods := &corev1.PodList{}
 	require.NoError(t, k.c.List(t.Context(), pods))
 	left := 0
 	for _, pod := range pods.Items {
-		if pod.Spec.NodeName != node || len(pod.OwnerReferences) == 0 || pod.OwnerReferences[0].Kind == "DaemonSet" {
+		if pod.Spec.NodeName != node || len(pod.OwnerReferences) == 0 || pod.OwnerReferences[0].Kind == "DaemonSet" || pod.Labels[kubevirt.AppLabel] != "" {
 			continue
 		}
 		left++
@@ -155,8 +158,8 @@ func (k *cluster) sessions(t *testing.T, point string) map[string]string {
 	return sessions
 }
 
-// upgrades: the release is upgraded to other images in the middle of a backup, and then all is paused and resumed, by the
-// commands of docs/upgrade.md.
+// upgrades: the release is upgraded to other images in the middle of a backup, and then all is paused and resumed, and the
+// upgrade taken back, by the commands of docs/upgrade.md.
 func (k *cluster) upgrades(t *testing.T, g *gate, point string) {
 	const next = imageTag + "-next"
 	for _, node := range k.Nodes {
@@ -168,15 +171,24 @@ func (k *cluster) upgrades(t *testing.T, g *gate, point string) {
 	k.during(t, g, "busy", point, func() {
 		k.follow(t, "upgrade.md", "helm upgrade", "-f values.yaml", "-f "+k.values(t, next)+" --wait --timeout 5m")
 		k.awaitReady(t)
-		for _, component := range []string{"agent", "coordinator"} {
-			for _, pod := range k.pods(t, component) {
-				if pod.DeletionTimestamp == nil {
-					require.Contains(t, pod.Spec.Containers[0].Image, ":"+next)
-				}
-			}
-		}
+		k.requireImages(t, next)
 	})
 	k.follow(t, "upgrade.md", "hayloft upgrade check")
+	k.follow(t, "upgrade.md", "helm rollback", "-n hayloft-system", "-n hayloft-system --wait --timeout 5m")
+	k.awaitReady(t)
+	k.requireImages(t, imageTag)
+}
+
+// requireImages: every agent and every coordinator is of images with this tag.
+func (k *cluster) requireImages(t *testing.T, tag string) {
+	t.Helper()
+	for _, component := range []string{"agent", "coordinator"} {
+		for _, pod := range k.pods(t, component) {
+			if pod.DeletionTimestamp == nil {
+				require.True(t, strings.HasSuffix(pod.Spec.Containers[0].Image, ":"+tag), "pod %s is of %s", pod.Name, pod.Spec.Containers[0].Image)
+			}
+		}
+	}
 }
 
 // awaitReady waits until every agent and every coordinator is ready.

@@ -89,19 +89,15 @@ func newCluster(t *testing.T, archives ...string) *cluster {
 		_ = k.program.Wait()
 		close(k.gone)
 	}()
-	t.Cleanup(func() {
-		_ = input.Close()
-		select {
-		case <-k.gone:
-		case <-time.After(endTimeout):
-			t.Error("the cluster does not end")
-			_ = k.program.Process.Kill()
-		}
-		if t.Failed() {
+	started.add(t, func() {
+		endProgram(t, k.program, input, k.gone)
+		if t.Failed() && !started.isInterrupted.Load() {
 			t.Logf("the cluster's logs are kept in %s", dir)
 			return
 		}
-		require.NoError(t, os.RemoveAll(dir))
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
 	})
 	await(t, upTimeout, "a cluster", func() error {
 		select {
@@ -126,6 +122,17 @@ func newCluster(t *testing.T, archives ...string) *cluster {
 	return k
 }
 
+// endProgram ends a program that lives as long as its input, and waits for it.
+func endProgram(t *testing.T, program *exec.Cmd, input io.Closer, gone <-chan struct{}) {
+	_ = input.Close()
+	select {
+	case <-gone:
+	case <-time.After(endTimeout):
+		t.Errorf("%s does not end", filepath.Base(program.Path))
+		_ = program.Process.Kill()
+	}
+}
+
 // await asks until there is no error any more.
 func await(t testing.TB, timeout time.Duration, what string, ask func() error) {
 	t.Helper()
@@ -137,6 +144,26 @@ func await(t testing.TB, timeout time.Duration, what string, ask func() error) {
 		if time.Now().After(end) {
 			t.Fatalf("waiting for %s: %v", what, err)
 		}
+	}
+}
+
+// beside is a subtest that runs beside its neighbours. Most of each is waiting.
+func beside(do func(t *testing.T)) func(t *testing.T) {
+	return func(t *testing.T) {
+		t.Parallel()
+		do(t)
+	}
+}
+
+// together does something with each of them at once, and goes on if all of it went well.
+func together(t *testing.T, names []string, do func(t *testing.T, name string)) {
+	t.Helper()
+	if !t.Run("together", func(t *testing.T) {
+		for _, name := range names {
+			t.Run(name, beside(func(t *testing.T) { do(t, name) }))
+		}
+	}) {
+		t.FailNow()
 	}
 }
 

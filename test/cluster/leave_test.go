@@ -63,9 +63,11 @@ func (k *cluster) uninstalls(t *testing.T, points map[string]map[string]string) 
 	k.awaitReady(t)
 	k.follow(t, "install.md", "helm install", "--take-ownership", "--take-ownership --set image.tag="+imageTag)
 	k.awaitReady(t)
-	for point, want := range points {
-		k.requireRestores(t, point, point+"-back", want)
-	}
+	t.Run("restored", func(t *testing.T) {
+		for point, want := range points {
+			t.Run(point, beside(func(t *testing.T) { k.requireRestores(t, point, point+"-back", want) }))
+		}
+	})
 }
 
 // uproots removes the points' objects and the definitions too; their data stays on the target.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -51,6 +52,35 @@ func TestClusterLeavesNothing(t *testing.T) {
 	}
 	require.Subset(t, []string{"lock", "logs", "output"}, left)
 	require.Contains(t, k.run(t, "cluster/hayloft-cluster", "down", "--dir", k.Dir), "no cluster is running")
+}
+
+// TestInterrupt: who interrupts these tests, while a cluster is on its way up, finds nothing left of them.
+func TestInterrupt(t *testing.T) {
+	const held = "HAYLOFT_INTERRUPT"
+	if os.Getenv(held) != "" {
+		newCluster(t)
+		select {} // until this process is interrupted
+	}
+	before, dir := traces(t), t.TempDir()
+	self, err := os.Executable()
+	require.NoError(t, err)
+	tests := exec.Command(self, "-test.run=^TestInterrupt$")
+	tests.Env = append(os.Environ(), held+"=1", "TMPDIR="+dir)
+	require.NoError(t, tests.Start())
+	await(t, upTimeout, "a cluster to begin", func() error {
+		if slices.Equal(before, traces(t)) {
+			return fmt.Errorf("nothing is to be seen of it")
+		}
+		return nil
+	})
+	require.NoError(t, tests.Process.Signal(os.Interrupt))
+	var exit *exec.ExitError
+	require.ErrorAs(t, tests.Wait(), &exit)
+	require.Equal(t, interrupted, exit.ExitCode())
+	require.Equal(t, before, traces(t))
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Empty(t, left)
 }
 
 // runPod runs a pod of an image that was made here to its end, on a node, and reads what it said from the kubelet.

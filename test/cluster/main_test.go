@@ -2,13 +2,61 @@ package cluster
 
 import (
 	"os"
+	"os/signal"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/go-logr/logr"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
+// interrupted is the exit code of a program that was ended by ctrl-c.
+const interrupted = 130
+
+// started is what runs outside this process.
+var started endings
+
 func TestMain(m *testing.M) {
 	log.SetLogger(logr.Discard()) // else the client complains that there is none
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		started.end()
+		os.Exit(interrupted)
+	}()
 	os.Exit(m.Run())
+}
+
+// endings are what has to be done at the end of a test, which an interrupt would leave out.
+type endings struct {
+	isInterrupted atomic.Bool
+
+	mu  sync.Mutex // held while anything is ended: a test that fails of the interrupt waits, and this process ends
+	all []func()   // oldest first; each may be called twice
+}
+
+// add has something done at the end of the test, and when the tests are interrupted.
+func (e *endings) add(t *testing.T, end func()) {
+	t.Helper()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.all = append(e.all, end)
+	t.Cleanup(func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		end()
+	})
+}
+
+func (e *endings) end() {
+	e.isInterrupted.Store(true)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, end := range slices.Backward(e.all) {
+		end()
+	}
 }

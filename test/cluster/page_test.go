@@ -21,7 +21,11 @@ var pages = map[string][]string{
 		"make images", // by `make e2e`, before
 		"ctr ", "kubectl create namespace", "make manifests", "helm install", "kubectl create secret", "hayloft uninstall",
 	},
-	"upgrade.md": {"helm upgrade", "hayloft upgrade check"},
+	"upgrade.md": {"helm upgrade", "hayloft upgrade check", "helm rollback"},
+	"pause.md": {
+		"kubectl label namespace",
+		"pauser ", "spec:", // flags and annotations, which TestQuiesce of test/e2e gives
+	},
 }
 
 // TestPages: this test knows what each block of commands is for.

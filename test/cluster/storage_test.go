@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -54,15 +53,7 @@ func (k *cluster) startStorage(t *testing.T, flags ...string) {
 		_ = program.Wait()
 		close(gone)
 	}()
-	t.Cleanup(func() {
-		_ = input.Close()
-		select {
-		case <-gone:
-		case <-time.After(endTimeout):
-			t.Error("the storage does not end")
-			_ = program.Process.Kill()
-		}
-	})
+	started.add(t, func() { endProgram(t, program, input, gone) })
 	await(t, upTimeout, "the storage", func() error {
 		select {
 		case <-gone:

@@ -13,15 +13,21 @@ import (
 
 // TestHayloft goes through a cluster's life with Hayloft, from an empty cluster to one that Hayloft has left.
 func TestHayloft(t *testing.T) {
+	t.Parallel()
 	k := newCluster(t)
 	k.makeNamespaces(t)
 	k.startStorage(t)
 	require.True(t, t.Run("the chart installs", k.installs))
 	k.makeTarget(t)
-	t.Run("the main job", k.mainJob)
-	t.Run("a stopped VM", k.stoppedVM)
-	t.Run("a schedule", k.schedules)
+	t.Run("at once", func(t *testing.T) {
+		t.Run("the main job", beside(k.mainJob))
+		t.Run("a stopped VM", beside(func(t *testing.T) {
+			k.stoppedVM(t)
+			t.Run("a schedule", k.schedules)
+		}))
+	})
 	points := k.faults(t)
+	t.Run("a VM is paused", k.pauses)
 	t.Run("the chart uninstalls and comes back", func(t *testing.T) { k.uninstalls(t, points) })
 	t.Run("all is removed but what is on the target", func(t *testing.T) { k.uproots(t, points) })
 }

@@ -2,7 +2,10 @@ package cluster
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
+	"sync"
 	"testing"
 
 	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
@@ -10,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kubevirt "kubevirt.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -23,6 +27,9 @@ const (
 	diskSize    = 64 * mib
 	tail        = 8 * mib // of a disk: where a guest writes its records
 )
+
+// guestImage is an image that every node has. The guest of a VM runs in a pod of it; nothing of it is used.
+const guestImage = "hayloft.dev/pause:cluster"
 
 // disks are those of every VM here.
 var disks = []string{"root", "data"}
@@ -40,7 +47,7 @@ func claim(name string) *corev1.PersistentVolumeClaim {
 func virtualMachine(name string, strategy kubevirt.VirtualMachineRunStrategy, node string) *kubevirt.VirtualMachine {
 	vm := &kubevirt.VirtualMachine{}
 	vm.Namespace, vm.Name = vmNamespace, name
-	vm.Annotations = map[string]string{"local.hayloft.dev/node": node}
+	vm.Annotations = map[string]string{"local.hayloft.dev/node": node, "local.hayloft.dev/pod": guestImage}
 	vm.Spec.RunStrategy = &strategy
 	vm.Spec.Template = &kubevirt.VirtualMachineInstanceTemplateSpec{}
 	for _, disk := range disks {
@@ -56,10 +63,10 @@ func virtualMachine(name string, strategy kubevirt.VirtualMachineRunStrategy, no
 	return vm
 }
 
-// makeVM makes a VM with random data on its disks, and waits until it runs, if it is to.
-func (k *cluster) makeVM(t *testing.T, name string, strategy kubevirt.VirtualMachineRunStrategy, node string, seed int) {
+// makeVM makes a VM, changed so, with random data on its disks, and waits until it runs, if it is to.
+func (k *cluster) makeVM(t *testing.T, name string, strategy kubevirt.VirtualMachineRunStrategy, node string, seed int, changes ...func(*kubevirt.VirtualMachine)) {
 	t.Helper()
-	for i, disk := range disks {
+	together(t, disks, func(t *testing.T, disk string) {
 		c := claim(name + "-" + disk)
 		require.NoError(t, k.c.Create(t.Context(), c))
 		await(t, patience, "claim "+c.Name, func() error {
@@ -71,9 +78,13 @@ func (k *cluster) makeVM(t *testing.T, name string, strategy kubevirt.VirtualMac
 			}
 			return nil
 		})
-		k.disk(t, "fill", c.Name, "--seed", strconv.Itoa(seed*len(disks)+i), "--length", strconv.Itoa(diskSize-tail))
+		k.disk(t, "fill", c.Name, "--seed", strconv.Itoa(seed*len(disks)+slices.Index(disks, disk)), "--length", strconv.Itoa(diskSize-tail))
+	})
+	vm := virtualMachine(name, strategy, node)
+	for _, change := range changes {
+		change(vm)
 	}
-	require.NoError(t, k.c.Create(t.Context(), virtualMachine(name, strategy, node)))
+	require.NoError(t, k.c.Create(t.Context(), vm))
 	if strategy == kubevirt.RunStrategyAlways {
 		k.awaitVM(t, name, kubevirt.VirtualMachineStatusRunning)
 	}
@@ -104,14 +115,28 @@ func (k *cluster) quiet(t *testing.T, vm string) map[string]string {
 	return sums
 }
 
-// hash reads the disks of a VM that is off.
+// hash reads the disks of a VM that is off: disk -> SHA-256.
 func (k *cluster) hash(t *testing.T, vm string) map[string]string {
 	t.Helper()
-	sums := map[string]string{}
+	claims := map[string]string{}
 	for _, disk := range disks {
-		sums[disk] = k.disk(t, "sha256", vm+"-"+disk)
+		claims[disk] = vm + "-" + disk
 	}
-	return sums
+	return k.read(t, "sha256", claims)
+}
+
+// read reads claims that no VM uses: disk -> claim to disk -> what is said of it.
+func (k *cluster) read(t *testing.T, op string, claims map[string]string) map[string]string {
+	t.Helper()
+	var mu sync.Mutex
+	said := map[string]string{}
+	together(t, slices.Sorted(maps.Keys(claims)), func(t *testing.T, disk string) {
+		line := k.disk(t, op, claims[disk])
+		mu.Lock()
+		defer mu.Unlock()
+		said[disk] = line
+	})
+	return said
 }
 
 // loseVM deletes a VM with its claims and waits until their volumes are gone.
@@ -167,17 +192,30 @@ func (k *cluster) volumeOf(t *testing.T, name string) string {
 // requireRestores restores a point to a new VM, compares its disks, and removes it.
 func (k *cluster) requireRestores(t *testing.T, point, vm string, want map[string]string) {
 	t.Helper()
+	restored := k.restore(t, point, vm)
+	require.Equal(t, want, k.read(t, "sha256", restored), "the disks of point %s", point)
+	k.removeRestored(t, vm, restored)
+}
+
+// restore restores a point to a new VM that is off, by a VMRestore of its name: disk -> claim.
+func (k *cluster) restore(t *testing.T, point, vm string) map[string]string {
+	t.Helper()
 	k.run(t, "hayloft", "restore", "create", point, "--name", vm, "--new-vm", vm, "--halt", "-n", vmNamespace, "--wait", "--timeout", "4m")
 	restore := &v1alpha1.VMRestore{}
 	require.NoError(t, k.c.Get(t.Context(), client.ObjectKey{Namespace: vmNamespace, Name: vm}, restore))
-	got := map[string]string{}
+	claims := map[string]string{}
 	for _, disk := range restore.Status.Disks {
-		got[disk.Name] = k.disk(t, "sha256", disk.Claim)
+		claims[disk.Name] = disk.Claim
 	}
-	require.Equal(t, want, got, "the disks of point %s", point)
-	require.NoError(t, k.c.Delete(t.Context(), restore))
+	return claims
+}
+
+// removeRestored removes a restored VM with its disks and its VMRestore.
+func (k *cluster) removeRestored(t *testing.T, vm string, restored map[string]string) {
+	t.Helper()
+	require.NoError(t, k.c.Delete(t.Context(), &v1alpha1.VMRestore{ObjectMeta: metav1.ObjectMeta{Namespace: vmNamespace, Name: vm}}))
 	require.NoError(t, k.c.Delete(t.Context(), &kubevirt.VirtualMachine{ObjectMeta: virtualMachine(vm, "", "").ObjectMeta}))
-	for _, disk := range restore.Status.Disks {
-		require.NoError(t, k.c.Delete(t.Context(), claim(disk.Claim)))
+	for _, name := range restored {
+		require.NoError(t, k.c.Delete(t.Context(), claim(name)))
 	}
 }

@@ -1,0 +1,232 @@
+package cluster
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	containerd "github.com/containerd/containerd/v2/client"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	kubevirt "kubevirt.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"hayloft.dev/agent/hooks"
+	"hayloft.dev/pkg/api/v1alpha1"
+)
+
+// strikes is how often it is tried to kill an agent while a container is paused, which is for a tenth of a second.
+const strikes = 5
+
+// pauses: the container of a VM without a guest agent stands still while its disks are cut, paused by the pauser beside its
+// node's agent on the node's own containerd, and goes on when that agent is killed meanwhile. The VM's hooks are run in it.
+func (k *cluster) pauses(t *testing.T) {
+	k.follow(t, "pause.md", "kubectl label namespace", "containerPause.enabled=true", "containerPause.enabled=true,agent.containerPause.hooks=true --wait --timeout 5m")
+	k.awaitReady(t)
+	k.makeVM(t, "still", kubevirt.RunStrategyAlways, k.Nodes[0].Name, 6, k.harmlessHooks)
+
+	k.makeStill(t, "still-1")
+	k.awaitPoint(t, "still-1")
+	struck := k.strikesWhilePaused(t)
+	k.awaitWrites(t, "still")
+	k.awaitPoint(t, struck)
+	for _, name := range []string{"still-1", struck} {
+		b := k.point(t, name)
+		require.Equal(t, v1alpha1.ConsistencyPaused, b.Status.Consistency, "%s: %s", name, b.Status.ConsistencyMessage)
+		require.NotNil(t, b.Status.FrozenMilliseconds, name)
+		t.Logf("%s: paused for %d ms", name, *b.Status.FrozenMilliseconds)
+		require.Len(t, b.Status.Hooks, 2, name)
+		for _, h := range b.Status.Hooks {
+			require.False(t, h.Failed, "%s: hook %s: %s", name, h.Hook, h.Message)
+		}
+	}
+	left := k.run(t, "cluster/hayloft-cluster", "enter", "--dir", k.Dir, k.Nodes[0].Name, "--",
+		"ctr", "-n", "k8s.io", "containers", "ls", "-q", `labels."hayloft.dev/paused-at"`)
+	require.Empty(t, left, "containers with a record of a pause")
+	t.Run("restored", func(t *testing.T) {
+		for _, name := range []string{"still-1", struck} {
+			t.Run(name, beside(func(t *testing.T) { k.requireNoneAhead(t, name) }))
+		}
+	})
+	k.loseVM(t, "still")
+}
+
+// harmlessHooks are run in the VM's container around a cut. They only ask its guest something.
+func (k *cluster) harmlessHooks(vm *kubevirt.VirtualMachine) {
+	command, err := json.Marshal([]string{"/guest", "vm", "freezes", vm.Namespace + "/" + vm.Name, "--dir", k.storage.Dir})
+	if err != nil {
+		panic(err) // of strings there is none
+	}
+	vm.Spec.Template.ObjectMeta.Annotations = map[string]string{hooks.Before + "/command": string(command), hooks.After + "/command": string(command)}
+}
+
+// makeStill makes a point for which the VM must be paused.
+func (k *cluster) makeStill(t *testing.T, name string) {
+	t.Helper()
+	b := &v1alpha1.VMBackup{}
+	b.Namespace, b.Name = vmNamespace, name
+	b.Spec = v1alpha1.VMBackupSpec{
+		VM: "still", Target: target,
+		Quiesce: v1alpha1.Quiesce{Policy: v1alpha1.QuiesceRequired, Method: v1alpha1.QuiescePause},
+	}
+	require.NoError(t, k.c.Create(t.Context(), b))
+}
+
+// strikesWhilePaused kills the agent of the VM's node while the container is paused for a point, and returns the point.
+func (k *cluster) strikesWhilePaused(t *testing.T) (point string) {
+	t.Helper()
+	const gone, well, none = "a pause did not end as it should", "paused and let go", "could not pause"
+	task := k.taskOf(t, "still")
+	for i := range strikes {
+		k.awaitReady(t)
+		pod := k.agentOn(t, k.Nodes[0].Name)
+		agent := processOf(t, containerOf(t, pod, "agent"))
+		before := k.pauserSaid(t, pod)
+		point := fmt.Sprintf("still-%d", 2+i)
+		k.makeStill(t, point)
+		for end := time.Now().Add(patience); k.point(t, point).Status.CutAt == nil; { // else it was too quick for this test
+			require.True(t, time.Now().Before(end), "nothing is cut: %v", k.point(t, point).Status.Conditions)
+			status, err := task.Status(t.Context())
+			require.NoError(t, err)
+			if status.Status == containerd.Paused {
+				break
+			}
+		}
+		require.NoError(t, syscall.Kill(agent, syscall.SIGKILL))
+		var said string
+		await(t, patience, "the pauser to say what became of the pause", func() error {
+			said = strings.TrimPrefix(k.pauserSaid(t, pod), before)
+			if !strings.Contains(said, gone) && !strings.Contains(said, well) && !strings.Contains(said, none) {
+				return fmt.Errorf("it says: %s", said)
+			}
+			return nil
+		})
+		if strings.Contains(said, gone) {
+			return point
+		}
+		k.awaitPoint(t, point)
+	}
+	t.Fatalf("the agent was killed %d times, never while the container was paused", strikes)
+	return ""
+}
+
+// taskOf is what runs in the container of a VM's pod, as its node's containerd has it.
+func (k *cluster) taskOf(t *testing.T, vm string) containerd.Task {
+	t.Helper()
+	vmi := k.instance(t, vm)
+	pods := &corev1.PodList{}
+	require.NoError(t, k.c.List(t.Context(), pods, client.InNamespace(vmNamespace), client.MatchingLabels{kubevirt.CreatedByLabel: string(vmi.UID)}))
+	require.Len(t, pods.Items, 1, "a VM runs in a pod")
+	pod := pods.Items[0]
+	require.Equal(t, vmi.Status.NodeName, vmi.Status.ActivePods[pod.UID])
+	for _, node := range k.Nodes {
+		if node.Name != pod.Spec.NodeName {
+			continue
+		}
+		c, err := containerd.New(fmt.Sprintf("/proc/%d/root/run/containerd/containerd.sock", node.PID), containerd.WithDefaultNamespace("k8s.io"))
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = c.Close() })
+		container, err := c.LoadContainer(t.Context(), containerOf(t, pod, "compute"))
+		require.NoError(t, err)
+		task, err := container.Task(t.Context(), nil)
+		require.NoError(t, err)
+		return task
+	}
+	t.Fatalf("there is no node %q", pod.Spec.NodeName)
+	return nil
+}
+
+func (k *cluster) agentOn(t *testing.T, node string) corev1.Pod {
+	t.Helper()
+	for _, pod := range k.pods(t, "agent") {
+		if pod.Spec.NodeName == node && pod.DeletionTimestamp == nil {
+			return pod
+		}
+	}
+	t.Fatalf("no agent is on node %s", node)
+	return corev1.Pod{}
+}
+
+// pauserSaid is the log of the pauser in an agent's pod.
+func (k *cluster) pauserSaid(t *testing.T, pod corev1.Pod) string {
+	t.Helper()
+	log, err := k.kube.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{Container: "pauser"}).DoRaw(t.Context())
+	require.NoError(t, err)
+	return string(log)
+}
+
+// containerOf is the id of a pod's container.
+func containerOf(t *testing.T, pod corev1.Pod, name string) string {
+	t.Helper()
+	for _, c := range pod.Status.ContainerStatuses {
+		if c.Name == name {
+			id, is := strings.CutPrefix(c.ContainerID, "containerd://")
+			require.True(t, is, "container %s of pod %s: %q", name, pod.Name, c.ContainerID)
+			return id
+		}
+	}
+	t.Fatalf("pod %s has no container %s", pod.Name, name)
+	return ""
+}
+
+// processOf is the only process in a container, by its id on this machine.
+func processOf(t *testing.T, container string) int {
+	t.Helper()
+	files, err := filepath.Glob("/proc/[0-9]*/cgroup")
+	require.NoError(t, err)
+	var found []int
+	for _, file := range files {
+		groups, err := os.ReadFile(file)
+		if err != nil || !strings.Contains(string(groups), container) {
+			continue // one that cannot be read has ended
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		require.NoError(t, err)
+		found = append(found, pid)
+	}
+	require.Len(t, found, 1, "processes of container %s", container)
+	return found[0]
+}
+
+// awaitWrites waits until a VM's guest has written once more.
+func (k *cluster) awaitWrites(t *testing.T, vm string) {
+	t.Helper()
+	written := func() (sequence uint64) {
+		var state struct{ Sequence uint64 }
+		require.NoError(t, json.Unmarshal([]byte(k.guest(t, "status", vm)), &state))
+		return state.Sequence
+	}
+	before := written()
+	await(t, patience, "the guest of "+vm+" to write", func() error {
+		if now := written(); now <= before {
+			return fmt.Errorf("it is at %d", now)
+		}
+		return nil
+	})
+}
+
+// requireNoneAhead restores a point of a VM that kept writing: no disk is ahead of the one before it, and none more than a
+// round behind.
+func (k *cluster) requireNoneAhead(t *testing.T, point string) {
+	t.Helper()
+	restored := k.restore(t, point, point+"-back")
+	sequences := make([]int, len(disks))
+	for name, line := range k.read(t, "sequence", restored) {
+		require.Contains(t, line, "whole=true damaged=0", name)
+		_, err := fmt.Sscanf(line, "sequence=%d", &sequences[slices.Index(disks, name)])
+		require.NoError(t, err, line)
+	}
+	first, second := sequences[0], sequences[1]
+	t.Logf("%s: the first disk ends with write %d, the second with %d", point, first, second)
+	require.Positive(t, second)
+	require.LessOrEqual(t, second, first, "the second disk is not ahead of the first")
+	require.LessOrEqual(t, first-second, 1, "no round is missing on the second disk")
+	k.removeRestored(t, point+"-back", restored)
+}
