@@ -96,6 +96,7 @@ func TestHarvestersIntervalIsTold(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	g, setting, bt := w.guarded(false)
+	w.asItself()
 	w.start("one")
 	w.eventually("both are found bad", func() bool {
 		every, bad, known := g.of("setting")
@@ -130,6 +131,7 @@ func TestHarvestersIntervalIsHealed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	g, setting, bt := w.guarded(true)
+	w.asItself()
 	w.start("one")
 	w.eventually("both are healed", func() bool {
 		w.refresh(setting)

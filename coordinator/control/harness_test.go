@@ -51,6 +51,8 @@ type world struct {
 	lh     string // Longhorn's
 	fake   *fakeTargets
 	opts   control.Options
+	// account is what coordinators are; nil: the administrator that the test is.
+	account *rest.ImpersonationConfig
 	// meanwhile is done at every look of eventually, and tells whether that is to
 	// begin its minute anew; nil: nothing is.
 	meanwhile func() bool
@@ -132,7 +134,12 @@ func (w *world) start(identity string) (c *control.Controller, stop func()) {
 	// Who stops gives its lease back, so none of this is waited for; a busy machine
 	// must not end a leader.
 	e := control.Election{Identity: identity, Duration: 30 * time.Second, Renew: 20 * time.Second, Retry: 200 * time.Millisecond}
-	mgr, err := control.NewManager(w.config, w.opts, e)
+	config := w.config
+	if w.account != nil {
+		config = rest.CopyConfig(config)
+		config.Impersonate = *w.account
+	}
+	mgr, err := control.NewManager(config, w.opts, e)
 	require.NoError(w.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	c, err = control.Setup(ctx, mgr, w.opts)

@@ -167,6 +167,7 @@ func TestFormerClaimsOfDataVolumes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.dataVolumes()
+	w.asItself()
 	w.start("one")
 	session, b := w.point()
 	vm := w.vmObject("web")

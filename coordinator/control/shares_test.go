@@ -152,6 +152,7 @@ func TestThePodOfAShare(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.shared()
+	w.asItself()
 	_, stop := w.start("one")
 	nas := w.nfs("nas")
 	p := w.awaitPod("the share has a Pod", func(corev1.Pod) bool { return true })

@@ -11,9 +11,10 @@ import (
 
 // needed names for each right a test that fails when its rule is taken away. Those
 // of test/e2e run the programs with the tokens of their accounts; a coordinator
-// whose cache may not watch a kind never starts. What no day of theirs needs,
-// TestRareRights asks the API server for. The key is where, what and the names that
-// a right is for, as in docs/rights.md.
+// whose cache may not watch a kind never starts. Those of coordinator/control run
+// its controllers as its account. What neither needs, TestRareRights asks the API
+// server for. The key is where, what and the names that a right is for, as in
+// docs/rights.md.
 var needed = map[string]map[string]string{
 	"hayloft-agent": {
 		"hayloft-system nodejobs.hayloft.dev ":            "TestMainJob",
@@ -36,7 +37,7 @@ var needed = map[string]map[string]string{
 		"hayloft-system nodejobs.hayloft.dev ":                                               "TestMainJob",
 		"hayloft-system leases.coordination.k8s.io ":                                         "TestMainJob",
 		"hayloft-system configmaps ":                                                         "TestTwoClustersOnOneTarget",
-		"hayloft-system pods ":                                                               "TestRareRights",
+		"hayloft-system pods ":                                                               "TestThePodOfAShare",
 		"hayloft-system events ":                                                             "TestRareRights",
 		"hayloft-system secrets hayloft-webhook-certificate":                                 "TestAdmission",
 		"longhorn-system volumes.longhorn.io ":                                               "TestMainJob",
@@ -46,7 +47,7 @@ var needed = map[string]map[string]string{
 		"longhorn-system backups.longhorn.io ":                                               "TestMainJob",
 		"longhorn-system engines.longhorn.io ":                                               "TestRareRights",
 		"longhorn-system backingimages.longhorn.io ":                                         "TestBackingImage",
-		"longhorn-system backuptargets.longhorn.io ":                                         "TestRareRights",
+		"longhorn-system backuptargets.longhorn.io ":                                         "TestHarvestersIntervalIsHealed",
 		"longhorn-system backupbackingimages.longhorn.io ":                                   "TestRareRights",
 		"everywhere backuptargets.hayloft.dev ":                                              "TestMainJob",
 		"everywhere snapshotquotas.hayloft.dev ":                                             "TestMainJob",
@@ -59,14 +60,14 @@ var needed = map[string]map[string]string{
 		"everywhere persistentvolumeclaims ":                    "TestReplaceKeepsWhatTheVMIs",
 		"everywhere virtualmachines.kubevirt.io ":               "TestMainJob",
 		"everywhere virtualmachineinstances.kubevirt.io ":       "TestReplaceOfARunningVM",
-		"everywhere datavolumes.cdi.kubevirt.io ":               "TestRareRights",
+		"everywhere datavolumes.cdi.kubevirt.io ":               "TestFormerClaimsOfDataVolumes",
 		"everywhere secrets, configmaps ":                       "TestSecretsStaySecret",
 		"everywhere secrets ":                                   "TestSnapshots",
 		"everywhere namespaces ":                                "TestOnlyAPointsOwnDeletionRemovesData",
 		"everywhere customresourcedefinitions.apiextensions.k8s.io vmbackups.hayloft.dev, vmschedules.hayloft.dev": "TestOnlyAPointsOwnDeletionRemovesData",
 		"everywhere storageclasses.storage.k8s.io ":                                                                "TestMainJob",
-		"everywhere serviceaccounts ":                                                                              "TestRareRights",
-		"everywhere settings.harvesterhci.io backup-target":                                                        "TestRareRights",
+		"everywhere serviceaccounts ":                                                                              "TestThePodOfAShare",
+		"everywhere settings.harvesterhci.io backup-target":                                                        "TestHarvestersIntervalIsHealed",
 		"everywhere virtualmachineimages.harvesterhci.io ":                                                         "TestBackingImage",
 		"everywhere network-attachment-definitions.k8s.cni.cncf.io ":                                               "TestRefusedRestores",
 		"everywhere virtualmachineinstancetypes.instancetype.kubevirt.io, virtualmachineclusterinstancetypes.instancetype.kubevirt.io, virtualmachinepreferences.instancetype.kubevirt.io, virtualmachineclusterpreferences.instancetype.kubevirt.io ": "TestCarryOver",
@@ -74,20 +75,12 @@ var needed = map[string]map[string]string{
 	},
 }
 
+// controllers is a folder with tests that run the coordinator's controllers.
+const controllers = "../../coordinator/control"
+
 // TestEveryRightIsNeeded: each right has such a test, and the test is there.
 func TestEveryRightIsNeeded(t *testing.T) {
-	tests := map[string]bool{}
-	for _, folder := range []string{"e2e", "rights"} {
-		files, err := filepath.Glob(filepath.Join("..", folder, "*_test.go"))
-		require.NoError(t, err)
-		for _, file := range files {
-			data, err := os.ReadFile(file)
-			require.NoError(t, err)
-			for _, m := range regexp.MustCompile(`(?m)^func (Test\w+)\(t \*testing\.T\)`).FindAllStringSubmatch(string(data), -1) {
-				tests[m[1]] = true
-			}
-		}
-	}
+	tests := testsOf(t, "../e2e", ".", controllers)
 	for account, by := range needed {
 		unknown := map[string]bool{}
 		for key := range by {
@@ -100,6 +93,25 @@ func TestEveryRightIsNeeded(t *testing.T) {
 		}
 		require.Empty(t, unknown, "no such rights of %s", account)
 	}
+}
+
+// testsOf are the tests in folders.
+func testsOf(t *testing.T, folders ...string) map[string]bool {
+	t.Helper()
+	tests := map[string]bool{}
+	for _, folder := range folders {
+		files, err := filepath.Glob(filepath.Join(folder, "*_test.go"))
+		require.NoError(t, err)
+		require.NotEmpty(t, files, folder)
+		for _, file := range files {
+			data, err := os.ReadFile(file)
+			require.NoError(t, err)
+			for _, m := range regexp.MustCompile(`(?m)^func (Test\w+)\(t \*testing\.T\)`).FindAllStringSubmatch(string(data), -1) {
+				tests[m[1]] = true
+			}
+		}
+	}
+	return tests
 }
 
 // TestRareRights: what the accounts do on few days, or with other products, they
