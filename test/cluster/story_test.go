@@ -21,10 +21,8 @@ func TestHayloft(t *testing.T) {
 	k.makeTarget(t)
 	t.Run("at once", func(t *testing.T) {
 		t.Run("the main job", beside(k.mainJob))
-		t.Run("a stopped VM", beside(func(t *testing.T) {
-			k.stoppedVM(t)
-			t.Run("a schedule", k.schedules)
-		}))
+		t.Run("a stopped VM", beside(k.stoppedVM))
+		t.Run("a schedule", beside(k.schedules))
 	})
 	points := k.faults(t)
 	t.Run("a VM is paused", k.pauses)
@@ -61,7 +59,8 @@ func (k *cluster) faults(t *testing.T) map[string]map[string]string {
 
 // schedules: a schedule makes a point by itself.
 func (k *cluster) schedules(t *testing.T) {
-	k.run(t, "hayloft", "schedule", "create", "often", "--vm", "off", "--cron", "* * * * *", "--target", target, "--keep-last", "3", "--max-failures", "2", "-n", vmNamespace,
+	k.makeVM(t, "timed", kubevirt.RunStrategyHalted, "", 7)
+	k.run(t, "hayloft", "schedule", "create", "often", "--vm", "timed", "--cron", "* * * * *", "--target", target, "--keep-last", "3", "--max-failures", "2", "-n", vmNamespace,
 		"--override-spacing", "a test does not wait for an hour")
 	await(t, patience, "a point of the schedule", func() error {
 		points := &v1alpha1.VMBackupList{}
@@ -69,7 +68,7 @@ func (k *cluster) schedules(t *testing.T) {
 			return err
 		}
 		for _, p := range points.Items {
-			if p.Name != "off-1" && p.Spec.VM == "off" && p.Status.Phase == v1alpha1.BackupReady {
+			if p.Spec.VM == "timed" && p.Status.Phase == v1alpha1.BackupReady {
 				return nil
 			}
 		}
