@@ -100,6 +100,7 @@ func config() huma.Config {
 	c.Info.Description = "Backup, snapshot and restore of KubeVirt virtual machines on Longhorn."
 	c.OpenAPIPath, c.DocsPath, c.SchemasPath = Prefix+"/openapi", "", ""
 	c.CreateHooks = nil // no links to schemas in answers
+	c.OnAddOperation = append(c.OnAddOperation, describe)
 	c.RejectUnknownQueryParameters = true
 	c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"token":       {Type: "http", Scheme: "bearer", Description: "A token that the cluster knows, such as a service account's."},

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
 	"github.com/stretchr/testify/require"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -33,7 +34,8 @@ type world struct {
 	t       *testing.T
 	client  client.Client
 	handler http.Handler
-	a, b    string // namespaces
+	said    *huma.OpenAPI // of itself
+	a, b    string        // namespaces; the API takes a for Hayloft's own, too
 }
 
 func newWorld(t *testing.T) *world {
@@ -48,9 +50,10 @@ func newWorld(t *testing.T) *world {
 	acting, err := identity.NewClient(config, scheme, Mapper())
 	require.NoError(t, err)
 	o := options(t, &strings.Builder{}, nil)
-	o.Client, o.Log, o.Limits.Rate, o.Limits.Burst = acting, slog.New(slog.DiscardHandler), 1000, 1000
-	w.handler, err = New(o)
+	o.Client, o.Log, o.Limits.Rate, o.Limits.Burst, o.Namespace = acting, slog.New(slog.DiscardHandler), 1000, 1000, w.a
+	h, api, err := build(o)
 	require.NoError(t, err)
+	w.handler, w.said = h, api.OpenAPI()
 	t.Cleanup(func() {
 		for _, o := range []client.Object{&v1alpha1.VMSchedule{}, &v1alpha1.VMBackup{}, &v1alpha1.VMRestore{}} {
 			for _, ns := range []string{w.a, w.b} {
@@ -87,14 +90,20 @@ func (w *world) read(o client.Object, namespace, name string) {
 	require.NoError(w.t, w.client.Get(w.t.Context(), client.ObjectKey{Namespace: namespace, Name: name}, o))
 }
 
-// ask asks as a user, reads the answer into out, unless that is nil, and returns its status.
-func (w *world) ask(user, method, path, body string, out any) int {
+// ask asks as a user, reads the answer into out, unless that is nil, and returns its
+// status. Every answer is as the API says of itself.
+func (w *world) ask(user, method, path, body string, out any, headers ...string) int {
 	w.t.Helper()
 	r := httptest.NewRequestWithContext(w.t.Context(), method, Prefix+path, strings.NewReader(body))
 	r.TLS = certified(user)
 	r.Header.Set("Content-Type", "application/json")
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, ": ")
+		r.Header.Set(name, value)
+	}
 	answer := httptest.NewRecorder()
 	w.handler.ServeHTTP(answer, r)
+	w.described(method, path, answer)
 	if out != nil {
 		require.NoError(w.t, json.Unmarshal(answer.Body.Bytes(), out), "%s %s: %s", method, path, answer.Body)
 	}

@@ -10,6 +10,8 @@ import (
 	"encoding/pem"
 	"fmt"
 	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -49,7 +51,7 @@ func TestRights(t *testing.T) {
 		{"a", w.as(r, "admin")},
 	}
 	const backup, restore = `{"vm":"web","target":"dir"}`, `{"backup":"mine","newVM":"copy"}`
-	for _, c := range []struct{ method, path, body, want string }{
+	table := []struct{ method, path, body, want string }{
 		{"GET", "/openapi.json", "", "n200 e200 v200 o200 a200"},
 		{"POST", "/namespaces/shop/backups", backup, "n401 e401 v403 o201 a201"},
 		{"POST", "/namespaces/lab/backups", backup, "n401 e401 v403 o403 a201"},
@@ -100,7 +102,11 @@ func TestRights(t *testing.T) {
 		{"POST", "/upgrade/finish", "", "n401 e401 v403 o403 a200"},
 		{"GET", "/nothing", "", "n401 e401 v404 o404 a404"},
 		{"PUT", "/targets", "", "n401 e401 v405 o405 a405"},
-	} {
+	}
+	for _, o := range callers[0].operations() {
+		require.True(t, slices.ContainsFunc(table, func(c struct{ method, path, body, want string }) bool { return o.is(c.method, c.path) }), "the table has no %s", o)
+	}
+	for _, c := range table {
 		t.Run(c.method+" "+c.path, func(t *testing.T) {
 			for _, who := range callers {
 				at := strings.Index(c.want, who.letter)
@@ -116,6 +122,31 @@ func TestRights(t *testing.T) {
 			}
 		})
 	}
+}
+
+// served is an operation that the OpenAPI document names.
+type served struct{ method, path string }
+
+func (o served) String() string { return o.method + " " + o.path }
+
+// is tells whether a request is for the operation.
+func (o served) is(method, path string) bool {
+	pattern := regexp.MustCompile(`\\\{[a-z]+\\\}`).ReplaceAllString(regexp.QuoteMeta(o.path), `[^/]+`)
+	return o.method == method && regexp.MustCompile("^"+pattern+"$").MatchString(path)
+}
+
+// operations that a coordinator serves, as it says itself.
+func (c caller) operations() (all []served) {
+	c.w.t.Helper()
+	paths, is := c.do("GET", "/openapi.json", "").body["paths"].(map[string]any)
+	require.True(c.w.t, is)
+	for path, methods := range paths {
+		for method := range methods.(map[string]any) {
+			all = append(all, served{strings.ToUpper(method), strings.TrimPrefix(path, "/api/v1")})
+		}
+	}
+	require.NotEmpty(c.w.t, all)
+	return all
 }
 
 // TestRefusedBy: what keeps a caller from something says so.

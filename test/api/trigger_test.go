@@ -153,8 +153,8 @@ func TestBadInput(t *testing.T) {
 		"bad limit":           {"GET", "/namespaces/shop/points?limit=0", "", 422, "query.limit", ""},
 		"bad continue":        {"GET", "/namespaces/shop/points?continue=x", "", 400, "", "continue"},
 		"unknown parameter":   {"GET", "/namespaces/shop/points?sort=age", "", 422, "query.sort", ""},
-		"bad key":             {"POST", "/namespaces/shop/points/none/cancel", "", 404, "path.name", "none"},
 		"no such point":       {"GET", "/namespaces/shop/points/none", "", 404, "path.name", "none"},
+		"none to change":      {"POST", "/namespaces/shop/points/none/cancel", "", 404, "path.name", "none"},
 		"no such point's end": {"GET", "/namespaces/shop/points/none/progress", "", 404, "path.name", "none"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -171,6 +171,11 @@ func TestBadInput(t *testing.T) {
 	require.Equal(t, 413, got.status, got)
 	got = c.do("POST", "/namespaces/shop/backups", `{"vm":"web","target":"dir"}`, "Content-Type: text/plain")
 	require.Equal(t, 415, got.status, got)
+	for _, key := range []string{"two words", strings.Repeat("k", 256)} {
+		got = c.do("POST", "/namespaces/shop/backups", `{"vm":"web","target":"dir"}`, "Idempotency-Key: "+key)
+		require.Equal(t, 422, got.status, got)
+		require.Equal(t, []string{"header.Idempotency-Key"}, got.locations())
+	}
 }
 
 // TestPages: a list comes in pages, each object once.
