@@ -319,3 +319,29 @@ func TestCancelWait(t *testing.T) {
 	assert.Equal(t, 0, r.code, r.err)
 	assert.Equal(t, "vmbackup.hayloft.dev/mine cancelled\nbackup mine has ended: Failed\n", r.out)
 }
+
+// Who has not begun a backup can see how it goes, and how it ended.
+func TestWaitFor(t *testing.T) {
+	w := newWorld(t)
+	r := w.run(t, "wait", "backup", "mine")
+	assert.Equal(t, 1, r.code)
+	assert.Equal(t, "Error: there is no backup called \"mine\"\n", r.err)
+	require.Equal(t, 0, w.run(t, "backup", "create", "web", "-t", "s3", "--name", "mine").code)
+	r = w.run(t, "wait", "backup", "mine", "--timeout", "100ms")
+	assert.Equal(t, 3, r.code)
+	assert.Contains(t, r.err, "backup mine is not ready after 100ms; it goes on")
+
+	done := make(chan result, 1)
+	go func() { done <- w.run(t, "wait", "backup", "mine", "--timeout", deadline.String()) }()
+	w.say(t, w.backup(t), v1alpha1.VMBackupStatus{Phase: v1alpha1.BackupUploading, Conditions: condition("Progressing", "True", "Uploading", "1 disk is moving")})
+	w.say(t, w.backup(t), v1alpha1.VMBackupStatus{Phase: v1alpha1.BackupReady, Conditions: condition("Ready", "True", "Ready", "whole")})
+	r = <-done
+	assert.Equal(t, 0, r.code, r.err)
+	assert.Equal(t, "backup mine is ready\n", r.out)
+
+	w.say(t, w.backup(t), v1alpha1.VMBackupStatus{Phase: v1alpha1.BackupMissing, Conditions: condition("Ready", "False", "Missing", "it is not on the target any more")})
+	r = w.run(t, "wait", "backup", "mine", "-o", "name")
+	assert.Equal(t, 1, r.code)
+	assert.Equal(t, "vmbackup.hayloft.dev/mine\n", r.out)
+	assert.Contains(t, r.err, "Error: backup mine failed: it is not on the target any more (Missing)\n")
+}
