@@ -39,6 +39,6 @@ const documentHead = `# Metrics
 Made by ` + "`make generate`" + ` of the catalog in package metrics; do not edit.
 
 Coordinators serve /metrics on ` + "`--listen`" + ` (9480), agents on ` + "`--metrics-address`" + ` (9490). What describes objects is read from the leader's caches when it is scraped: right after a restart, and gone with its object. Sum or join it over all coordinators, since only one of them has it; ` + "`max by (...)`" + ` also survives the moment in which Prometheus still has the former leader's.
-Moments are told, not ages: ` + "`time() - hayloft_vm_last_good_point_timestamp_seconds`" + ` is right however long ago the scrape was. Histograms have classic buckets, and native ones for a Prometheus that scrapes those.
+Moments are told, not ages: ` + "`time() - hayloft_vm_last_good_point_timestamp_seconds`" + ` is right however long ago the scrape was. Histograms have classic buckets, and native ones for a Prometheus that scrapes those; dashboards and alerts ask for either.
 Beside these there are the Go runtime's (go_, process_), controller-runtime's (controller_runtime_, workqueue_) and client-go's (rest_client_).
 `

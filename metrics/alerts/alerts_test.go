@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"sigs.k8s.io/yaml"
 
+	"hayloft.dev/metrics"
 	"hayloft.dev/metrics/query"
 )
 
@@ -112,6 +113,24 @@ func TestEachAlertIsDescribed(t *testing.T) {
 		}
 		require.Contains(t, string(runbook), "    kubectl ", "the runbook tells no command")
 	})
+}
+
+// TestEachAlertOutlastsItsLeader: what only the leader tells is asked for as it was
+// told last, or an alert would begin anew with each leader.
+func TestEachAlertOutlastsItsLeader(t *testing.T) {
+	asked := 0
+	eachAlert(t, func(t *testing.T, r Rule) {
+		for _, m := range metrics.Catalog() {
+			if m.By != metrics.Leader {
+				continue
+			}
+			for _, at := range regexp.MustCompile(`.*\b`+m.Name+`\b`).FindAllString(r.Expr, -1) {
+				asked++
+				require.True(t, strings.HasSuffix(at, "last_over_time("+m.Name), at)
+			}
+		}
+	})
+	require.NotZero(t, asked)
 }
 
 func TestEachRunbookHasItsAlert(t *testing.T) {

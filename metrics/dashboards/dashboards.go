@@ -10,6 +10,7 @@ package dashboards
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
 )
@@ -93,13 +94,31 @@ func table(title, what, unit, expr string) Panel {
 // percentiles of a histogram over six hours: backups are rare events.
 func percentiles(histogram, by string) []Query {
 	var out []Query
-	for _, q := range []string{"0.5", "0.95"} {
-		out = append(out, Query{
-			fmt.Sprintf("histogram_quantile(%s, sum by (le, %s) (increase(%s_bucket[6h])))", q, by, histogram),
-			fmt.Sprintf("{{%s}} p%s", by, q[2:]),
-		})
+	for _, q := range []struct{ share, legend string }{{"0.5", "p50"}, {"0.95", "p95"}} {
+		if by != "" {
+			q.legend = fmt.Sprintf("{{%s}} %s", by, q.legend)
+		}
+		out = append(out, Query{quantile(q.share, histogram, "increase(%s[6h])", by), q.legend})
 	}
 	return out
+}
+
+// quantile of a histogram, for each value of a label ("": of all); change makes an
+// expression of its series. A Prometheus that takes native histograms has no classic
+// buckets of the same name, unless it was told to take both.
+func quantile(q, histogram, change, by string) string {
+	group := ""
+	if by != "" {
+		group = fmt.Sprintf(" by (%s)", by)
+	}
+	return fmt.Sprintf("histogram_quantile(%[1]s, sum by (%[2]s) (%[3]s)) or histogram_quantile(%[1]s, sum%[4]s (%[5]s))",
+		q, strings.TrimSuffix("le, "+by, ", "), fmt.Sprintf(change, histogram+"_bucket"), group, fmt.Sprintf(change, histogram))
+}
+
+// observed is how many observations a histogram took within an hour, for each value
+// of a label, of those with the labels that a selector asks for.
+func observed(histogram, selector, by string) string {
+	return fmt.Sprintf("sum by (%[3]s) (increase(%[1]s_count%[2]s[1h])) or sum by (%[3]s) (histogram_count(increase(%[1]s%[2]s[1h])))", histogram, selector, by)
 }
 
 // Build makes Grafana's object of it.

@@ -18,6 +18,7 @@ var (
 	matcher  = regexp.MustCompile(`([a-zA-Z_][a-zA-Z0-9_]*)\s*(?:=~|!~|!=|=)`)
 	grouping = regexp.MustCompile(`\b(?:by|without|on|ignoring|group_left|group_right)\s*\(([^)]*)\)`)
 	variable = regexp.MustCompile(`\$\{?[a-zA-Z_]+\}?`)
+	ofNative = regexp.MustCompile(`\bhistogram_[a-z]+\(`)
 )
 
 // ambient are labels that Prometheus adds to whatever it scrapes, and those of
@@ -40,9 +41,10 @@ func Check(expr string) error {
 		}
 	}
 	bare = grouping.ReplaceAllString(bare, "")
+	native := ofNative.MatchString(bare)
 	for _, s := range selector.FindAllStringSubmatch(bare, -1) {
 		name, matchers := s[1], s[2]
-		m, ok := find(name)
+		m, ok := find(name, native)
 		if !ok {
 			return fmt.Errorf("nobody tells %s", name)
 		}
@@ -65,10 +67,12 @@ func Check(expr string) error {
 	return nil
 }
 
-// find is a metric by its name, or by the name of one of a histogram's parts.
-func find(name string) (metrics.Metric, bool) {
+// find is a metric by its name, or by the name of one of a histogram's parts. A
+// histogram's own name is that of the native one, of which only functions for
+// histograms make numbers.
+func find(name string, native bool) (metrics.Metric, bool) {
 	for _, m := range metrics.Catalog() {
-		if m.Name == name && m.Kind != metrics.Histogram {
+		if m.Name == name && (native || m.Kind != metrics.Histogram) {
 			return m, true
 		}
 		if m.Kind != metrics.Histogram {

@@ -11,6 +11,7 @@ func TestCheck(t *testing.T) {
 		`max by (target) (hayloft_target_ready) == 0`:                                                 "",
 		`sum by (le) (rate(hayloft_job_duration_seconds_bucket{type="cut"}[$__rate_interval]))`:       "",
 		`count(hayloft_vm_protection_info{namespace=~"$namespace", state!="Protected"}) or vector(0)`: "",
+		`histogram_quantile(0.5, sum by (type) (rate(hayloft_job_duration_seconds[5m])))`:             "",
 		`sum by (instance) (hayloft_leader)`:                                                          "",
 		`hayloft_no_such_thing`:                                                                       "nobody tells hayloft_no_such_thing",
 		`rate(hayloft_job_duration_seconds[5m])`:                                                      "nobody tells hayloft_job_duration_seconds",

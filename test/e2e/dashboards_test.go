@@ -1,36 +1,28 @@
 package e2e
 
 import (
-	"context"
 	"crypto/tls"
 	"fmt"
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"k8s.io/apimachinery/pkg/api/resource"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	kubevirt "kubevirt.io/api/core/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"hayloft.dev/metrics/dashboards"
-	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/test/harness"
 )
 
-// beyond are queries that have no data here: there is no Harvester, and the
-// duration of refreshes shows with a target's second one, minutes later.
-var beyond = regexp.MustCompile(`hayloft_harvester_refresh_(interval|misconfigured)|hayloft_refresh_duration_seconds`)
-
 // TestDashboards has the real Prometheus scrape agents and coordinators while
 // there are backups, restores and failures of all kinds, and asks it for what each
-// panel and each variable of the dashboards shows: all of them have data. Then the
-// shipped alerts, which are loaded beside that, are to notice what is done.
+// panel and each variable of the dashboards shows: all of them have data. So has one
+// that takes native histograms. Then the shipped alerts, which are loaded beside that,
+// are to notice what is done.
 func TestDashboards(t *testing.T) {
 	t.Parallel()
 	s := harness.NewStack(t, harness.StackOptions{WithWebhook: true})
@@ -40,15 +32,19 @@ func TestDashboards(t *testing.T) {
 	for _, n := range s.Nodes {
 		programs = append(programs, w.startAgent(n.Name, harness.ProgramOptions{}))
 	}
+	w.longhornsTarget() // which is looked at when a leader begins
 	for _, name := range []string{"coordinator-1", "coordinator-2"} {
 		apis = append(apis, harness.FreeAddress(t))
-		programs = append(programs, w.startCoordinator(name, harness.ProgramOptions{Args: []string{
+		programs = append(programs, w.startCoordinator(name, harness.ProgramOptions{Args: append([]string{
 			"--api-listen", apis[len(apis)-1], "--api-names", "127.0.0.1",
-		}}))
+		}, oftenRefreshed...)}))
 	}
 	w.awaitServed(w.coordinators...)
-	p := harness.StartPrometheus(t, time.Second, alertRules(t), programs...)
+	rules := alertRules(t, 60)
+	p := harness.StartPrometheus(t, time.Second, harness.PrometheusOptions{Rules: rules}, programs...)
+	native := harness.StartPrometheus(t, time.Second, harness.PrometheusOptions{Rules: rules, Native: true}, programs...)
 	w.awaitData(p, `sum(hayloft_leader)`) // what is counted from here on, it sees begin
+	w.awaitData(native, `sum(hayloft_leader)`)
 
 	w.busy()
 	values := map[string]string{"namespace": w.ns, "vm": "web", "target": ".*", "__rate_interval": "30s"}
@@ -60,14 +56,16 @@ func TestDashboards(t *testing.T) {
 		for _, r := range d.Rows {
 			for _, panel := range r.Panels {
 				for _, q := range panel.Queries {
-					if !beyond.MatchString(q.Expr) {
-						panels = append(panels, fill(q.Expr, values))
-					}
+					// Where a panel says zero in place of nothing, that is no data.
+					panels = append(panels, strings.TrimSuffix(fill(q.Expr, values), " or vector(0)"))
 				}
 			}
 		}
 	}
 	w.awaitAllData(p, panels, func() { askAPIs(t, apis) })
+	w.awaitAllData(native, panels, func() { askAPIs(t, apis) })
+	require.Error(t, w.hasData(native, `hayloft_agent_job_duration_seconds_count`), "it has classic histograms")
+	w.rulesHold(native)
 	w.alertsFollow(p)
 }
 
@@ -83,68 +81,6 @@ func askAPIs(t *testing.T, addresses []string) {
 		require.NoError(t, response.Body.Close())
 		require.Equal(t, http.StatusOK, response.StatusCode)
 	}
-}
-
-// busy has something happen of everything that dashboards show.
-func (w *world) busy() {
-	w.t.Helper()
-	w.hookedVM("web")
-	w.runningVM("unprotected", 16*mib)
-	large := resource.MustParse("10Gi")
-	quota := &v1alpha1.SnapshotQuota{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "q"}}
-	quota.Spec.Limit, quota.Spec.VMLimit = &large, &large
-	schedule := &v1alpha1.VMSchedule{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "yearly"}}
-	schedule.Spec.VM, schedule.Spec.Target, schedule.Spec.Cron = "web", w.Target, "@yearly"
-	dead := &v1alpha1.BackupTarget{ObjectMeta: metav1.ObjectMeta{Name: "dead-" + w.ns}}
-	dead.Spec.S3 = &v1alpha1.S3Target{Endpoint: "http://127.0.0.1:1", Insecure: true, Bucket: "backups", Region: "eu-1"}
-	var alive v1alpha1.BackupTarget
-	require.NoError(w.t, w.c.Get(w.ctx, client.ObjectKey{Name: w.Target}, &alive))
-	dead.Spec.CredentialSecret = alive.Spec.CredentialSecret
-	for _, o := range []client.Object{quota, schedule, dead} {
-		require.NoError(w.t, w.c.Create(w.ctx, o))
-		w.t.Cleanup(func() { _ = w.c.Delete(context.WithoutCancel(w.ctx), o) })
-	}
-	scheduled := &v1alpha1.VMBackup{ObjectMeta: metav1.ObjectMeta{
-		Namespace: w.ns, Name: "b1", Labels: map[string]string{v1alpha1.LabelSchedule: string(schedule.UID)},
-	}}
-	scheduled.Spec.VM, scheduled.Spec.Target = "web", w.Target
-	require.NoError(w.t, w.c.Create(w.ctx, scheduled))
-	w.awaitBackup("b1", v1alpha1.BackupReady)
-	w.snapshot("s1", "web")
-	w.awaitBackup("s1", v1alpha1.BackupReady)
-
-	w.patch(w.vm("web"), fmt.Sprintf(`{"metadata":{"annotations":{%q:"error"}}}`, freezeFault))
-	required := &v1alpha1.VMBackup{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "required"}}
-	required.Spec.VM, required.Spec.Target = "web", w.Target
-	required.Spec.Quiesce = v1alpha1.Quiesce{Policy: v1alpha1.QuiesceRequired, DeadlineSeconds: 1}
-	require.NoError(w.t, w.c.Create(w.ctx, required))
-	w.awaitBackup("required", v1alpha1.BackupFailed)
-	refused := &v1alpha1.VMBackup{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "refused"}}
-	refused.Spec.VM, refused.Spec.Target = "web", "no-such-target"
-	require.Contains(w.t, denied(w.c.Create(w.ctx, refused)), "no-such-target")
-
-	w.restore("r1", "b1", "copy")
-	w.awaitRestore("r1", v1alpha1.RestoreReady)
-	fails := &v1alpha1.VMRestore{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: "r2"}}
-	fails.Spec.Backup, fails.Spec.NewVM = "b1", "copy2"
-	fails.Spec.StorageClasses = map[string]string{"longhorn": "no-such-class"}
-	w.withoutWebhook(func() { require.NoError(w.t, w.c.Create(w.ctx, fails)) })
-	w.awaitRestore("r2", v1alpha1.RestoreFailed)
-}
-
-// hookedVM makes a VM whose guest can be frozen, with hooks, which nobody here can run:
-// that is counted, too.
-func (w *world) hookedVM(name string) {
-	w.t.Helper()
-	w.filled(name+"-root", 16*mib, 1)
-	w.filled(name+"-data1", 16*mib, 2)
-	w.mustMake(w.vmSpec(name, []string{name + "-root", name + "-data1"}, func(vm *kubevirt.VirtualMachine) {
-		vm.Annotations = map[string]string{withAgent: "connected"}
-		vm.Spec.Template.ObjectMeta.Annotations = map[string]string{
-			"pre.hook.hayloft.dev/command": "/bin/flush", "pre.hook.hayloft.dev/on-error": "Continue",
-		}
-	}))
-	w.awaitRunning(name)
 }
 
 // fill puts values in the place of variables.
@@ -163,19 +99,23 @@ func (w *world) awaitData(p *harness.Prometheus, expr string) {
 	})
 }
 
-// awaitAllData does so for many, and tells of all that have none. again is done
-// before each look, for what shows only while it goes on.
+// awaitAllData does so for many, each of which may have its data at another moment,
+// and tells of all that had none. again is done before each look, for what shows only
+// while it goes on.
 func (w *world) awaitAllData(p *harness.Prometheus, exprs []string, again func()) {
 	w.t.Helper()
+	left := slices.Clone(exprs)
 	w.eventually("data for every panel", func() (bool, string) {
 		again()
 		var none []string
-		for _, expr := range exprs {
-			if err := w.hasData(p, expr); err != nil {
+		left = slices.DeleteFunc(left, func(expr string) bool {
+			err := w.hasData(p, expr)
+			if err != nil {
 				none = append(none, fmt.Sprintf("%s (%v)", expr, err))
 			}
-		}
-		return len(none) == 0, strings.Join(none, "\n")
+			return err == nil
+		})
+		return len(left) == 0, strings.Join(none, "\n")
 	})
 }
 

@@ -25,9 +25,15 @@ type Prometheus struct {
 	written []byte // what is in it
 }
 
-// StartPrometheus starts Debian's Prometheus with a file of rules ("": none), on the /metrics of agents and coordinators,
-// which it scrapes every so many whole seconds. It is killed at the end of the test.
-func StartPrometheus(t testing.TB, every time.Duration, rules string, programs ...*Program) *Prometheus {
+// PrometheusOptions say what differs from the usual one.
+type PrometheusOptions struct {
+	Rules  string // a file of rules; "": none
+	Native bool   // it takes native histograms, and then no classic ones
+}
+
+// StartPrometheus starts Debian's Prometheus on the /metrics of agents and coordinators, which it scrapes every so many
+// whole seconds. It is killed at the end of the test.
+func StartPrometheus(t testing.TB, every time.Duration, o PrometheusOptions, programs ...*Program) *Prometheus {
 	t.Helper()
 	path, err := exec.LookPath("prometheus")
 	if err != nil {
@@ -40,17 +46,19 @@ func StartPrometheus(t testing.TB, every time.Duration, rules string, programs .
 	}
 	config := fmt.Sprintf("global: {scrape_interval: %ds, evaluation_interval: 1s}\nscrape_configs:\n", int(every.Seconds())) +
 		fmt.Sprintf("- {job_name: hayloft, file_sd_configs: [{files: [%q], refresh_interval: 1s}]}\n", prometheus.targets)
-	if rules != "" {
-		config += fmt.Sprintf("rule_files: [%q]\n", rules)
+	if o.Rules != "" {
+		config += fmt.Sprintf("rule_files: [%q]\n", o.Rules)
 	}
 	file := filepath.Join(dir, "prometheus.yaml")
 	if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	address := FreeAddress(t)
-	p, err := startProgram("prometheus", "prometheus", "http://"+address, filepath.Join(dir, "log"), path, []string{
-		"--config.file", file, "--storage.tsdb.path", filepath.Join(dir, "data"), "--web.listen-address", address,
-	}, nil)
+	args := []string{"--config.file", file, "--storage.tsdb.path", filepath.Join(dir, "data"), "--web.listen-address", address}
+	if o.Native {
+		args = append(args, "--enable-feature", "native-histograms")
+	}
+	p, err := startProgram("prometheus", "prometheus", "http://"+address, filepath.Join(dir, "log"), path, args, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,18 +109,20 @@ func (p *Prometheus) scrape(programs []*Program) error {
 	return os.Rename(next, p.targets)
 }
 
-// Alerts are those that are active, name -> how many; of those that must last for a while before they fire, also the
-// ones that have not yet.
-func (p *Prometheus) Alerts() (map[string]int, error) {
+// Alerts are those that are active: a name's states, pending (it has not lasted for long enough yet) or firing.
+func (p *Prometheus) Alerts() (map[string][]string, error) {
 	var answer struct {
-		Alerts []struct{ Labels map[string]string }
+		Alerts []struct {
+			Labels map[string]string
+			State  string
+		}
 	}
 	if err := p.Get("alerts", nil, &answer); err != nil {
 		return nil, err
 	}
-	out := map[string]int{}
+	out := map[string][]string{}
 	for _, a := range answer.Alerts {
-		out[a.Labels["alertname"]]++
+		out[a.Labels["alertname"]] = append(out[a.Labels["alertname"]], a.State)
 	}
 	return out, nil
 }
