@@ -16,7 +16,6 @@ import (
 // TestRealLonghorn goes through what depends on longhorn-manager's behaviour with the real one, its webhooks and instance
 // managers. The README of deploy/longhorn says what is stood in for.
 func TestRealLonghorn(t *testing.T) {
-	t.Parallel()
 	k := newCluster(t, bin(t, "cluster/longhorn/image.tar"))
 	k.makeNamespaces(t)
 	k.installLonghorn(t)

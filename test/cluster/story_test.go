@@ -15,6 +15,7 @@ import (
 func TestHayloft(t *testing.T) {
 	t.Parallel()
 	k := newCluster(t)
+	k.areGuestsPods = true
 	k.makeNamespaces(t)
 	k.startStorage(t)
 	require.True(t, t.Run("the chart installs", k.installs))

@@ -28,7 +28,7 @@ const (
 	tail        = 8 * mib // of a disk: where a guest writes its records
 )
 
-// guestImage is an image that every node has. The guest of a VM runs in a pod of it; nothing of it is used.
+// guestImage is an image that every node has. Guests run in pods of it, and use nothing of it.
 const guestImage = "hayloft.dev/pause:cluster"
 
 // disks are those of every VM here.
@@ -47,7 +47,7 @@ func claim(name string) *corev1.PersistentVolumeClaim {
 func virtualMachine(name string, strategy kubevirt.VirtualMachineRunStrategy, node string) *kubevirt.VirtualMachine {
 	vm := &kubevirt.VirtualMachine{}
 	vm.Namespace, vm.Name = vmNamespace, name
-	vm.Annotations = map[string]string{"local.hayloft.dev/node": node, "local.hayloft.dev/pod": guestImage}
+	vm.Annotations = map[string]string{"local.hayloft.dev/node": node}
 	vm.Spec.RunStrategy = &strategy
 	vm.Spec.Template = &kubevirt.VirtualMachineInstanceTemplateSpec{}
 	for _, disk := range disks {
@@ -81,6 +81,9 @@ func (k *cluster) makeVM(t *testing.T, name string, strategy kubevirt.VirtualMac
 		k.disk(t, "fill", c.Name, "--seed", strconv.Itoa(seed*len(disks)+slices.Index(disks, disk)), "--length", strconv.Itoa(diskSize-tail))
 	})
 	vm := virtualMachine(name, strategy, node)
+	if k.areGuestsPods {
+		vm.Annotations["local.hayloft.dev/pod"] = guestImage
+	}
 	for _, change := range changes {
 		change(vm)
 	}
