@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"hayloft.dev/coordinator/plan"
@@ -51,7 +52,7 @@ func (r *backups) start(b *v1alpha1.VMBackup, t *v1alpha1.BackupTarget, o plan.O
 	key := client.ObjectKeyFromObject(b)
 	target, ok := placeOf(b, t)
 	if !ok {
-		r.pool.run(b.UID, o.Work, shortDeadline, func(context.Context) (any, error) { return nil, targetGone(b) }, func() { r.wake.backups.wake(key) })
+		r.work(b.UID, o.Work, nil, shortDeadline, func(context.Context) (any, error) { return nil, targetGone(b) }, func() { r.wake.backups.wake(key) })
 		return
 	}
 	point := pointOf(b)
@@ -94,13 +95,31 @@ func (r *backups) start(b *v1alpha1.VMBackup, t *v1alpha1.BackupTarget, o plan.O
 	default:
 		return
 	}
-	r.pool.run(b.UID, o.Work, deadline, func(ctx context.Context) (any, error) {
-		v, err := do(ctx)
-		if err == nil && t != nil {
-			r.probes.good(t)
+	r.work(b.UID, o.Work, t, deadline, do, func() { r.wake.backups.wake(key) })
+}
+
+// work has a piece of target work done in the background; t is nil for what needs no
+// target. On a target that gives no answer nothing is begun, and what was is ended
+// (pool.silent): deletions may take long, and there may be many.
+func (c *Controller) work(owner types.UID, w plan.Work, t *v1alpha1.BackupTarget, deadline time.Duration, do func(context.Context) (any, error), wake func()) {
+	if t == nil {
+		c.pool.run(owner, w, lane{}, deadline, do, wake)
+		return
+	}
+	if found := c.probes.silent(t); found != nil {
+		c.pool.run(owner, w, lane{quick: true}, deadline, func(context.Context) (any, error) { return nil, found }, wake)
+		return
+	}
+	c.pool.run(owner, w, lane{place: t.UID}, deadline, func(ctx context.Context) (any, error) {
+		watching, stop := context.WithCancel(ctx)
+		defer stop()
+		c.probes.watch(watching, t)
+		out, err := do(ctx)
+		if err == nil {
+			c.probes.good(t)
 		}
-		return v, err
-	}, func() { r.wake.backups.wake(key) })
+		return out, err
+	}, wake)
 }
 
 func pointOf(b *v1alpha1.VMBackup) document.Point {

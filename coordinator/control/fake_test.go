@@ -28,6 +28,36 @@ type fakeTargets struct {
 	listing func(protocol.RefreshRequest) (protocol.RefreshResult, protocol.Cost)
 	// sources are what the captures were given, in their order.
 	sources []*protocol.CaptureSource
+	// silent targets accept and never answer; hung is how many deletions wait for them
+	// now, most how many did at once.
+	silent     map[string]bool
+	hung, most int
+}
+
+// silence has a target give no answer from now on, or answer again.
+func (f *fakeTargets) silence(target string, silent bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.silent[target] = silent
+}
+
+// answers waits for an answer of a target as long as the caller does.
+func (f *fakeTargets) answers(ctx context.Context, target string) error {
+	f.mu.Lock()
+	silent := f.silent[target]
+	if silent {
+		f.hung++
+		f.most = max(f.most, f.hung)
+	}
+	f.mu.Unlock()
+	if !silent {
+		return nil
+	}
+	<-ctx.Done()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.hung--
+	return &protocol.Error{Reason: protocol.Timeout, Transient: true, Message: "it took too long"}
 }
 
 // given is what the last capture was given of the VM.
@@ -55,7 +85,7 @@ func (f *fakeTargets) missingDraft(missing bool) {
 }
 
 func newFakeTargets() *fakeTargets {
-	return &fakeTargets{fails: map[string]error{}, docs: map[string]*document.Document{}}
+	return &fakeTargets{fails: map[string]error{}, docs: map[string]*document.Document{}, silent: map[string]bool{}}
 }
 
 func (f *fakeTargets) do(op, arg string) error {
@@ -87,6 +117,9 @@ func (f *fakeTargets) Probe(_ context.Context, t protocol.Target) (protocol.Prob
 	err := f.do("probe", t.Name)
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.silent[t.Name] { // at once, for the tests' sake
+		err = &protocol.Error{Reason: protocol.Timeout, Transient: true, Message: "it gave no answer in the time allowed"}
+	}
 	return protocol.ProbeResult{Keeps: f.keeps}, err
 }
 
@@ -185,6 +218,9 @@ func (f *fakeTargets) Leftovers(_ context.Context, t protocol.Target, _ protocol
 	return protocol.LeftoversResult{}, protocol.Cost{Reaped: true}, f.do("leftovers", t.Name)
 }
 
-func (f *fakeTargets) DeletePoint(_ context.Context, _ protocol.Target, r protocol.DeleteRequest) error {
+func (f *fakeTargets) DeletePoint(ctx context.Context, t protocol.Target, r protocol.DeleteRequest) error {
+	if err := f.answers(ctx, t.Name); err != nil {
+		return err
+	}
 	return f.do("deletePoint", fmt.Sprintf("%s %d", r.DraftUID, len(r.Backups)))
 }

@@ -43,7 +43,7 @@ func (r *targets) leftovers(t *v1alpha1.BackupTarget) time.Duration {
 	}
 	t = t.DeepCopy()
 	key := types.NamespacedName{Name: t.Name}
-	r.pool.run(t.UID, plan.Work{Op: "Leftovers"}, leftoversDeadline, func(ctx context.Context) (any, error) {
+	r.pool.run(t.UID, plan.Work{Op: "Leftovers"}, lane{place: t.UID}, leftoversDeadline, func(ctx context.Context) (any, error) {
 		remove := strings.HasPrefix(asked, v1alpha1.LeftoversRemove)
 		result, _, err := r.lookForLeftovers(ctx, t, r.live, protocol.LeftoversRequest{
 			Remove: remove && !t.Spec.ReadOnly, CPUMilliseconds: leftoversCPU.Milliseconds(),

@@ -27,7 +27,8 @@ type pool struct {
 type work struct {
 	state  plan.WorkState
 	value  any // of the last try that went well
-	cancel context.CancelFunc
+	lane   lane
+	cancel context.CancelCauseFunc
 }
 
 func newPool(ctx context.Context, atOnce int) *pool {
@@ -36,7 +37,7 @@ func newPool(ctx context.Context, atOnce int) *pool {
 
 // run starts a piece of work unless it runs already; wake is called when it
 // has ended. The deadline counts from when it gets a slot.
-func (p *pool) run(owner types.UID, w plan.Work, deadline time.Duration, do func(context.Context) (any, error), wake func()) {
+func (p *pool) run(owner types.UID, w plan.Work, l lane, deadline time.Duration, do func(context.Context) (any, error), wake func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.works[owner] == nil {
@@ -51,21 +52,49 @@ func (p *pool) run(owner types.UID, w plan.Work, deadline time.Duration, do func
 		return
 	}
 	e.state.Running = true
-	ctx, cancel := context.WithCancel(p.ctx)
-	e.cancel = cancel
+	ctx, cancel := context.WithCancelCause(p.ctx)
+	e.cancel, e.lane = cancel, l
 	go func() {
-		defer cancel()
-		if err := p.slots.take(ctx); err != nil {
+		defer cancel(nil)
+		var value any
+		err := p.slots.take(ctx, l)
+		began := err == nil
+		if began {
+			wctx, stop := context.WithTimeout(ctx, deadline)
+			value, err = do(wctx)
+			stop()
+			p.slots.give(l)
+		}
+		var silent *silence
+		switch {
+		case err != nil && errors.As(context.Cause(ctx), &silent):
+			err = silent.found
+		case !began:
 			p.ended(e, nil, err)
 			return
 		}
-		wctx, stop := context.WithTimeout(ctx, deadline)
-		value, err := do(wctx)
-		stop()
-		p.slots.give()
 		p.ended(e, value, err)
 		wake()
 	}()
+}
+
+// silence is why work ends on a target that gives no answer.
+type silence struct{ found *plan.WorkError }
+
+func (s *silence) Error() string { return s.found.Message }
+
+// silent ends what lasts on a target that gives no answer, and what waits for a slot
+// to begin there: each would only wait for its own deadline, and keep others waiting.
+func (p *pool) silent(place types.UID, found *plan.WorkError) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, of := range p.works {
+		for _, e := range of {
+			if e.state.Running && e.lane.place == place && !e.lane.quick {
+				e.cancel(&silence{found})
+			}
+		}
+	}
 }
 
 func (p *pool) ended(e *work, value any, err error) {
@@ -121,7 +150,7 @@ func (p *pool) forget(owner types.UID) {
 	defer p.mu.Unlock()
 	for _, e := range p.works[owner] {
 		if e.cancel != nil {
-			e.cancel()
+			e.cancel(nil)
 		}
 	}
 	delete(p.works, owner)
@@ -131,7 +160,10 @@ func (p *pool) forget(owner types.UID) {
 // the worker is our own trouble, or the deadline, and may pass.
 func workError(err error) *plan.WorkError {
 	var e *protocol.Error
+	var known *plan.WorkError
 	switch {
+	case errors.As(err, &known):
+		return known
 	case errors.As(err, &e):
 		return &plan.WorkError{Reason: string(e.Reason), Message: err.Error(), Transient: e.Transient}
 	case errors.Is(err, context.DeadlineExceeded):

@@ -115,7 +115,7 @@ func (p *prober) request(t *v1alpha1.BackupTarget, wake func()) {
 		var err error
 		// That it has ended is noted when the pool has noted it too: the pool would
 		// take no other one before, and nobody would ask again.
-		p.c.pool.run(target.UID, plan.Work{Op: "Probe"}, probeDeadline, func(ctx context.Context) (any, error) {
+		p.c.pool.run(target.UID, plan.Work{Op: "Probe"}, lane{place: target.UID, quick: true}, probeDeadline, func(ctx context.Context) (any, error) {
 			began := time.Now()
 			found, err = p.c.Targets.Probe(ctx, protocol.OnTarget(target))
 			took = time.Since(began)
@@ -143,11 +143,55 @@ func (p *prober) ended(t *v1alpha1.BackupTarget, found protocol.ProbeResult, too
 			e.failures = 0
 		}
 	}
+	silent := e.silent()
 	p.mu.Unlock()
+	if silent != nil {
+		p.c.pool.silent(t.UID, silent)
+	}
 	for _, wake := range waiters {
 		wake()
 	}
 	p.c.wake.targets.wake(types.NamespacedName{Name: t.Name})
+}
+
+// silentAfter is how many probes in a row must have got no answer until nothing else
+// is tried: one that is missed may be this coordinator's own trouble.
+const silentAfter = 2
+
+// silent is what the last probe found of a target that gives no answer; nil: it gives
+// one, be it a bad one, or that is not known.
+func (e *probed) silent() *plan.WorkError {
+	if e.err == nil || e.err.Reason != string(protocol.Timeout) || e.failures < silentAfter {
+		return nil
+	}
+	return e.err
+}
+
+// silent as probed.silent, for the target as it is now.
+func (p *prober) silent(t *v1alpha1.BackupTarget) *plan.WorkError {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.of(t).silent()
+}
+
+// longWork is after what time a target is tried out while work on it goes on.
+const longWork = 30 * time.Second
+
+// watch has a target tried out while work on it takes long, until ctx ends: one that
+// has fallen silent is found long before the work's deadline.
+func (p *prober) watch(ctx context.Context, t *v1alpha1.BackupTarget) {
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(longWork):
+			}
+			if last := p.last(t); time.Since(last.at) >= longWork {
+				p.request(t, func() {})
+			}
+		}
+	}()
 }
 
 func (p *prober) forget(uid types.UID) {

@@ -227,7 +227,7 @@ func (r *refresher) run(t *v1alpha1.BackupTarget, allowance time.Duration) {
 	}
 	r.mu.Unlock()
 	key := types.NamespacedName{Name: t.Name}
-	r.c.pool.run(t.UID, plan.Work{Op: "Refresh"}, r.c.Refresh.Deadline, func(ctx context.Context) (any, error) {
+	r.c.pool.run(t.UID, plan.Work{Op: "Refresh"}, lane{place: t.UID}, r.c.Refresh.Deadline, func(ctx context.Context) (any, error) {
 		r.mu.Lock()
 		e := r.of[t.UID]
 		r.mu.Unlock()

@@ -21,7 +21,7 @@ func (r *restores) start(_ context.Context, s *v1alpha1.VMRestore, v plan.Restor
 	key := client.ObjectKeyFromObject(s)
 	target, ok := placeOf(v.Backup, v.Target)
 	if !ok {
-		r.pool.run(s.UID, o.Work, shortDeadline, func(context.Context) (any, error) { return nil, targetGone(v.Backup) }, func() { r.wake.restores.wake(key) })
+		r.work(s.UID, o.Work, nil, shortDeadline, func(context.Context) (any, error) { return nil, targetGone(v.Backup) }, func() { r.wake.restores.wake(key) })
 		return
 	}
 	path, digest := v.Backup.Status.Document, v.Backup.Status.DocumentDigest
@@ -53,13 +53,7 @@ func (r *restores) start(_ context.Context, s *v1alpha1.VMRestore, v plan.Restor
 	default:
 		return
 	}
-	r.pool.run(s.UID, o.Work, deadline, func(ctx context.Context) (any, error) {
-		out, err := do(ctx)
-		if err == nil && v.Target != nil {
-			r.probes.good(v.Target)
-		}
-		return out, err
-	}, func() { r.wake.restores.wake(key) })
+	r.work(s.UID, o.Work, v.Target, deadline, do, func() { r.wake.restores.wake(key) })
 }
 
 // inspect tells for each disk the size that a volume must have to be restored
