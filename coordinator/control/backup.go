@@ -177,7 +177,7 @@ func (r *backups) view(ctx context.Context, b *v1alpha1.VMBackup, quotas []v1alp
 		}
 	}
 	if b.Status.Phase == v1alpha1.BackupCutting || b.Status.Phase == v1alpha1.BackupUploading {
-		if v.Elsewhere, err = r.elsewhere(b); err != nil {
+		if v.Elsewhere, err = r.elsewhere(b, v.Target); err != nil {
 			return v, err
 		}
 	}

@@ -65,10 +65,10 @@ func (c *Controller) labelsOf(ctx context.Context, t *v1alpha1.BackupTarget, nam
 
 // elsewhere are backups of a point's volumes to other targets that replicas may
 // still be at work on.
-func (c *Controller) elsewhere(b *v1alpha1.VMBackup) (map[string][]string, error) {
+func (c *Controller) elsewhere(b *v1alpha1.VMBackup, t *v1alpha1.BackupTarget) (map[string][]string, error) {
 	all, err := c.points.OfVM(b.Namespace, b.Spec.VM)
-	if err != nil {
+	if err != nil || t == nil {
 		return nil, err
 	}
-	return plan.Elsewhere(b, all, time.Now()), nil
+	return plan.Elsewhere(b, all, t.CreationTimestamp.Time, time.Now()), nil
 }

@@ -21,11 +21,16 @@ const (
 // Elsewhere are the Longhorn backups, by their volumes, that replicas may still be
 // at work on for targets other than a point's own. An engine does not tell which
 // ones it makes, only how one is whose name is known. points are those of the same
-// VM.
-func Elsewhere(b *v1alpha1.VMBackup, points []*v1alpha1.VMBackup, now time.Time) map[string][]string {
+// VM; since is when the point's target was made: what began before that went to
+// another target, whatever that was called, the point's own former attempts too.
+func Elsewhere(b *v1alpha1.VMBackup, points []*v1alpha1.VMBackup, since, now time.Time) map[string][]string {
 	out := map[string][]string{}
 	for _, o := range points {
-		if o.UID == b.UID || o.Spec.Found != nil || o.Spec.Type == v1alpha1.TypeSnapshot || o.Spec.Target == b.Spec.Target {
+		if o.Spec.Found != nil || o.Spec.Type == v1alpha1.TypeSnapshot {
+			continue
+		}
+		began := o.Status.StartedAt
+		if o.Spec.Target == b.Spec.Target && (began == nil || !began.Time.Before(since)) {
 			continue
 		}
 		lingers := failedLingers
