@@ -15,6 +15,10 @@ import (
 // less than 20 deep.
 const maxDepth = 64
 
+// maxValues of a document, keys among them. A VM with 256 disks has some ten thousand;
+// each takes several hundred bytes of memory once it is read, however short it is.
+const maxValues = 1 << 17
+
 // digestField is the field that a digest cannot cover.
 const digestField = "digest"
 
@@ -47,13 +51,17 @@ type level struct {
 	inValue bool
 }
 
-// walk checks what encoding/json does not: depth, doubled keys (of which it
-// would silently take the last) and trailing data.
+// walk checks what encoding/json does not: depth, how many values there are, doubled
+// keys (of which it would silently take the last) and trailing data. It takes no memory
+// to speak of, so that what is too much is refused before it does.
 func walk(data []byte) error {
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.UseNumber()
 	var stack []level
-	for {
+	for values := 1; ; values++ {
+		if values > maxValues {
+			return fmt.Errorf("it has more than %d values", maxValues)
+		}
 		token, err := dec.Token()
 		if errors.Is(err, io.EOF) && len(stack) == 0 {
 			return errors.New("it is empty")

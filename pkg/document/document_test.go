@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -183,6 +184,15 @@ func TestParseRefuses(t *testing.T) {
 			}
 			m["vm"].(map[string]any)["deep"] = v
 		}, "nested deeper"},
+		{"too many values", func(m map[string]any) {
+			m["vm"].(map[string]any)["many"] = slices.Repeat([]any{0}, 1<<17)
+		}, "more than 131072 values"},
+		{"too large a VM", func(m map[string]any) {
+			m["vm"].(map[string]any)["large"] = strings.Repeat("x", 1536<<10)
+		}, "its VM: it could not be made: it has 15"},
+		{"too large a claim", func(m map[string]any) {
+			claim(m)["object"].(map[string]any)["large"] = strings.Repeat("x", 1536<<10)
+		}, "its claim web-disk-0: it could not be made: it has 15"},
 		{"too many notes", func(m map[string]any) { m["notes"] = make([]any, 0); addNotes(m, 65) }, "65 notes"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

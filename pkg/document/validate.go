@@ -22,6 +22,8 @@ const (
 	maxObjects = 256
 	maxNotes   = 64
 	maxNote    = 1024
+	// maxObjectBytes is what etcd takes in one request unless it is told otherwise.
+	maxObjectBytes = 1536 << 10
 )
 
 func (d *Document) validate(draft bool) error {
@@ -205,6 +207,9 @@ type head struct {
 
 func readHead(raw json.RawMessage) (head, error) {
 	var h head
+	if len(raw) > maxObjectBytes {
+		return h, fmt.Errorf("it could not be made: it has %d bytes, more than the %d that a cluster keeps of an object", len(raw), maxObjectBytes)
+	}
 	if err := utiljson.Unmarshal(raw, &h); err != nil {
 		return h, fmt.Errorf("it is not an object: %w", err)
 	}
