@@ -65,6 +65,10 @@ func main() {
 		os.Exit(2)
 	}
 
+	if err := limitMemory(memory()); err != nil {
+		fmt.Fprintln(os.Stderr, "targetio:", err)
+		os.Exit(1)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	answer := run(ctx, os.Stdin, worker{namespace: *namespace, mounts: *mounts, pods: *pods}, *kubeconfig)

@@ -19,7 +19,8 @@ import (
 const (
 	// maxAnswer bounds a child's stdout; a document has at most 8 MiB.
 	maxAnswer = 16 << 20
-	// maxTail is how much of a child's stderr is kept for a message.
+	// maxTail is how much of a child's stderr is kept for a message, of its end and of its
+	// beginning.
 	maxTail = 2 << 10
 	// ownEnd is how long before its deadline the child ends by itself, at
 	// most: it can give the true cause then, and its locks back.
@@ -181,6 +182,9 @@ func (p *process) result(err error) (*protocol.Answer, error) {
 	if p.stdout.over {
 		return nil, &Error{Reason: protocol.Internal, Message: fmt.Sprintf("the target worker's answer is larger than %d bytes", maxAnswer)}
 	}
+	if err != nil && bytes.Contains(p.stderr.head, []byte(outOfMemory)) {
+		return nil, &Error{Reason: protocol.Internal, Transient: true, Message: "the target worker took more memory than it may, which ended it: is something on the target larger than it should be? Volumes of many TiB take more: give the coordinator more memory"}
+	}
 	if err != nil {
 		return nil, &Error{Reason: protocol.Internal, Transient: true, Message: fmt.Sprintf("the target worker failed: %v: %s", err, p.stderr.String())}
 	}
@@ -216,10 +220,14 @@ func (b *bounded) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// tail keeps the last maxTail bytes.
-type tail struct{ data []byte }
+// outOfMemory is among the first words of a Go program that gets no more memory.
+const outOfMemory = "out of memory"
+
+// tail keeps the first and the last maxTail bytes.
+type tail struct{ head, data []byte }
 
 func (t *tail) Write(p []byte) (int, error) {
+	t.head = append(t.head, p[:min(len(p), maxTail-len(t.head))]...)
 	t.data = append(t.data, p...)
 	if cut := len(t.data) - maxTail; cut > 0 {
 		t.data = append([]byte(nil), t.data[cut:]...)

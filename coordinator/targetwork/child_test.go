@@ -24,6 +24,7 @@ func TestChildThatFailsIsInternal(t *testing.T) {
 		"not JSON":        {"echo hello", "reading the target worker's answer"},
 		"endless answer":  {"cat /dev/zero", "larger than"},
 		"only the tail":   {"head -c 100000 /dev/zero | tr '\\0' x >&2; echo end >&2; exit 1", "end"},
+		"out of memory":   {"echo 'runtime: out of memory: cannot allocate 4194304-byte block' >&2; head -c 100000 /dev/zero | tr '\\0' x >&2; exit 2", "took more memory than it may"},
 		"killed":          {"kill -9 $$", "signal: killed"},
 		"missing program": {"", "starting the target worker"},
 	} {
