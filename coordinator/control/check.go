@@ -8,7 +8,9 @@ import (
 
 	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -68,6 +70,12 @@ func (r *restores) check(ctx context.Context, s *v1alpha1.VMRestore, b *v1alpha1
 	for _, ref := range slices.Concat(needs.Instancetypes, needs.Preferences) {
 		kind, name, _ := strings.Cut(ref, "/")
 		k.instancetype(kind, name)
+	}
+	if b.Spec.Found != nil && !slices.Contains(s.Spec.Allow, v1alpha1.AllowHostDevices) {
+		for _, ref := range needs.Instancetypes {
+			kind, name, _ := strings.Cut(ref, "/")
+			k.withoutDevices(kind, name)
+		}
 	}
 	for _, name := range needs.ServiceAccounts {
 		k.there(kindAccount, s.Namespace, name)
@@ -159,9 +167,35 @@ func (k *checker) there(kind schema.GroupVersionKind, namespace, name string) {
 }
 
 func (k *checker) instancetype(kind, name string) {
-	namespace := k.restore.Namespace
-	if strings.Contains(kind, "Cluster") {
+	gvk, namespace := k.typeOf(kind)
+	k.there(gvk, namespace, name)
+}
+
+// typeOf is the kind of an instance type or preference, and the namespace that it is in.
+func (k *checker) typeOf(kind string) (gvk schema.GroupVersionKind, namespace string) {
+	if namespace = k.restore.Namespace; strings.Contains(kind, "Cluster") {
 		namespace = ""
 	}
-	k.there(schema.GroupVersionKind{Group: instancetypeGroup, Version: "v1beta1", Kind: kind}, namespace, name)
+	return schema.GroupVersionKind{Group: instancetypeGroup, Version: "v1beta1", Kind: kind}, namespace
+}
+
+// withoutDevices refuses an instance type by which a document would get devices of the
+// nodes that it gets by no word of its own. One that is missing is refused elsewhere.
+func (k *checker) withoutDevices(kind, name string) {
+	if k.err != nil {
+		return
+	}
+	gvk, namespace := k.typeOf(kind)
+	u := &unstructured.Unstructured{}
+	u.SetGroupVersionKind(gvk)
+	err := k.live.Get(k.ctx, client.ObjectKey{Namespace: namespace, Name: name}, u)
+	switch {
+	case apierrors.IsNotFound(err), meta.IsNoMatchError(err):
+	case err != nil:
+		k.err = fmt.Errorf("reading %s %s: %w", kind, name, err)
+	default:
+		if devices := vmspec.DevicesOf(u); len(devices) > 0 {
+			k.refusals = append(k.refusals, rules.Devices(kind, name, devices))
+		}
+	}
 }

@@ -235,6 +235,23 @@ func TestRefusedRestores(t *testing.T) {
 		{name: "not-ready", backup: "running", vm: "x", reason: "BackupNotReady", says: "is Cutting, not Ready"},
 		{name: "vm-taken", backup: "p1", vm: "web", reason: "NameTaken", says: "VirtualMachine web exists already"},
 		{
+			name: "devices-of-a-type", backup: "found", vm: "x", reason: "Refused", says: "gives it devices of the nodes (gpu), and the point was found on a target: set spec.allow to HostDevices",
+			prepare: func() {
+				kind := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{
+					"cpu": map[string]any{"guest": int64(1)}, "memory": map[string]any{"guest": "1Gi"},
+					"gpus": []any{map[string]any{"name": "gpu", "deviceName": "example.org/gpu"}},
+				}}}
+				kind.SetAPIVersion("instancetype.kubevirt.io/v1beta1")
+				kind.SetKind("VirtualMachineClusterInstancetype")
+				kind.SetName("gpu-" + w.ns)
+				w.create(kind)
+				w.fake.mu.Lock()
+				w.fake.vm.Object["spec"].(map[string]any)["instancetype"] = map[string]any{"name": kind.GetName()}
+				w.fake.mu.Unlock()
+				w.found(b)
+			},
+		},
+		{
 			name: "damaged", backup: "p1", vm: "x", reason: "Damaged", says: "digest",
 			prepare: func() {
 				w.fake.fail("readDocument", &protocol.Error{Reason: protocol.Damaged, Message: "its digest is another"})

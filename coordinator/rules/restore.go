@@ -250,6 +250,11 @@ func Absent(kind, name string) Refusal {
 	return refusal(Refused, "%s %s, which the VM needs, does not exist here: create it first", kind, name)
 }
 
+// Devices refuses an instance type that gives a found point's VM devices of the nodes.
+func Devices(kind, name string, devices []string) Refusal {
+	return refusal(Refused, "%s %s, which the VM names, gives it devices of the nodes (%s), and the point was found on a target: set spec.allow to HostDevices if it may have them", kind, name, few(devices))
+}
+
 // MappedClass refuses a StorageClass, mapped to by hand, whose volumes would not
 // be like those that a restore makes.
 func MappedClass(name, provisioner string, parameters map[string]string) []Refusal {

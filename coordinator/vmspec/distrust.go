@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
 	"hayloft.dev/pkg/api/v1alpha1"
 )
 
@@ -34,10 +36,23 @@ func (r *rebuilder) left(what, why string, names []string, word v1alpha1.Allowan
 	r.note("%s %s: left out, since the point was found on a target and %s (spec.allow %s keeps them)", what, strings.Join(names, ", "), why, word)
 }
 
+// hostDevices are the lists in which KubeVirt has devices of the nodes.
+var hostDevices = []string{"hostDevices", "gpus"}
+
+// DevicesOf are the devices of the nodes that an instance type gives to its VMs.
+func DevicesOf(instancetype *unstructured.Unstructured) (names []string) {
+	for _, kind := range hostDevices {
+		for _, d := range children(child(instancetype.Object, "spec"), kind) {
+			names = append(names, text(d, "name"))
+		}
+	}
+	return names
+}
+
 func (r *rebuilder) withoutHostDevices(spec object) {
 	var names []string
 	devices := child(spec, "domain", "devices")
-	for _, kind := range []string{"hostDevices", "gpus"} {
+	for _, kind := range hostDevices {
 		for _, d := range children(devices, kind) {
 			names = append(names, text(d, "name"))
 		}
@@ -68,8 +83,9 @@ func (r *rebuilder) withoutAccounts(spec object) {
 	r.left("volumes", "they hold the token of an account of this cluster", names, v1alpha1.AllowServiceAccounts)
 }
 
-// withoutPodSettings keeps only the annotations that KubeVirt and Harvester read:
-// those of the template are the pod's too, where programs beside KubeVirt act on them.
+// withoutPodSettings keeps only the annotations that KubeVirt and Harvester read, and
+// of labels theirs, Kubernetes' own and those that are nobody's: those of the template
+// are the pod's too, where programs beside KubeVirt act on them.
 func (r *rebuilder) withoutPodSettings(template, spec object) {
 	var names []string
 	annotations := child(template, "metadata", "annotations")
@@ -79,6 +95,14 @@ func (r *rebuilder) withoutPodSettings(template, spec object) {
 			delete(annotations, key)
 		}
 	}
+	labels := child(template, "metadata", "labels")
+	for _, key := range sortedKeys(labels) {
+		prefix, _, named := strings.Cut(key, "/")
+		if named && !harmless(key) && !under(prefix, "kubernetes.io") && !under(prefix, "k8s.io") {
+			names = append(names, "label "+key)
+			delete(labels, key)
+		}
+	}
 	if class := text(spec, "priorityClassName"); strings.HasPrefix(class, "system-") {
 		names = append(names, "priority class "+class)
 		delete(spec, "priorityClassName")
@@ -86,17 +110,16 @@ func (r *rebuilder) withoutPodSettings(template, spec object) {
 	r.left("settings of the VM's pod", "they act on more than the VM", names, v1alpha1.AllowPodSettings)
 }
 
-// harmless are annotations of a template that only KubeVirt and Harvester read. With
+// harmless are keys of a template's annotations and labels that only KubeVirt and
+// Harvester read. With
 // those of hooks.kubevirt.io KubeVirt starts containers.
-func harmless(annotation string) bool {
-	prefix, _, named := strings.Cut(annotation, "/")
+func harmless(key string) bool {
+	prefix, _, named := strings.Cut(key, "/")
 	if !named || prefix == "hooks.kubevirt.io" {
 		return false
 	}
-	for _, of := range []string{"kubevirt.io", "harvesterhci.io"} {
-		if prefix == of || strings.HasSuffix(prefix, "."+of) {
-			return true
-		}
-	}
-	return false
+	return under(prefix, "kubevirt.io") || under(prefix, "harvesterhci.io")
 }
+
+// under tells whether a domain is another one, or below it.
+func under(domain, of string) bool { return domain == of || strings.HasSuffix(domain, "."+of) }

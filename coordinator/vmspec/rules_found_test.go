@@ -1,6 +1,7 @@
 package vmspec_test
 
 import (
+	"maps"
 	"slices"
 	"testing"
 
@@ -16,7 +17,7 @@ import (
 // reaching is a VM that has more than itself.
 const reaching = `
 spec: {template: {
-  metadata: {annotations: {
+  metadata: {labels: {app: web, harvesterhci.io/vmName: web, app.kubernetes.io/part-of: shop, sidecar.istio.io/inject: "true"}, annotations: {
     hooks.kubevirt.io/hookSidecars: '[{"image":"evil"}]', k8s.v1.cni.cncf.io/networks: kube-system/secret, sidecar.example.org/inject: "true", plain: x,
     harvesterhci.io/sshNames: '[]', vm.kubevirt.io/os: linux, kubevirt.io/ignitiondata: "{}"}},
   spec: {
@@ -61,6 +62,10 @@ func foundRules() []rule {
 				}
 				assert.NotContains(t, inSpec(t, r), "priorityClassName")
 				noted(t, r, "priority class system-node-critical")
+				noted(t, r, "label sidecar.istio.io/inject")
+				labels := get(t, r, "spec", "template", "metadata", "labels").(map[string]any)
+				keys := slices.Sorted(maps.Keys(labels))
+				assert.Equal(t, []string{"app", "app.kubernetes.io/part-of", "harvesterhci.io/vmName"}, keys)
 			},
 		},
 		{
@@ -77,6 +82,7 @@ func foundRules() []rule {
 				assert.Len(t, inSpec(t, r, append(devices, "hostDevices")...), 1)
 				assert.Len(t, inSpec(t, r, "volumes"), 2)
 				assert.Contains(t, get(t, r, annotations...), "hooks.kubevirt.io/hookSidecars")
+				assert.Contains(t, get(t, r, "spec", "template", "metadata", "labels"), "sidecar.istio.io/inject")
 				assert.Equal(t, []string{"admin"}, r.Needs.ServiceAccounts)
 			},
 		},
@@ -179,4 +185,11 @@ func TestWordsOfADocumentAreBounded(t *testing.T) {
 	_, refusals := vmspec.Inspect(vm, nil, nil)
 	require.Len(t, refusals, 1)
 	require.LessOrEqual(t, len(refusals[0].Sentence), 1024)
+}
+
+// What an instance type gives its VMs counts as theirs.
+func TestDevicesOf(t *testing.T) {
+	require.Equal(t, []string{"nic", "gpu"}, vmspec.DevicesOf(parse(t, `spec: {cpu: {guest: 1}, gpus: [{name: gpu, deviceName: x}], hostDevices: [{name: nic, deviceName: y}]}`)))
+	require.Empty(t, vmspec.DevicesOf(parse(t, `spec: {cpu: {guest: 1}}`)))
+	require.Empty(t, vmspec.DevicesOf(parse(t, `spec: x`)))
 }
