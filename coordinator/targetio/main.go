@@ -31,12 +31,15 @@ import (
 
 	"hayloft.dev/coordinator/targetio/cluster"
 	"hayloft.dev/coordinator/targetio/protocol"
+	"hayloft.dev/pkg/words"
 )
 
 const (
 	// maxRequest bounds what is read from stdin; the largest request is that of a
 	// refresh, at about 150 bytes for each document that is known.
 	maxRequest = 64 << 20
+	// maxMessage bounds what is said of a failure; a service's own words are in it.
+	maxMessage = 4096
 	// lastWord is how long an operation may take to end after its time.
 	lastWord = time.Second
 )
@@ -139,5 +142,6 @@ func explain(ctx context.Context, request *protocol.Request, err error, secrets 
 	for _, s := range secrets {
 		e.Message = strings.ReplaceAll(e.Message, s, "[redacted]")
 	}
+	e.Message = words.Clean(e.Message, maxMessage)
 	return &e
 }

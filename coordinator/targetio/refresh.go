@@ -10,6 +10,7 @@ import (
 	"hayloft.dev/coordinator/targetio/protocol"
 	"hayloft.dev/coordinator/targetio/store"
 	"hayloft.dev/pkg/document"
+	"hayloft.dev/pkg/words"
 )
 
 const (
@@ -188,10 +189,5 @@ func (w *worker) confirm(ctx context.Context, l *look) {
 	}
 }
 
-// cut keeps the beginning of a text, for a message.
-func cut(s string, most int) string {
-	if len(s) > most {
-		s = s[:most] + "..."
-	}
-	return strings.ToValidUTF8(s, "?")
-}
+// cut keeps the beginning of a text that others wrote, for a message.
+func cut(s string, most int) string { return words.Clean(s, most) }

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go/aws/awserr"
+	"github.com/aws/aws-sdk-go/aws/request"
 	"github.com/aws/aws-sdk-go/service/s3"
 
 	"hayloft.dev/coordinator/targetio/protocol"
@@ -71,6 +73,10 @@ func (b *bucket) fail(ctx context.Context, action string, err error) error {
 		return &protocol.Error{Reason: v.reason, Transient: v.transient, Message: fmt.Sprintf(
 			"%s in %s: %s: %s", action, c.where, said(coded), v.advice)}
 	}
+	if coded.Code() == request.ErrCodeSerialization && (ctx.Err() != nil || cutOff(coded.OrigErr())) {
+		// The status alone says that all is well.
+		return connectionError(ctx, c, coded.OrigErr())
+	}
 	var answer awserr.RequestFailure
 	if errors.As(err, &answer) {
 		return answered(c, answer.StatusCode(), said(answer))
@@ -79,6 +85,12 @@ func (b *bucket) fail(ctx context.Context, action string, err error) error {
 		return connectionError(ctx, c, inner)
 	}
 	return connectionError(ctx, c, err)
+}
+
+// cutOff tells an answer that did not come to its end from one that makes no sense.
+func cutOff(err error) bool {
+	var network net.Error
+	return errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &network)
 }
 
 // answered judges an answer by its HTTP status, when its code says nothing.
