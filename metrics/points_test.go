@@ -29,6 +29,13 @@ func TestPointsOfAVM(t *testing.T) {
 				`hayloft_vm_protection_info{namespace="shop",state="NoSchedule",vm="web"} 1`,
 			},
 		},
+		"a found one was not taken after it was found": {
+			change: func(w *world) {
+				b := w.point("web", backup, ready, 24*365*time.Hour)
+				b.Spec.Found, b.CreationTimestamp = &v1alpha1.FoundPoint{}, metav1.NewTime(epoch.Add(2*time.Hour))
+			},
+			want: []string{`hayloft_vm_last_good_point_timestamp_seconds{namespace="shop",type="Backup",vm="web"} 1.7954352e+09`},
+		},
 		"a failed one does not": {
 			change: func(w *world) { w.point("web", backup, v1alpha1.BackupFailed, 0) },
 			want: []string{

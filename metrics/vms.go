@@ -182,13 +182,22 @@ func (v *vms) good(b *v1alpha1.VMBackup, wrote int64) bool {
 	}
 	of.points++
 	of.uploaded += wrote
-	if st := &b.Status; st.CutAt != nil && (of.newest.cut.IsZero() || st.CutAt.After(of.newest.cut)) {
-		of.newest = goodPoint{cut: st.CutAt.Time, wrote: wrote}
+	if st := &b.Status; st.CutAt != nil && (of.newest.cut.IsZero() || standsFor(b).After(of.newest.cut)) {
+		of.newest = goodPoint{cut: standsFor(b), wrote: wrote}
 		if st.StartedAt != nil && st.CompletedAt != nil {
 			of.newest.took, of.newest.timed = st.CompletedAt.Sub(st.StartedAt.Time), true
 		}
 	}
 	return true
+}
+
+// standsFor is the moment that a point stands for. What a document says of one that was
+// found on a target is anybody's word, but it was not taken after it was found.
+func standsFor(b *v1alpha1.VMBackup) time.Time {
+	if cut := b.Status.CutAt.Time; b.Spec.Found == nil || cut.Before(b.CreationTimestamp.Time) {
+		return cut
+	}
+	return b.CreationTimestamp.Time
 }
 
 // failed takes note of a point that failed.
