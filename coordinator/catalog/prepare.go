@@ -7,6 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"hayloft.dev/coordinator/targetio/protocol"
+	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/document"
 )
 
@@ -99,7 +100,7 @@ func refuses(f Facts, namespace string) string {
 	case slices.Contains(f.Reserved, namespace), slices.ContainsFunc(systems, func(s string) bool { return strings.HasPrefix(namespace, s) }):
 		return "it is a namespace of the system: no points are made in it"
 	case !f.Namespaces[namespace]:
-		return "it does not exist here: create it, and the points appear"
+		return v1alpha1.NoSuchNamespace
 	case f.Barred[namespace] != "":
 		return f.Barred[namespace]
 	}

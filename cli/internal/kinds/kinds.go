@@ -120,6 +120,7 @@ func others(m *meta.DefaultRESTMapper) {
 		},
 		meta.RESTScopeRoot: {
 			DefinitionKind, SettingKind,
+			{Version: "v1", Kind: "Namespace"},
 			{Group: "admissionregistration.k8s.io", Version: "v1", Kind: "ValidatingWebhookConfiguration"},
 			{Group: "authorization.k8s.io", Version: "v1", Kind: "SubjectAccessReview"},
 			{Group: "authorization.k8s.io", Version: "v1", Kind: "SelfSubjectAccessReview"},

@@ -258,6 +258,9 @@ type WaitingNamespace struct {
 	Message string `json:"message,omitempty"`
 }
 
+// NoSuchNamespace is the message of a WaitingNamespace that could be made.
+const NoSuchNamespace = "it does not exist here: create it, and the points appear"
+
 // BackupTargetList is a list of BackupTargets.
 //
 // +kubebuilder:object:root=true
