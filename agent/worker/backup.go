@@ -76,7 +76,7 @@ func (r *run) startBackup(ctx context.Context, e Engine, job *v1alpha1.BackupJob
 	if s, ok := snapshots[job.Snapshot]; !ok || s.Removed {
 		return engine.BackupStarted{}, false, failed(v1alpha1.ReasonSnapshotMissing, false, "engine snapshot %s of volume %s is gone: somebody removed it", job.Snapshot, job.Volume)
 	}
-	t, err := r.Targets.Resolve(ctx, job.Target)
+	t, err := r.Targets.Resolve(ctx, job.Target, r.job.CreationTimestamp.Time)
 	if err != nil {
 		return engine.BackupStarted{}, false, err
 	}

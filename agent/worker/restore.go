@@ -123,7 +123,7 @@ func countRW(replicas []engine.Replica) int {
 }
 
 func (r *run) startRestore(ctx context.Context, e Engine, job *v1alpha1.RestoreJob, loc attach.Location) (*v1alpha1.TransferStatus, error) {
-	t, err := r.Targets.Resolve(ctx, job.Target)
+	t, err := r.Targets.Resolve(ctx, job.Target, r.job.CreationTimestamp.Time)
 	if err != nil {
 		return nil, err
 	}

@@ -40,12 +40,13 @@ type readTarget struct {
 	target ResolvedTarget
 }
 
-// Resolve reads a target by name. A target or Secret that is missing or
-// incomplete fails the job with a sentence.
-func (t *Targets) Resolve(ctx context.Context, name string) (ResolvedTarget, error) {
+// Resolve reads a target by name, for a job that was made at a moment: what was read
+// before that may be another target's of this name, or a key that was changed since. A
+// target or Secret that is missing or incomplete fails the job with a sentence.
+func (t *Targets) Resolve(ctx context.Context, name string, made time.Time) (ResolvedTarget, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if r, ok := t.read[name]; ok && time.Since(r.at) < targetAge {
+	if r, ok := t.read[name]; ok && time.Since(r.at) < targetAge && r.at.After(made) {
 		return r.target, nil
 	}
 	r, err := t.resolve(ctx, name)
