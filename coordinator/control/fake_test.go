@@ -28,8 +28,8 @@ type fakeTargets struct {
 	listing func(protocol.RefreshRequest) (protocol.RefreshResult, protocol.Cost)
 	// sources are what the captures were given, in their order.
 	sources []*protocol.CaptureSource
-	// silent targets accept and never answer; hung is how many deletions wait for them
-	// now, most how many did at once.
+	// silent targets accept and never answer; hung is how many workers wait for them now,
+	// most how many did at once.
 	silent     map[string]bool
 	hung, most int
 }
@@ -214,7 +214,10 @@ func (f *fakeTargets) Refresh(_ context.Context, t protocol.Target, r protocol.R
 	return protocol.RefreshResult{Listed: len(r.Known), Unchanged: len(r.Known)}, cost, nil
 }
 
-func (f *fakeTargets) Leftovers(_ context.Context, t protocol.Target, _ protocol.LeftoversRequest) (protocol.LeftoversResult, protocol.Cost, error) {
+func (f *fakeTargets) Leftovers(ctx context.Context, t protocol.Target, _ protocol.LeftoversRequest) (protocol.LeftoversResult, protocol.Cost, error) {
+	if err := f.answers(ctx, t.Name); err != nil {
+		return protocol.LeftoversResult{}, protocol.Cost{Reaped: true}, err
+	}
 	return protocol.LeftoversResult{}, protocol.Cost{Reaped: true}, f.do("leftovers", t.Name)
 }
 

@@ -53,7 +53,10 @@ func (r *targets) leftovers(t *v1alpha1.BackupTarget) time.Duration {
 			out.Message = "spec.readOnly: nothing is removed from this target"
 		}
 		out.Requested = asked
-		if err := r.tellTarget(ctx, t, func(s *v1alpha1.BackupTargetStatus) { s.Leftovers = &out }); err != nil {
+		// It is told too why a look was ended.
+		telling, cancel := context.WithTimeout(context.WithoutCancel(ctx), tellTime)
+		defer cancel()
+		if err := r.tellTarget(telling, t, func(s *v1alpha1.BackupTargetStatus) { s.Leftovers = &out }); err != nil {
 			return nil, err
 		}
 		switch {

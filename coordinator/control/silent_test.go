@@ -1,6 +1,7 @@
 package control_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -47,6 +48,12 @@ func TestASilentTarget(t *testing.T) {
 	w.fake.mu.Unlock()
 	require.Zero(t, hung, "nothing waits for the target but probes")
 	require.LessOrEqual(t, most, 1)
+	w.patch(silent, fmt.Sprintf(`{"metadata":{"annotations":{%q:"list 1"}}}`, v1alpha1.AnnotationLeftovers))
+	w.eventually("a look for leftovers tells that it was ended", func() bool {
+		w.refresh(silent)
+		l := silent.Status.Leftovers
+		return l != nil && l.Requested == "list 1" && strings.Contains(l.Message, "it took too long")
+	})
 
 	w.fake.silence(silent.Name, false)
 	for _, b := range deleted {
