@@ -37,6 +37,12 @@ type MissingPoint struct {
 	Why string
 }
 
+// consistencies that a VMBackup can have.
+var consistencies = []v1alpha1.Consistency{
+	v1alpha1.ConsistencyFrozen, v1alpha1.ConsistencyOffline, v1alpha1.ConsistencyPaused, v1alpha1.ConsistencyCrash,
+	v1alpha1.ConsistencyNoAgent, v1alpha1.ConsistencyQuiesceFailed,
+}
+
 // vmName is the longest name that a VMBackup can say of its VM.
 const vmName = 63
 
@@ -103,6 +109,8 @@ func (x *Index) read(f Facts, d protocol.FoundDocument, in *Intent) {
 		e.State = Forgotten
 	case len(d.Origin.VM) > vmName:
 		e.State, e.Why = Faulty, fmt.Sprintf("the name of its VM has %d characters, more than the %d that a VMBackup can name", len(d.Origin.VM), vmName)
+	case !slices.Contains(consistencies, d.Consistency):
+		e.State, e.Why = Faulty, fmt.Sprintf("its consistency %.80q is none that this version knows", d.Consistency)
 	case len(validation.IsValidLabelValue(d.Origin.VM)) > 0:
 		e.State, e.Why = Faulty, "the name of its VM is not one"
 	default:

@@ -42,10 +42,14 @@ type Index struct {
 	entries map[string]Entry // path -> entry
 	// dirty shards differ from what was stored.
 	dirty map[int]bool
+	// doubted entries are Faulty by the word of another release.
+	doubted map[string]bool
 }
 
 // NewIndex is an index that knows nothing.
-func NewIndex() *Index { return &Index{entries: map[string]Entry{}, dirty: map[int]bool{}} }
+func NewIndex() *Index {
+	return &Index{entries: map[string]Entry{}, dirty: map[int]bool{}, doubted: map[string]bool{}}
+}
 
 // Len is how many documents are known.
 func (x *Index) Len() int { return len(x.entries) }
@@ -64,6 +68,7 @@ func (x *Index) Set(path string, e Entry) {
 	}
 	old, had := x.entries[path]
 	x.entries[path] = e
+	delete(x.doubted, path)
 	if !had || old.Version != e.Version || old.State != e.State || old.Why != e.Why {
 		x.dirty[shardOf(path)] = true
 	}
@@ -73,7 +78,18 @@ func (x *Index) Set(path string, e Entry) {
 func (x *Index) Drop(path string) {
 	if _, had := x.entries[path]; had {
 		delete(x.entries, path)
+		delete(x.doubted, path)
 		x.dirty[shardOf(path)] = true
+	}
+}
+
+// Doubt has what was not taken for a document read anew, where there is no VMBackup of
+// it: another release may know what it is.
+func (x *Index) Doubt() {
+	for path, e := range x.entries {
+		if e.State == Faulty {
+			x.doubted[path] = true
+		}
 	}
 }
 

@@ -337,6 +337,39 @@ func TestFaultyAndExchangedDocuments(t *testing.T) {
 	require.Equal(t, Known, s.state(good), "what was written there before is there again")
 }
 
+// What one release takes for no document, another one may know.
+func TestFaultyDocumentsAreReadAnewByAnotherRelease(t *testing.T) {
+	s := newScene(t)
+	good, strange := s.put("prod", 1), s.put("prod", 2)
+	d := s.on[strange]
+	d.Consistency = "Entangled"
+	s.on[strange] = d
+	in, _ := s.list()
+	require.Len(t, in.Make, 1)
+	e, _ := s.index.Get(strange)
+	require.Equal(t, Faulty, e.State)
+	require.Contains(t, e.Why, `its consistency "Entangled" is none that this version knows`)
+	_, r := s.list()
+	require.Empty(t, r.Read)
+
+	d = s.on[good]
+	d.Version, d.Digest = "v2", "sha256:2"
+	s.on[good] = d
+	s.list()
+	require.Equal(t, Faulty, s.state(good), "it was exchanged")
+
+	s.index.Doubt()
+	for range 2 {
+		_, r = s.list()
+		require.Equal(t, Faulty, s.state(good), "a point's document is what its status says")
+	}
+	require.Empty(t, r.Read, "once is enough")
+	s.index.Doubt()
+	_, r = s.list()
+	require.Len(t, r.Read, 1)
+	require.Equal(t, strange, r.Read[0].Path)
+}
+
 func TestIndexOutlivesItsProcess(t *testing.T) {
 	s := newScene(t)
 	for n := range 500 {

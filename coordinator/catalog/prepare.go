@@ -58,7 +58,9 @@ func (x *Index) versionOf(path string) string {
 func (x *Index) settled(path string, e Entry, f Facts) bool {
 	namespace, uid := split(path)
 	switch e.State {
-	case Faulty, Removing:
+	case Faulty:
+		return !x.doubted[path]
+	case Removing:
 		return true
 	case Waiting:
 		return f.Namespaces != nil && refuses(f, namespace) != ""

@@ -15,6 +15,7 @@ import (
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/names"
 	"hayloft.dev/pkg/target"
+	"hayloft.dev/pkg/version"
 )
 
 // What is known of a target outlives the leader in ConfigMaps of Hayloft's
@@ -31,8 +32,9 @@ const (
 	shelfIndex  = v1alpha1.KeptIndex
 	shelfGraves = v1alpha1.KeptGraves
 
-	keyIndex = "index.json.gz"
-	keyPlace = "place" // of what keyIndex is the index
+	keyIndex   = "index.json.gz"
+	keyPlace   = "place"   // of what keyIndex is the index
+	keyRelease = "release" // that has written it
 )
 
 // whereabouts tells where a target is. It says nothing of keys or of the way there.
@@ -98,7 +100,7 @@ func wrapShelf(name string, err error) error {
 // none: what it would tell is read again. So is one of another place, where the
 // target was before: its documents have not gone from here.
 func (c *Controller) loadIndex(t *v1alpha1.BackupTarget, parts []corev1.ConfigMap) *catalog.Index {
-	x := catalog.NewIndex()
+	x, another := catalog.NewIndex(), false
 	for _, m := range parts {
 		for shard := range catalog.Shards {
 			if m.Name != shelfName(t.UID, shelfIndex, fmt.Sprintf("%x", shard)) {
@@ -110,7 +112,11 @@ func (c *Controller) loadIndex(t *v1alpha1.BackupTarget, parts []corev1.ConfigMa
 			if err := x.Unpack(shard, m.BinaryData[keyIndex]); err != nil {
 				c.Log.Warn("a part of a target's index is not used", "target", t.Name, "configmap", m.Name, "error", err)
 			}
+			another = another || string(m.BinaryData[keyRelease]) != version.Version
 		}
+	}
+	if another {
+		x.Doubt()
 	}
 	return x
 }
@@ -122,7 +128,9 @@ func (c *Controller) storeIndex(ctx context.Context, t *v1alpha1.BackupTarget, x
 		if err != nil {
 			return err
 		}
-		if err := c.shelve(ctx, t, shelfIndex, fmt.Sprintf("%x", shard), "binaryData", map[string]any{keyIndex: data, keyPlace: []byte(whereabouts(t))}); err != nil {
+		if err := c.shelve(ctx, t, shelfIndex, fmt.Sprintf("%x", shard), "binaryData", map[string]any{
+			keyIndex: data, keyPlace: []byte(whereabouts(t)), keyRelease: []byte(version.Version),
+		}); err != nil {
 			return err
 		}
 		x.Stored(shard)
