@@ -1,6 +1,7 @@
 package control_test
 
 import (
+	"fmt"
 	"path/filepath"
 	"testing"
 
@@ -34,11 +35,7 @@ func TestATargetThatIsMovedAndBack(t *testing.T) {
 		}
 		return out
 	}
-	moveTo := func(to string) {
-		require.True(t, w.refresh(target))
-		target.Spec.Directory.Path = to
-		require.NoError(t, w.client.Update(w.ctx, target))
-	}
+	moveTo := func(to string) { w.patch(target, fmt.Sprintf(`{"spec":{"directory":{"path":%q}}}`, to)) }
 	_, stop := w.start("one")
 	w.eventually("all of the first place are there", func() bool { return phases()["found"] == v1alpha1.BackupReady && len(w.points()) == 3 })
 	gone := w.points()["forgotten"]
