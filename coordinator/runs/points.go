@@ -63,20 +63,6 @@ func (p *planner) pointsOf(r *v1alpha1.ScheduleRun) []*v1alpha1.VMBackup {
 	return p.byRun[r.NominalTime.Unix()]
 }
 
-// open tells whether a point belongs to a run that has not ended.
-func (p *planner) open(b *v1alpha1.VMBackup) bool {
-	at, ok := Nominal(b)
-	if !ok {
-		return false
-	}
-	for i := range p.st.Runs {
-		if p.st.Runs[i].NominalTime.Unix() == at.Unix() {
-			return true
-		}
-	}
-	return false
-}
-
 // said is a moment for people.
 func said(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
 

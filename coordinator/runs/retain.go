@@ -21,11 +21,7 @@ func (p *planner) retain() {
 		var points []retention.Point
 		byName := map[string]*v1alpha1.VMBackup{}
 		for _, b := range p.byVM[vm] {
-			point := retention.PointOf(b, p.Readers[b.UID])
-			if p.open(b) {
-				point.InUse = append(point.InUse, "the run that it was made for, which has not ended")
-			}
-			points = append(points, point)
+			points = append(points, retention.PointOf(b, p.st.Runs, p.Readers[b.UID]))
 			byName[b.Name] = b
 		}
 		why := map[string]string{}

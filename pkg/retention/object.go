@@ -1,6 +1,7 @@
 package retention
 
 import (
+	"slices"
 	"time"
 
 	"hayloft.dev/pkg/api/v1alpha1"
@@ -20,14 +21,16 @@ func PolicyOf(s *v1alpha1.VMSchedule) (Policy, error) {
 	}, nil
 }
 
-// PointOf is a VMBackup as Plan sees it. inUse are the restores that read it.
-func PointOf(b *v1alpha1.VMBackup, inUse []string) Point {
+// PointOf is a VMBackup as Plan sees it. open are the runs of its schedule that
+// have not ended, inUse the restores that read it.
+func PointOf(b *v1alpha1.VMBackup, open []v1alpha1.ScheduleRun, inUse []string) Point {
 	p := Point{
 		Name: b.Name, Time: b.CreationTimestamp.Time, State: Unfinished, Pinned: b.Spec.Pinned, InUse: inUse,
 		Deleting: !b.DeletionTimestamp.IsZero(), Foreign: b.Labels[v1alpha1.LabelSchedule] == "" || b.Spec.Found != nil,
 	}
 	if nominal, err := time.Parse(v1alpha1.NominalTimeLayout, b.Annotations[v1alpha1.AnnotationNominalTime]); err == nil {
 		p.Time = nominal
+		p.OpenRun = slices.ContainsFunc(open, func(r v1alpha1.ScheduleRun) bool { return r.NominalTime.Unix() == nominal.Unix() })
 	}
 	switch b.Status.Phase {
 	case v1alpha1.BackupReady:

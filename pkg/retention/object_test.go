@@ -39,16 +39,20 @@ func TestPointOf(t *testing.T) {
 		"": Unfinished, v1alpha1.BackupPending: Unfinished, v1alpha1.BackupCutting: Unfinished, v1alpha1.BackupUploading: Unfinished,
 		v1alpha1.BackupVerifying: Unfinished, v1alpha1.BackupReady: Good, v1alpha1.BackupFailed: Failed, v1alpha1.BackupDataLost: Failed, v1alpha1.BackupMissing: Missing,
 	} {
-		require.Equal(t, Point{Name: "p", Time: nominal, State: want}, PointOf(b(phase), nil), "%q", phase)
+		require.Equal(t, Point{Name: "p", Time: nominal, State: want}, PointOf(b(phase), nil, nil), "%q", phase)
 	}
-	require.True(t, PointOf(b(v1alpha1.BackupDeleting), nil).Deleting)
+	require.True(t, PointOf(b(v1alpha1.BackupDeleting), nil, nil).Deleting)
+
+	runs := []v1alpha1.ScheduleRun{{NominalTime: metav1.NewTime(nominal.Add(-time.Hour))}, {NominalTime: metav1.NewTime(nominal)}}
+	require.True(t, PointOf(b(v1alpha1.BackupFailed), runs, nil).OpenRun)
+	require.False(t, PointOf(b(v1alpha1.BackupFailed), runs[:1], nil).OpenRun)
 
 	found := b(v1alpha1.BackupReady)
 	found.Spec.Found = &v1alpha1.FoundPoint{}
-	require.True(t, PointOf(found, nil).Foreign)
+	require.True(t, PointOf(found, nil, nil).Foreign)
 
 	other := b(v1alpha1.BackupReady)
 	other.Labels, other.Annotations, other.Spec.Pinned = nil, nil, true
 	other.DeletionTimestamp = &metav1.Time{Time: time.Now()}
-	require.Equal(t, Point{Name: "p", Time: created, State: Good, Pinned: true, InUse: []string{"shop/r"}, Deleting: true, Foreign: true}, PointOf(other, []string{"shop/r"}))
+	require.Equal(t, Point{Name: "p", Time: created, State: Good, Pinned: true, InUse: []string{"shop/r"}, Deleting: true, Foreign: true}, PointOf(other, nil, []string{"shop/r"}))
 }

@@ -37,6 +37,7 @@ func histories() *rapid.Generator[[]Point] {
 				State: rapid.SampledFrom([]State{Good, Good, Good, Failed, Failed, Unfinished, Missing}).Draw(t, "state"),
 			}
 			p.Pinned, p.Deleting, p.Foreign = seldom.Draw(t, "pinned"), seldom.Draw(t, "deleting"), seldom.Draw(t, "foreign")
+			p.OpenRun = seldom.Draw(t, "open")
 			if seldom.Draw(t, "used") {
 				p.InUse = []string{"shop/back"}
 			}
@@ -76,7 +77,7 @@ func TestProperties(t *testing.T) {
 		before, after, good := 0, 0, slices.DeleteFunc(slices.Clone(points), func(p Point) bool { return !counts(p) })
 		slices.SortFunc(good, func(a, b Point) int { return b.Time.Compare(a.Time) })
 		for i, p := range points {
-			if gone[p.Name] && (p.Pinned || len(p.InUse) > 0 || p.Deleting || p.Foreign || p.State == Unfinished || p.State == Missing) {
+			if gone[p.Name] && (p.Pinned || len(p.InUse) > 0 || p.OpenRun || p.Deleting || p.Foreign || p.State == Unfinished || p.State == Missing) {
 				t.Fatalf("%+v must stay", points[i])
 			}
 			if counts(p) {
@@ -101,7 +102,7 @@ func TestProperties(t *testing.T) {
 
 		// No failed one outlives a good one that goes.
 		for _, p := range points {
-			if p.State == Failed && !gone[p.Name] && !p.Pinned && len(p.InUse) == 0 && !p.Deleting && !p.Foreign && slices.ContainsFunc(removed, counts) {
+			if p.State == Failed && !gone[p.Name] && !p.Pinned && len(p.InUse) == 0 && !p.OpenRun && !p.Deleting && !p.Foreign && slices.ContainsFunc(removed, counts) {
 				t.Fatalf("%s failed and stays, good ones go", p.Name)
 			}
 		}

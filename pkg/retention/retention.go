@@ -43,6 +43,8 @@ type Point struct {
 	Pinned bool
 	// InUse are the restores that read it, as sentences shall name them.
 	InUse []string
+	// OpenRun: the run that made it has not ended, and is to be judged by it.
+	OpenRun bool
 	// Deleting: it is on its way out already.
 	Deleting bool
 	// Foreign: another cluster, or another schedule, made it.
@@ -80,8 +82,8 @@ type Verdict struct {
 // Plan judges points, in whatever order they come. The verdicts are ordered from
 // the newest point to the oldest.
 //
-// Never to go are points that are pinned, in use, unfinished, missing or
-// foreign. Good ones go when no rule wants them and MinGood others stay. Failed
+// Never to go are points that are pinned, in use, of an open run, unfinished,
+// missing or foreign. Good ones go when no rule wants them and MinGood others stay. Failed
 // ones go first: when a later point is good, when any good one goes, or when
 // there are more of them than KeepLast.
 func Plan(p Policy, points []Point) []Verdict {
@@ -175,6 +177,9 @@ func (v *Verdict) protect() bool {
 	}
 	if n := len(v.Point.InUse); n > 0 {
 		v.keep(fmt.Sprintf("%s %s %s it", words.Verb(n, "restore", "restores"), strings.Join(v.Point.InUse, ", "), words.Verb(n, "reads", "read")))
+	}
+	if v.Point.OpenRun {
+		v.keep("the run that made it has not ended")
 	}
 	return v.Keep
 }

@@ -42,6 +42,7 @@ func failed(p *Point)  { p.State = Failed }
 func pinned(p *Point)  { p.Pinned = true }
 func foreign(p *Point) { p.Foreign = true }
 func inUse(p *Point)   { p.InUse = []string{"shop/back"} }
+func inRun(p *Point)   { p.OpenRun = true }
 func missing(p *Point) { p.State = Missing }
 func going(p *Point)   { p.Deleting = true }
 func making(p *Point)  { p.State = Unfinished }
@@ -73,6 +74,8 @@ func TestPlan(t *testing.T) {
 		{name: "pinned and among the last", policy: Policy{KeepLast: 2}, points: changed(daily(3), "0630", pinned), goes: "0628", why: map[string]string{"0630": "it is among the last 2; it is pinned"}},
 		{name: "in use", policy: Policy{KeepLast: 2}, points: changed(daily(4), "0627", inUse), goes: "0628", why: map[string]string{"0627": "restore shop/back reads it"}},
 		{name: "in use by two", policy: Policy{KeepLast: 2}, points: changed(daily(3), "0628", func(p *Point) { p.InUse = []string{"shop/a", "lab/b"} }), why: map[string]string{"0628": "restores shop/a, lab/b read it"}},
+		{name: "of a run that goes on", policy: Policy{KeepLast: 2}, points: changed(daily(4), "0627", inRun), goes: "0628", why: map[string]string{"0627": "the run that made it has not ended"}},
+		{name: "failed in a run that goes on", policy: Policy{KeepLast: 8}, points: changed(changed(daily(4), "0628", failed), "0628", inRun), why: map[string]string{"0628": "the run that made it has not ended"}},
 		{name: "of another cluster", policy: Policy{KeepLast: 2}, points: changed(daily(4), "0630", foreign), goes: "0627", why: map[string]string{"0630": "another cluster or schedule made it"}},
 		{name: "missing ones do not count", policy: Policy{KeepLast: 2}, points: changed(daily(4), "0630", missing), goes: "0627", why: map[string]string{"0630": "it is not seen on its target at present"}},
 		{name: "going ones do not count", policy: Policy{KeepLast: 2}, points: changed(daily(4), "0630", going), goes: "0627", why: map[string]string{"0630": "it is being deleted already"}},

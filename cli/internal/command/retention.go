@@ -108,7 +108,7 @@ func (a *app) judged(ctx context.Context, cluster *kube.Cluster, s *v1alpha1.VMS
 	byVM := map[string][]retention.Point{} // VM -> its points
 	for i := range points.Items {
 		b := &points.Items[i]
-		byVM[b.Spec.VM] = append(byVM[b.Spec.VM], retention.PointOf(b, status.Readers(b, restores.Items)))
+		byVM[b.Spec.VM] = append(byVM[b.Spec.VM], retention.PointOf(b, s.Status.Runs, status.Readers(b, restores.Items)))
 	}
 	var out []preview.VM
 	for _, vm := range slices.Sorted(maps.Keys(byVM)) {

@@ -53,6 +53,14 @@ func TestRetentionPreview(t *testing.T) {
   web-0   2026-06-20 02:00:00 CEST   Good    stays   restore copy reads it
 `, r.out)
 
+	// What the coordinator keeps for a run that has not ended is not said to go.
+	s.Status.Runs = []v1alpha1.ScheduleRun{{NominalTime: metav1.NewTime(time.Date(2026, 6, 22, 0, 0, 0, 0, time.UTC)), BeganAt: metav1.Now(), Points: 2}}
+	require.NoError(t, w.Status().Update(t.Context(), s))
+	r = w.run(t, "retention", "preview", "nightly", "--keep-last", "2")
+	require.Contains(t, r.out, "web-2   2026-06-22 02:00:00 CEST   Good    stays   the run that made it has not ended\n")
+	s.Status.Runs = nil
+	require.NoError(t, w.Status().Update(t.Context(), s))
+
 	r = w.run(t, "retention", "preview", "nightly", "-o", "json")
 	require.Equal(t, 0, r.code, r.err)
 	var all []map[string]string
