@@ -2,9 +2,12 @@ package command
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -12,6 +15,7 @@ import (
 	"hayloft.dev/cli/internal/kube"
 	"hayloft.dev/cli/internal/preview"
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/schedule"
 )
 
 func (a *app) scheduleCommands() []*cobra.Command {
@@ -101,10 +105,22 @@ func (a *app) scheduleCreate() *cobra.Command {
 }
 
 // rehearse asks the API server what it would make of a schedule, so that its
-// defaults and refusals count, and prints what that would do.
+// defaults and refusals count, and prints what that would do. The rules on times
+// are asked here as well: where no webhook is, the coordinator would make the
+// schedule and refuse to run it.
 func (a *app) rehearse(c *cobra.Command, cluster *kube.Cluster, s *v1alpha1.VMSchedule) error {
 	if err := cluster.Client.Create(c.Context(), s, client.DryRunAll); err != nil {
 		return err
+	}
+	var others v1alpha1.VMScheduleList
+	switch err := cluster.Client.List(c.Context(), &others, client.InNamespace(s.Namespace)); {
+	case apierrors.IsForbidden(err):
+		fmt.Fprintf(a.Err, "You may not list schedules in namespace %s: how close this one is to others is not known.\n", s.Namespace)
+	case err != nil:
+		return err
+	}
+	if refusals := schedule.Refusals(s, others.Items); len(refusals) > 0 {
+		return errors.New(strings.Join(refusals, "; "))
 	}
 	return preview.Schedule(a.Out, a.Now(), s, nil)
 }

@@ -95,6 +95,19 @@ func TestScheduleOfSnapshots(t *testing.T) {
 	r = w.run(t, "schedule", "create", "rehearsed", "--vm", "web", "--cron", "0 2 * * *", "--snapshot", "--dry-run")
 	require.Equal(t, 0, r.code, r.err)
 	assert.Equal(t, 10, strings.Count(r.out, " 02:00:00 UTC   in "), r.out)
+	// No webhook is asked here: the program knows the rules by itself.
+	for cron, says := range map[string]string{
+		"*/30 * * * *": `spec.cron "*/30 * * * *" runs every 30m, and 1h is the shortest interval`,
+		"5 0 * * *":    `spec.cron "5 0 * * *" has the interval of schedule all (24h) and runs only 5m away from it`,
+	} {
+		args := []string{"schedule", "create", "rehearsed", "--vm", "web", "--cron", cron, "--snapshot", "--dry-run"}
+		r = w.run(t, args...)
+		assert.Equal(t, 1, r.code)
+		assert.Contains(t, r.err, says)
+		assert.Empty(t, r.out)
+		r = w.run(t, append(args, "--override-spacing", "one window for all")...)
+		assert.Equal(t, 0, r.code, r.err)
+	}
 	r = w.run(t, "get", "schedule", "rehearsed")
 	assert.Equal(t, 1, r.code, "it was not made")
 	r = w.run(t, "delete", "schedule", "all")
