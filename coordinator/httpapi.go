@@ -1,10 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -19,6 +23,7 @@ import (
 	"hayloft.dev/coordinator/api/identity"
 	"hayloft.dev/coordinator/certs"
 	"hayloft.dev/coordinator/control"
+	"hayloft.dev/pkg/reload"
 )
 
 // Names of the objects that belong to the HTTP API; a role names them, too.
@@ -86,10 +91,18 @@ func (f *apiFlags) add(ctx context.Context, mgr ctrl.Manager, o control.Options,
 	if err != nil {
 		return nil, err
 	}
-	server := &api.Server{Address: f.listen, Handler: handler, GetCertificate: keeper.GetCertificate, ClientAuthority: f.clientAuthority, Log: o.Log}
-	for what, r := range map[string]manager.Runnable{
+	server := &api.Server{Address: f.listen, Handler: handler, GetCertificate: keeper.GetCertificate, Log: o.Log}
+	parts := map[string]manager.Runnable{
 		"the cache of the HTTP API's certificate": everywhere(watched.Start), "the keeper of the HTTP API's certificate": keeper, "the HTTP API": server,
-	} {
+	}
+	if f.clientAuthority != "" {
+		value, err := f.clientAuthorities(o.Log)
+		if err != nil {
+			return nil, err
+		}
+		server.ClientAuthorities, parts["the authorities of client certificates"] = value.Get, value
+	}
+	for what, r := range parts {
 		if err := mgr.Add(r); err != nil {
 			return nil, fmt.Errorf("adding %s: %w", what, err)
 		}
@@ -110,4 +123,39 @@ func (f *apiFlags) handler(mgr ctrl.Manager, o control.Options, counts api.Recor
 		Client: acting, Namespace: o.Namespace, Prober: o.Targets, Limits: f.limits, Recorder: counts, Log: o.Log,
 		Authenticator: &identity.Authenticator{Tokens: identity.NewTokens(own.AuthenticationV1().TokenReviews(), f.audience)},
 	})
+}
+
+// clientAuthorities follow the file of --api-client-ca.
+func (f *apiFlags) clientAuthorities(log *slog.Logger) (*reload.Value[*x509.CertPool], error) {
+	value, err := reload.Open(reload.Options[*x509.CertPool]{Files: []string{f.clientAuthority}, Parse: authorities, Log: log})
+	if err != nil {
+		return nil, fmt.Errorf("--api-client-ca: %w", err)
+	}
+	return value, nil
+}
+
+// authorities refuses a file in which any certificate is broken: else those whom
+// that one vouches for would be turned away without a word.
+func authorities(contents [][]byte) (*x509.CertPool, error) {
+	pool, rest, n := x509.NewCertPool(), contents[0], 0
+	for {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		n++
+		if block.Type != "CERTIFICATE" {
+			return nil, fmt.Errorf("block %d is a %s: write certificates only", n, block.Type)
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("reading certificate %d: %w", n, err)
+		}
+		pool.AddCert(c)
+	}
+	// What is no PEM is passed over, such as a certificate that is cut off.
+	if begun := bytes.Count(contents[0], []byte("-----BEGIN ")); n == 0 || n < begun {
+		return nil, fmt.Errorf("%d of %d certificates in it can be read: write each whole, in PEM", n, max(begun, 1))
+	}
+	return pool, nil
 }

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"sync/atomic"
 	"time"
 )
@@ -21,10 +20,11 @@ type Server struct {
 	Handler http.Handler
 	// GetCertificate is the server's own.
 	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
-	// ClientAuthority is a file of the authorities (PEM) whose client
-	// certificates are taken; "": none are.
-	ClientAuthority string
-	Log             *slog.Logger
+	// ClientAuthorities are those whose client certificates are taken. They are
+	// asked for with each connection, so that they can be exchanged without a
+	// restart; nil: no certificates are taken.
+	ClientAuthorities func() *x509.CertPool
+	Log               *slog.Logger
 
 	listens atomic.Bool
 }
@@ -55,10 +55,7 @@ type endingKey struct{}
 // ended at once, since they would outlast it.
 func (s *Server) Start(ctx context.Context) error {
 	config := &tls.Config{GetCertificate: s.GetCertificate, MinVersion: tls.VersionTLS12}
-	if s.ClientAuthority != "" {
-		if _, err := authorities(s.ClientAuthority); err != nil {
-			return err
-		}
+	if s.ClientAuthorities != nil {
 		config.GetConfigForClient = s.forClient(config.Clone())
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.Address)
@@ -90,31 +87,15 @@ func (s *Server) Start(ctx context.Context) error {
 	return nil
 }
 
-// forClient reads the authorities with each connection, so that they can be
-// exchanged without a restart. Who shows no certificate may show a token.
+// forClient takes certificates of the authorities that are in force. Who shows no
+// certificate may show a token.
 func (s *Server) forClient(base *tls.Config) func(*tls.ClientHelloInfo) (*tls.Config, error) {
 	return func(*tls.ClientHelloInfo) (*tls.Config, error) {
-		pool, err := authorities(s.ClientAuthority)
-		if err != nil {
-			return nil, err
-		}
 		config := base.Clone()
-		config.ClientCAs, config.ClientAuth = pool, tls.VerifyClientCertIfGiven
+		config.ClientCAs, config.ClientAuth = s.ClientAuthorities(), tls.VerifyClientCertIfGiven
 		config.NextProtos = []string{"h2", "http/1.1"}
 		// A ticket would carry an identity past a change of the authorities.
 		config.SessionTicketsDisabled = true
 		return config, nil
 	}
-}
-
-func authorities(path string) (*x509.CertPool, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("reading the authorities of client certificates: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(data) {
-		return nil, fmt.Errorf("reading the authorities of client certificates: %s holds no certificate in PEM", path)
-	}
-	return pool, nil
 }
