@@ -163,7 +163,7 @@ func run(ctx context.Context, o options) error {
 	if err := w.SetupWithManager(mgr, o.concurrency); err != nil {
 		return fmt.Errorf("setting up the worker: %w", err)
 	}
-	if err := o.follow(mgr, level, w, log); err != nil {
+	if err := o.follow(mgr, level, w.Tune, log); err != nil {
 		return err
 	}
 	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
@@ -198,16 +198,21 @@ func run(ctx context.Context, o options) error {
 	return nil
 }
 
+// runner runs something for as long as the program does.
+type runner interface {
+	Add(manager.Runnable) error
+}
+
 // follow puts the configuration file's settings in force, and those that it gets
 // later.
-func (o options) follow(mgr ctrl.Manager, level *slog.LevelVar, w *worker.Worker, log *slog.Logger) error {
+func (o options) follow(mgr runner, level *slog.LevelVar, tune func(worker.Limits), log *slog.Logger) error {
 	if o.config == "" {
 		return nil
 	}
 	base := settings.Settings{LogLevel: o.level, Limits: o.limits}
 	apply := func(s settings.Settings) {
 		level.Set(s.LogLevel)
-		w.Tune(s.Limits)
+		tune(s.Limits)
 		log.Debug("settings are in force", "level", s.LogLevel, "limits", s.Limits)
 	}
 	value, err := reload.Open(reload.Options[settings.Settings]{

@@ -157,3 +157,11 @@ func TestShortenKeepsWithinTheLimit(t *testing.T) {
 	require.Equal(t, "a", shorten("a"))
 	require.Less(t, len(shorten(strings.Repeat("x", 10_000))), 4096)
 }
+
+func TestTune(t *testing.T) {
+	w := &Worker{Limits: Limits{Stall: time.Hour}}
+	require.Equal(t, time.Hour, w.limits().Stall)
+	w.Tune(Limits{Stall: time.Minute})
+	require.Equal(t, time.Minute, w.limits().Stall)
+	require.Equal(t, time.Hour, w.Limits.Stall, "what the program was started with is the base of the next change")
+}
