@@ -57,7 +57,9 @@ func (p *planner) accept() bool {
 }
 
 // begins records since when the expression holds. What it would have run before
-// it was written, or while it was refused, is not made up for.
+// it was written, or while it was refused, is not made up for. Another expression
+// is also the word by which a schedule goes on whose last run was recorded by a
+// clock that was ahead.
 func (p *planner) begins(former *metav1.Condition) {
 	t := p.st.Timetable
 	refused := former != nil && former.Reason == rules.Refused
@@ -67,6 +69,10 @@ func (p *planner) begins(former *metav1.Condition) {
 	since := p.Schedule.CreationTimestamp
 	if t != nil || refused {
 		since = metav1.NewTime(p.Now)
+	}
+	changed := t != nil && (t.Cron != p.spec.Cron || t.TimeZone != p.spec.TimeZone)
+	if last := p.st.LastNominalTime; changed && last != nil && last.Sub(p.Now) > behind {
+		p.st.LastNominalTime = nil
 	}
 	p.st.Timetable = &v1alpha1.Timetable{Cron: p.spec.Cron, TimeZone: p.spec.TimeZone, Since: since}
 }
@@ -108,7 +114,6 @@ func (p *planner) suspension() {
 		default:
 			p.tell("Suspended", c.Message)
 		}
-		p.dropPending()
 		p.resumeByItself(by)
 	case was || by != "":
 		p.st.ConsecutiveFailures, p.st.FailingSince = 0, nil
@@ -128,31 +133,6 @@ func suspendedBy(by string) string {
 		return v1alpha1.SuspendedUpgrade
 	}
 	return v1alpha1.SuspendedUser
-}
-
-// dropPending: nothing is begun while a schedule is suspended, also not what a
-// jitter has put off. A point that was made and not recorded, since the
-// suspension came between, or its leader's end, is none that was skipped.
-func (p *planner) dropPending() {
-	for i := range p.st.Runs {
-		r := &p.st.Runs[i]
-		if len(r.Pending) > 0 && !p.Live {
-			p.in.Need.Live = true
-			return
-		}
-		made := map[string]bool{}
-		for _, b := range p.pointsOf(r) {
-			made[b.Spec.VM] = true
-		}
-		for _, vm := range r.Pending {
-			if made[vm] {
-				r.Points++
-			} else {
-				p.st.SkippedRuns++
-			}
-		}
-		r.Pending = nil
-	}
 }
 
 // resumeByItself lifts a suspension that failures brought about, where that is

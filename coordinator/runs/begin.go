@@ -2,6 +2,7 @@ package runs
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -34,7 +35,7 @@ func (p *planner) begin() {
 	due := p.table.Due(past, p.Now, late)
 	p.in.Timetable = &p.table
 	if due.Ahead > behind {
-		p.refuse(ReasonClockSetBack, fmt.Sprintf("the last run was that of %s, which this coordinator's clock has not reached: it was set back; nothing runs a second time, the next run is that of %s",
+		p.refuse(ReasonClockSetBack, fmt.Sprintf("the last run was that of %s, which this coordinator's clock has not reached: it was set back, and nothing runs a second time; the next run is that of %s. If the clock is right now and was ahead before, change spec.cron or spec.timeZone, and the schedule begins anew",
 			said(past.Last), said(due.Next)))
 	}
 	if !due.Run.IsZero() && !p.known() {
@@ -128,15 +129,64 @@ func (p *planner) busy() map[string]bool {
 	return out
 }
 
+// leaveOut lets go of points that are still to be made: all of a schedule that is
+// suspended, also those that a jitter has put off, and those that came too late,
+// since their leader had ended. One that was made and not recorded, since the
+// suspension came between, or its leader's end, is none that was skipped.
+func (p *planner) leaveOut() {
+	for i := range p.st.Runs {
+		r := &p.st.Runs[i]
+		var out, pending []string
+		for _, vm := range r.Pending {
+			if p.spec.Suspend || p.late(r, vm) {
+				out = append(out, vm)
+			} else {
+				pending = append(pending, vm)
+			}
+		}
+		switch {
+		case len(out) == 0:
+			continue
+		case !p.Live:
+			p.in.Need.Live = true
+			return
+		}
+		made := map[string]bool{}
+		for _, b := range p.pointsOf(r) {
+			made[b.Spec.VM] = true
+		}
+		skipped := slices.DeleteFunc(slices.Clone(out), func(vm string) bool { return made[vm] })
+		r.Points += int32(len(out) - len(skipped))
+		r.Pending = pending
+		p.st.SkippedRuns += int64(len(skipped))
+		if len(skipped) > 0 && !p.spec.Suspend {
+			p.warn("RunSkipped", fmt.Sprintf("the run of %s left out %s: no point was made within spec.startingDeadlineSeconds (%d)",
+				said(r.NominalTime.Time), list(skipped), *p.spec.StartingDeadlineSeconds))
+		}
+	}
+}
+
+// late tells whether the time of a VM's point has passed by more than the starting
+// deadline.
+func (p *planner) late(r *v1alpha1.ScheduleRun, vm string) bool {
+	d := p.spec.StartingDeadlineSeconds
+	// BeganAt is stored in whole seconds.
+	return d != nil && p.Now.Sub(r.BeganAt.Time)-p.delay(r, vm) > time.Duration(*d+1)*time.Second
+}
+
+// delay is how long after its run began a VM's point is made.
+func (p *planner) delay(r *v1alpha1.ScheduleRun, vm string) time.Duration {
+	return schedule.Jitter(time.Duration(r.SpreadSeconds)*time.Second, string(p.Schedule.UID), vm)
+}
+
 // make has the points made whose time within their run's spread has come.
 func (p *planner) make() {
 	for i := range p.st.Runs {
 		r := &p.st.Runs[i]
-		spread := time.Duration(r.SpreadSeconds) * time.Second
 		for _, vm := range r.Pending {
-			wait := schedule.Jitter(spread, string(p.Schedule.UID), vm) - p.Now.Sub(r.BeganAt.Time)
+			wait := p.delay(r, vm) - p.Now.Sub(r.BeganAt.Time)
 			switch {
-			case spread > 0 && wait > 0:
+			case r.SpreadSeconds > 0 && wait > 0:
 				p.again(wait)
 			case len(p.in.Create) == perPass:
 				p.again(0)

@@ -146,6 +146,7 @@ func (p *planner) run() {
 		return
 	}
 	p.suspension()
+	p.leaveOut()
 	p.closeRuns()
 	p.st.NextTime = nil
 	if accepted && !p.spec.Suspend && !p.exhausted() {

@@ -116,38 +116,12 @@ func TestOneRunCatchesUp(t *testing.T) {
 	require.Len(t, w.made, 2)
 	w.at(late.Add(-5 * time.Hour)) // the clock is set back
 	require.Equal(t, ReasonClockSetBack, w.condition(v1alpha1.ConditionReady).Reason)
+	require.Contains(t, w.condition(v1alpha1.ConditionReady).Message, "change spec.cron or spec.timeZone, and the schedule begins anew")
 	w.at(hour(15))
 	require.Len(t, w.made, 2, "nothing runs again")
 	w.end("web", v1alpha1.BackupReady).at(hour(16))
 	require.Len(t, w.made, 3)
 	require.Equal(t, metav1.ConditionTrue, w.condition(v1alpha1.ConditionReady).Status)
-}
-
-func TestStartingDeadline(t *testing.T) {
-	w := newWorld(t, func(s *v1alpha1.VMScheduleSpec) { s.StartingDeadlineSeconds = ptr.To(int64(600)) }).at(t0)
-	w.at(hour(12).Add(11 * time.Minute))
-	require.Empty(t, w.made)
-	require.EqualValues(t, 3, w.s.Status.MissedRuns)
-	require.Equal(t, []string{"RunsMissed"}, w.events)
-	w.at(hour(13).Add(9 * time.Minute)).at(hour(13).Add(10 * time.Minute))
-	require.Equal(t, []string{"2026-11-26T13:00:00Z web"}, w.made)
-}
-
-func TestSecondsWithinTheDeadline(t *testing.T) {
-	w := newWorld(t, func(s *v1alpha1.VMScheduleSpec) {
-		s.Cron, s.StartingDeadlineSeconds = "@every 1s", ptr.To(int64(3))
-		s.SpacingOverride = &v1alpha1.SpacingOverride{Reason: "a test"}
-	}).at(t0)
-	now := t0.Add(5*time.Second + 100*time.Millisecond)
-	w.at(now) // no leader for five seconds
-	require.EqualValues(t, 2, w.s.Status.MissedRuns, "those of the first two seconds are too late")
-	require.Equal(t, t0.Add(3*time.Second), w.s.Status.LastNominalTime.UTC())
-	require.NotZero(t, w.last.After, "more are left")
-	w.end("web", v1alpha1.BackupReady).at(now).end("web", v1alpha1.BackupReady).at(now)
-	require.Zero(t, w.last.After)
-	require.Len(t, w.made, 3)
-	require.EqualValues(t, 2, w.s.Status.MissedRuns)
-	require.Zero(t, w.s.Status.SkippedRuns)
 }
 
 func TestEditsHoldAtOnce(t *testing.T) {

@@ -124,7 +124,8 @@ type VMScheduleSpec struct {
 	// StartingDeadlineSeconds is how late a run may begin. One that is later is
 	// not made up for but counted as missed; without a deadline the latest
 	// missed run always is. With one, runs of less than a minute ago are all
-	// made, for schedules that run each few seconds.
+	// made, for schedules that run each few seconds; and a point of a run that has
+	// begun, which nobody made for as long after its time, is skipped.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=31536000
@@ -208,7 +209,8 @@ type VMScheduleStatus struct {
 	Timetable *Timetable `json:"timetable,omitempty"`
 	// LastNominalTime is the latest nominal time that was dealt with: run,
 	// skipped or missed. It is recorded before the first point of that run is
-	// made, never goes back, and nothing at or before it is run again.
+	// made, never goes back, and nothing at or before it is run again. Only a
+	// change of cron or timeZone takes one away that is later than the clock shows.
 	// +optional
 	LastNominalTime *metav1.Time `json:"lastNominalTime,omitempty"`
 	// NextTime is the next nominal time; none while the schedule is suspended.
@@ -225,8 +227,8 @@ type VMScheduleStatus struct {
 	// +optional
 	FailingSince *metav1.Time `json:"failingSince,omitempty"`
 	// SkippedRuns counts runs of one VM that were left out: its earlier one of
-	// this schedule was still going, or the schedule was suspended before the
-	// point was made.
+	// this schedule was still going, or the schedule was suspended, or the
+	// starting deadline passed, before the point was made.
 	// +optional
 	SkippedRuns int64 `json:"skippedRuns,omitempty"`
 	// MissedRuns counts nominal times that passed without a run: while nobody
