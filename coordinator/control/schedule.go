@@ -185,7 +185,9 @@ func (r *schedules) mark(ctx context.Context, s *v1alpha1.VMSchedule, in runs.In
 	before := s.DeepCopy()
 	notes := map[string]string{}
 	for k, v := range s.Annotations {
-		if k != v1alpha1.AnnotationSuspendedBy && k != v1alpha1.AnnotationSuspendReason {
+		// Who resumes a schedule does so in an upgrade as well.
+		old := k == v1alpha1.AnnotationSuspendedBy || k == v1alpha1.AnnotationSuspendReason || k == v1alpha1.AnnotationHeld && in.Suspend == ""
+		if !old {
 			notes[k] = v
 		}
 	}

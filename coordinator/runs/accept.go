@@ -96,6 +96,7 @@ func (p *planner) setReady() {
 func (p *planner) suspension() {
 	s := p.Schedule
 	by := s.Annotations[v1alpha1.AnnotationSuspendedBy]
+	_, held := s.Annotations[v1alpha1.AnnotationHeld]
 	was := meta.IsStatusConditionTrue(s.Status.Conditions, v1alpha1.ConditionSuspended)
 	c := metav1.Condition{
 		Type: v1alpha1.ConditionSuspended, Status: metav1.ConditionFalse, Reason: v1alpha1.NotSuspended,
@@ -114,10 +115,12 @@ func (p *planner) suspension() {
 		default:
 			p.tell("Suspended", c.Message)
 		}
-		p.resumeByItself(by)
-	case was || by != "":
+		if !held {
+			p.resumeByItself(by)
+		}
+	case was || by != "" || held:
 		p.st.ConsecutiveFailures, p.st.FailingSince = 0, nil
-		p.in.Unmark = by != ""
+		p.in.Unmark = by != "" || held
 		if was {
 			p.tell("Resumed", "the schedule runs again; what passed meanwhile is made up for once at most")
 		}

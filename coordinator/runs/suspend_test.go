@@ -70,6 +70,21 @@ func TestSuspendedByOthers(t *testing.T) {
 	}
 }
 
+// What an upgrade cancels is no failure that suspends a schedule afterwards.
+func TestCancelledForAnUpgrade(t *testing.T) {
+	w := newWorld(t).at(t0).run(10, v1alpha1.BackupFailed).run(11, v1alpha1.BackupFailed).at(hour(12))
+	w.suspend(true)
+	w.s.Annotations = map[string]string{v1alpha1.AnnotationSuspendedBy: v1alpha1.SuspendedByUpgrade, v1alpha1.AnnotationSuspendReason: "an upgrade"}
+	w.end("web", v1alpha1.BackupFailed).at(hour(12).Add(time.Minute)).at(hour(13))
+	require.EqualValues(t, 3, w.s.Status.ConsecutiveFailures)
+	require.Equal(t, v1alpha1.SuspendedByUpgrade, w.s.Annotations[v1alpha1.AnnotationSuspendedBy])
+	w.s.Annotations = nil
+	w.suspend(false).at(hour(13).Add(30 * time.Minute)).at(hour(13).Add(31 * time.Minute))
+	require.False(t, w.s.Spec.Suspend)
+	require.Zero(t, w.s.Status.ConsecutiveFailures)
+	require.Equal(t, "2026-11-26T13:00:00Z web", w.made[len(w.made)-1], "one run catches up")
+}
+
 // A point that was made, and of which the record was lost to the suspension, or to
 // the end of its leader, was not skipped.
 func TestSuspendedBeforeTheRecordOfItsPoint(t *testing.T) {
@@ -112,13 +127,15 @@ func TestResumesByItself(t *testing.T) {
 		by     string
 		target *v1alpha1.BackupTarget
 		want   bool
+		held   bool
 	}{
-		"not asked for":             {nil, v1alpha1.SuspendedByCoordinator, ready(metav1.ConditionTrue, back), false},
-		"the target came back":      {ptr.To(int32(600)), v1alpha1.SuspendedByCoordinator, ready(metav1.ConditionTrue, back), true},
-		"a user suspended it":       {ptr.To(int32(600)), "", ready(metav1.ConditionTrue, back), false},
-		"the target is gone":        {ptr.To(int32(600)), v1alpha1.SuspendedByCoordinator, nil, false},
-		"the target is down":        {ptr.To(int32(600)), v1alpha1.SuspendedByCoordinator, ready(metav1.ConditionFalse, back), false},
-		"the target was never down": {ptr.To(int32(600)), v1alpha1.SuspendedByCoordinator, ready(metav1.ConditionTrue, hour(3)), false},
+		"not asked for":             {nil, v1alpha1.SuspendedByCoordinator, ready(metav1.ConditionTrue, back), false, false},
+		"the target came back":      {ptr.To(int32(600)), v1alpha1.SuspendedByCoordinator, ready(metav1.ConditionTrue, back), true, false},
+		"a user suspended it":       {ptr.To(int32(600)), "", ready(metav1.ConditionTrue, back), false, false},
+		"the target is gone":        {ptr.To(int32(600)), v1alpha1.SuspendedByCoordinator, nil, false, false},
+		"the target is down":        {ptr.To(int32(600)), v1alpha1.SuspendedByCoordinator, ready(metav1.ConditionFalse, back), false, false},
+		"an upgrade goes on":        {ptr.To(int32(600)), v1alpha1.SuspendedByCoordinator, ready(metav1.ConditionTrue, back), false, true},
+		"the target was never down": {ptr.To(int32(600)), v1alpha1.SuspendedByCoordinator, ready(metav1.ConditionTrue, hour(3)), false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, func(s *v1alpha1.VMScheduleSpec) { s.ResumeAfterTargetReadySeconds = c.wait }).at(t0)
@@ -126,6 +143,9 @@ func TestResumesByItself(t *testing.T) {
 				w.run(h, v1alpha1.BackupFailed)
 			}
 			w.s.Annotations[v1alpha1.AnnotationSuspendedBy] = c.by
+			if c.held {
+				w.s.Annotations[v1alpha1.AnnotationHeld] = "an upgrade"
+			}
 			w.at(hour(13))
 			require.True(t, w.s.Spec.Suspend)
 			w.target = c.target
@@ -133,6 +153,11 @@ func TestResumesByItself(t *testing.T) {
 			require.True(t, w.s.Spec.Suspend)
 			w.at(back.Add(10 * time.Minute))
 			require.Equal(t, !c.want, w.s.Spec.Suspend)
+			if c.held {
+				delete(w.s.Annotations, v1alpha1.AnnotationHeld) // the upgrade is done
+				w.at(back.Add(11 * time.Minute))
+				require.False(t, w.s.Spec.Suspend)
+			}
 			if c.want {
 				w.at(back.Add(11 * time.Minute))
 				require.Zero(t, w.s.Status.ConsecutiveFailures)

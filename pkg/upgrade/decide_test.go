@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"hayloft.dev/pkg/api/v1alpha1"
 )
@@ -13,6 +14,14 @@ import (
 func TestOfSchedule(t *testing.T) {
 	noon := metav1.NewTime(time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC))
 	runs := []v1alpha1.ScheduleRun{{NominalTime: noon, Points: 1, Pending: []string{"a", "b"}}}
+	waits := func(annotations ...string) v1alpha1.VMSchedule {
+		s := v1alpha1.VMSchedule{Spec: v1alpha1.VMScheduleSpec{Suspend: true, Target: "s3", ResumeAfterTargetReadySeconds: ptr.To(int32(600))}}
+		s.Annotations = map[string]string{v1alpha1.AnnotationSuspendedBy: v1alpha1.SuspendedByCoordinator}
+		for _, a := range annotations {
+			s.Annotations[a] = ""
+		}
+		return s
+	}
 	for name, c := range map[string]struct {
 		s           v1alpha1.VMSchedule
 		state, says string
@@ -21,6 +30,9 @@ func TestOfSchedule(t *testing.T) {
 		"active, its next":    {v1alpha1.VMSchedule{Status: v1alpha1.VMScheduleStatus{NextTime: &noon}}, Active, "its next run is at 2026-06-01 12:00:00 UTC"},
 		"active and at work":  {v1alpha1.VMSchedule{Status: v1alpha1.VMScheduleStatus{Runs: runs}}, Active, "it may begin a run at any time"},
 		"at work":             {v1alpha1.VMSchedule{Spec: v1alpha1.VMScheduleSpec{Suspend: true}, Status: v1alpha1.VMScheduleStatus{Runs: runs}}, Running, "its run of 2026-06-01 12:00:00 UTC has made 1 point and has 2 VMs to come"},
+		"resumes by itself":   {waits(), Waiting, "failures have suspended it, and it resumes by itself when BackupTarget s3 has been Ready for 600 s"},
+		"is kept from that":   {waits(v1alpha1.AnnotationHeld), "", ""},
+		"a user suspended it": {waits(v1alpha1.AnnotationSuspendedBy), "", ""},
 		"suspended":           {v1alpha1.VMSchedule{Spec: v1alpha1.VMScheduleSpec{Suspend: true}}, "", ""},
 		"being deleted":       {v1alpha1.VMSchedule{ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: &noon}}, "", ""},
 		"deleted and at work": {v1alpha1.VMSchedule{ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: &noon}, Status: v1alpha1.VMScheduleStatus{Runs: runs}}, Running, "its run of"},

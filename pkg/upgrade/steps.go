@@ -37,8 +37,9 @@ func (u *Steps) Check(ctx context.Context) (Report, error) {
 	return u.pass(ctx, nil)
 }
 
-// Prepare suspends every active schedule and cancels what runs if that was asked
-// for, and reports what is still in the way then. It does not wait.
+// Prepare suspends every active schedule, keeps those from resuming that would by
+// themselves, cancels what runs if that was asked for, and reports what is still in
+// the way then. It does not wait.
 func (u *Steps) Prepare(ctx context.Context, o PrepareOptions) (Report, error) {
 	return u.pass(ctx, &o)
 }
@@ -70,8 +71,9 @@ func (u *Steps) Wait(ctx context.Context, o PrepareOptions, seen func(Report)) e
 			return nil
 		}
 		// A whole look costs what there is in the cluster: while those that are
-		// known go on, only they are looked at.
-		for len(report.Blockers) > 0 {
+		// known go on, only they are looked at. A schedule that somebody resumes
+		// meanwhile is to be suspended again.
+		for going := true; going; going = len(report.Blockers) > 0 && !slices.ContainsFunc(report.Blockers, begins) {
 			select {
 			case <-ctx.Done():
 				return context.Cause(ctx)
@@ -85,19 +87,21 @@ func (u *Steps) Wait(ctx context.Context, o PrepareOptions, seen func(Report)) e
 	}
 }
 
-// Finish resumes the schedules that an upgrade has suspended and no others, and
-// returns those it resumed. One that cannot be resumed, for instance because its
+// Finish resumes the schedules that an upgrade has suspended and no others, lets
+// those resume by themselves again that do, and returns those it resumed. One that cannot be resumed, for instance because its
 // target is away, is told in the error, which joins a NotResumed for each of them,
 // and keeps its mark, so that Finish can be called again.
 func (u *Steps) Finish(ctx context.Context) ([]Suspended, error) {
 	var resumed []Suspended
 	var failed []error
 	err := u.schedules(ctx, func() {}, func(s *v1alpha1.VMSchedule) error {
-		if !byUpgrade(s) {
-			return nil
-		}
 		was := Suspended{s.Namespace, s.Name, s.Annotations[v1alpha1.AnnotationSuspendReason]}
-		did, err := u.change(ctx, s, byUpgrade, false, map[string]any{v1alpha1.AnnotationSuspendedBy: nil, v1alpha1.AnnotationSuspendReason: nil})
+		did, err := u.change(ctx, s, byUpgrade, false, map[string]any{
+			v1alpha1.AnnotationSuspendedBy: nil, v1alpha1.AnnotationSuspendReason: nil, v1alpha1.AnnotationHeld: nil,
+		})
+		if err == nil && !did {
+			_, err = u.change(ctx, s, held, true, map[string]any{v1alpha1.AnnotationHeld: nil})
+		}
 		switch {
 		case err != nil:
 			failed = append(failed, &NotResumed{Namespace: s.Namespace, Name: s.Name, Err: err})
@@ -131,6 +135,9 @@ func (u *Steps) pass(ctx context.Context, prepare *PrepareOptions) (Report, erro
 				v1alpha1.AnnotationSuspendedBy: v1alpha1.SuspendedByUpgrade, v1alpha1.AnnotationSuspendReason: prepare.Reason,
 			}); err != nil {
 				return fmt.Errorf("suspending schedule %s/%s: %w", s.Namespace, s.Name, err)
+			}
+			if _, err := u.change(ctx, s, resumes, true, map[string]any{v1alpha1.AnnotationHeld: prepare.Reason}); err != nil {
+				return fmt.Errorf("keeping schedule %s/%s from resuming: %w", s.Namespace, s.Name, err)
 			}
 		}
 		if b := ofSchedule(s); b != nil {
@@ -256,6 +263,9 @@ func (u *Steps) change(ctx context.Context, s *v1alpha1.VMSchedule, wanted func(
 		}
 	}
 }
+
+// begins tells whether a blocker may begin work at any time.
+func begins(b Blocker) bool { return b.State == Active || b.State == Waiting }
 
 func (u *Steps) schedules(ctx context.Context, anew func(), each func(*v1alpha1.VMSchedule) error) error {
 	return pages(ctx, u.Client, &v1alpha1.VMScheduleList{}, anew, func(l *v1alpha1.VMScheduleList) error {

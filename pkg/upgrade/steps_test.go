@@ -3,12 +3,14 @@ package upgrade
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
@@ -130,6 +132,12 @@ func TestPrepareAndFinish(t *testing.T) {
 	w.schedule("b")
 	w.schedule("failed", suspended(v1alpha1.SuspendedByCoordinator))
 	w.schedule("users", suspended(""))
+	w.schedule("waits", suspended(v1alpha1.SuspendedByCoordinator), func(s *v1alpha1.VMSchedule) {
+		s.Spec.ResumeAfterTargetReadySeconds = ptr.To(int32(60))
+	})
+	before, err := u.Check(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []string{"VMSchedule a Active", "VMSchedule b Active", "VMSchedule waits Waiting"}, blockers(before))
 	for range 2 { // the second time there is nothing to do
 		r, err := u.Prepare(t.Context(), PrepareOptions{Reason: "Hayloft goes to 1.1"})
 		require.NoError(t, err)
@@ -139,6 +147,7 @@ func TestPrepareAndFinish(t *testing.T) {
 	a := w.get("a")
 	require.True(t, a.Spec.Suspend)
 	require.Equal(t, v1alpha1.SuspendedByUpgrade, a.Annotations[v1alpha1.AnnotationSuspendedBy])
+	require.Equal(t, "Hayloft goes to 1.1", w.get("waits").Annotations[v1alpha1.AnnotationHeld])
 
 	// Meanwhile one is resumed by a person, and a new one is made.
 	require.NoError(t, w.Patch(t.Context(), w.get("b"), client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"suspend":false}}`))))
@@ -152,10 +161,13 @@ func TestPrepareAndFinish(t *testing.T) {
 	require.Equal(t, []string{"a"}, names(resumed))
 	require.False(t, w.get("a").Spec.Suspend)
 	require.Empty(t, w.get("a").Annotations)
-	for _, name := range []string{"failed", "users"} {
+	for _, name := range []string{"failed", "users", "waits"} {
 		require.True(t, w.get(name).Spec.Suspend, name)
 	}
-	require.Equal(t, v1alpha1.SuspendedByCoordinator, w.get("failed").Annotations[v1alpha1.AnnotationSuspendedBy])
+	for _, name := range []string{"failed", "waits"} {
+		by := v1alpha1.SuspendedByCoordinator
+		require.Equal(t, map[string]string{v1alpha1.AnnotationSuspendedBy: by, v1alpha1.AnnotationSuspendReason: "because of " + by}, w.get(name).Annotations)
+	}
 	resumed, err = u.Finish(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, resumed)
@@ -265,6 +277,42 @@ func TestWait(t *testing.T) {
 	require.Empty(t, next())
 	require.Equal(t, []string{"VMBackup late Cutting"}, next())
 	w.say(late, v1alpha1.BackupFailed)
+	require.NoError(t, <-done)
+}
+
+// TestWaitSuspendsWhatIsResumed has a person resume a schedule while its run is
+// waited for.
+func TestWaitSuspendsWhatIsResumed(t *testing.T) {
+	w := newWorld(t)
+	s := w.schedule("users", suspended(""))
+	s.Status.Runs = []v1alpha1.ScheduleRun{{NominalTime: metav1.Now(), BeganAt: metav1.Now(), Points: 1}}
+	require.NoError(t, w.Status().Update(t.Context(), s))
+	seen := make(chan []string, 20)
+	done := make(chan error, 1)
+	go func() {
+		u := &Steps{Client: w, Poll: 10 * time.Millisecond}
+		done <- u.Wait(t.Context(), PrepareOptions{Reason: "an upgrade"}, func(r Report) { seen <- append(blockers(r), names(r.Suspended)...) })
+	}()
+	until := func(want ...string) {
+		t.Helper()
+		for {
+			select {
+			case got := <-seen:
+				if slices.Equal(got, want) {
+					return
+				}
+			case <-time.After(deadline):
+				t.Fatalf("never told: %q", want)
+			}
+		}
+	}
+	until("VMSchedule users Running")
+	require.NoError(t, w.Patch(t.Context(), w.get("users"), client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"suspend":false}}`))))
+	until("VMSchedule users Running", "users")
+	s = w.get("users")
+	require.Equal(t, v1alpha1.SuspendedByUpgrade, s.Annotations[v1alpha1.AnnotationSuspendedBy])
+	s.Status.Runs = nil
+	require.NoError(t, w.Status().Update(t.Context(), s))
 	require.NoError(t, <-done)
 }
 

@@ -33,7 +33,8 @@ type Blocker struct {
 	Kind      string `json:"kind"`
 	Namespace string `json:"namespace"`
 	Name      string `json:"name"`
-	// State is the phase of a backup or restore; Active or Running of a schedule.
+	// State is the phase of a backup or restore; Active, Waiting or Running of a
+	// schedule.
 	State string `json:"state"`
 	// Message says what it is doing, "" when nobody has said.
 	Message string `json:"message,omitempty"`
@@ -42,6 +43,7 @@ type Blocker struct {
 // States of a schedule that is in the way.
 const (
 	Active  = "Active"  // it may begin a run at any time
+	Waiting = "Waiting" // it was suspended after failures, and resumes by itself
 	Running = "Running" // a run that it has begun goes on
 )
 
@@ -65,6 +67,9 @@ func ofSchedule(s *v1alpha1.VMSchedule) *Blocker {
 		if s.Status.NextTime != nil {
 			b.Message = "its next run is at " + s.Status.NextTime.UTC().Format("2006-01-02 15:04:05 UTC")
 		}
+	case resumes(s):
+		b.State = Waiting
+		b.Message = fmt.Sprintf("failures have suspended it, and it resumes by itself when BackupTarget %s has been Ready for %d s", s.Spec.Target, *s.Spec.ResumeAfterTargetReadySeconds)
 	case len(s.Status.Runs) > 0:
 		run := s.Status.Runs[0]
 		b.State = Running
@@ -113,4 +118,17 @@ func active(s *v1alpha1.VMSchedule) bool { return !s.Spec.Suspend && s.DeletionT
 // byUpgrade tells whether a schedule was suspended for an upgrade and is still.
 func byUpgrade(s *v1alpha1.VMSchedule) bool {
 	return s.Spec.Suspend && s.Annotations[v1alpha1.AnnotationSuspendedBy] == v1alpha1.SuspendedByUpgrade && s.DeletionTimestamp.IsZero()
+}
+
+// resumes tells whether a schedule that failures have suspended may go on by itself
+// at any time.
+func resumes(s *v1alpha1.VMSchedule) bool {
+	return s.Spec.Suspend && s.Spec.ResumeAfterTargetReadySeconds != nil && !held(s) &&
+		s.Annotations[v1alpha1.AnnotationSuspendedBy] == v1alpha1.SuspendedByCoordinator && s.DeletionTimestamp.IsZero()
+}
+
+// held tells whether an upgrade keeps a schedule from that.
+func held(s *v1alpha1.VMSchedule) bool {
+	_, ok := s.Annotations[v1alpha1.AnnotationHeld]
+	return ok && s.Spec.Suspend
 }

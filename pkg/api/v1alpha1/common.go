@@ -35,6 +35,9 @@ const (
 	// AnnotationSuspendReason why, in a sentence; without them a user did.
 	AnnotationSuspendedBy   = "hayloft.dev/suspended-by"
 	AnnotationSuspendReason = "hayloft.dev/suspend-reason"
+	// AnnotationHeld keeps a VMSchedule that failures have suspended from resuming by
+	// itself while an upgrade goes on. It holds the reason that was given for that.
+	AnnotationHeld = "hayloft.dev/held-for-upgrade"
 	// LabelProtection on a VM says that it is meant to have no points, when it is
 	// ProtectionNone: such a VM is not told of as unprotected.
 	LabelProtection = "hayloft.dev/protection"
