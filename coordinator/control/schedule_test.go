@@ -241,13 +241,15 @@ func TestFailuresSuspendASchedule(t *testing.T) {
 	w.holds("nothing runs", 2*time.Second, func() bool { return len(w.scheduledPoints(s)) == points })
 
 	w.agent(session)
-	require.NoError(t, w.client.Patch(w.ctx, s, client.RawPatch(types.MergePatchType, []byte(`{"spec":{"suspend":false}}`))))
+	w.patch(s, `{"metadata":{"annotations":{"`+v1alpha1.AnnotationHeld+`":"an upgrade"}}}`) // whose user resumes it all the same
+	w.patch(s, `{"spec":{"suspend":false}}`)
 	w.eventually("it runs again", func() bool {
 		w.refresh(s)
 		return s.Status.LastSuccessTime != nil && suspended(s) == "" && s.Status.ConsecutiveFailures == 0
 	})
 	require.NotContains(t, s.Annotations, v1alpha1.AnnotationSuspendedBy)
 	require.NotContains(t, s.Annotations, v1alpha1.AnnotationSuspendReason)
+	require.NotContains(t, s.Annotations, v1alpha1.AnnotationHeld)
 	w.eventually("the failed points went first", func() bool {
 		for _, b := range w.scheduledPoints(s) {
 			if b.Status.Phase == v1alpha1.BackupFailed {

@@ -71,6 +71,8 @@ func ScheduleChange(before *v1alpha1.VMSchedule, f ScheduleFacts) []Refusal {
 		out = append(out, scheduleTarget(f)...)
 	case resumed && f.Target == nil:
 		out = append(out, refusal(TargetNotFound, "there is no BackupTarget %q (spec.target): create it before the schedule is resumed, or name another", s.Spec.Target))
+	case resumed && (len(f.Uses) > 0 || !f.Target.DeletionTimestamp.IsZero()):
+		out = append(out, scheduleTarget(f)...)
 	case resumed && !meta.IsStatusConditionTrue(f.Target.Status.Conditions, v1alpha1.ConditionReady):
 		out = append(out, refusal(TargetNotReady, "spec.suspend: the schedule cannot be resumed while BackupTarget %s is not Ready (%s): resume it when the target is, or name another in spec.target", f.Target.Name, unready(f.Target)))
 	}

@@ -96,6 +96,8 @@ func TestScheduleChange(t *testing.T) {
 		"resume, target down":         {before: suspend, facts: func(f *ScheduleFacts) { f.Target = target(metav1.ConditionFalse) }, refused: "spec.suspend: the schedule cannot be resumed while BackupTarget s3 is not Ready (Unreachable: connection refused)"},
 		"resume, target not tried":    {before: suspend, facts: func(f *ScheduleFacts) { f.Target = target("") }, refused: "it was not tried out yet"},
 		"resume, target gone":         {before: suspend, facts: func(f *ScheduleFacts) { f.Target = nil }, refused: `there is no BackupTarget "s3"`},
+		"resume, target going":        {before: suspend, facts: func(f *ScheduleFacts) { f.Target.DeletionTimestamp = gone() }, refused: "is being deleted: name another"},
+		"resume, target not for it":   {before: suspend, facts: func(f *ScheduleFacts) { f.Uses = []Refusal{{Reason: TargetReadOnly, Sentence: "it is only read"}} }, refused: "it is only read"},
 		"suspend, target down":        {now: suspend, facts: func(f *ScheduleFacts) { f.Target = target(metav1.ConditionFalse) }},
 		"another target, down":        {now: func(s *v1alpha1.VMSchedule) { s.Spec.Target = "nfs" }, facts: func(f *ScheduleFacts) { f.Target = target(metav1.ConditionFalse) }, refused: "is not Ready"},
 		"resume snapshots": {
