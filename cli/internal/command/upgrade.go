@@ -65,7 +65,8 @@ func (a *app) upgradePrepare() *cobra.Command {
 		Short: "Suspend all schedules and wait for what runs",
 		Long: `Suspend every active schedule of all namespaces, for the upgrade, and wait until no
 backup and no restore is under way. It can be repeated: what it has suspended is
-marked so, and hayloft upgrade finish resumes just that.`,
+marked so, and hayloft upgrade finish resumes just that. Until then no schedule that
+failures have suspended resumes by itself either.`,
 		Args:    exactly(),
 		Example: `  hayloft upgrade prepare --cancel --timeout 30m`,
 	}
