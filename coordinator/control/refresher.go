@@ -81,11 +81,11 @@ func (r *refresher) forget(uid types.UID) {
 // get is the state of a target. A leader goes on with the pace that its
 // predecessor has written down.
 func (r *refresher) get(t *v1alpha1.BackupTarget, now time.Time) *refreshed {
-	e := r.of[t.UID]
+	e, bounds := r.of[t.UID], r.bounds()
 	if e == nil {
 		e = &refreshed{
-			pace:   refresh.New(r.c.Refresh, rand.Float64),
-			begins: refresh.Detector{Every: r.c.Refresh.Floor, Burst: 2},
+			pace:   refresh.New(bounds, rand.Float64),
+			begins: refresh.Detector{Burst: 2},
 			looks:  refresh.Detector{Every: looksEvery, Burst: looksBurst},
 		}
 		e.pace.Configure(wish(t))
@@ -96,7 +96,16 @@ func (r *refresher) get(t *v1alpha1.BackupTarget, now time.Time) *refreshed {
 		r.of[t.UID] = e
 	}
 	e.pace.Configure(wish(t))
+	e.pace.Bound(bounds)
+	e.begins.Every = bounds.Floor
 	return e
+}
+
+// bounds are those in force.
+func (r *refresher) bounds() refresh.Bounds {
+	out := r.c.Refresh
+	out.Floor = r.c.tuning().RefreshFloor
+	return out
 }
 
 // wish is what a target's spec asks for; its schema lets nothing else in.
@@ -188,9 +197,9 @@ func (r *refresher) stop(t *v1alpha1.BackupTarget, e *refreshed) looked {
 	r.c.Refreshes.RefreshLoop(t.Name)
 	if !e.looping {
 		e.looping = true
-		r.c.events.Event(t, corev1.EventTypeWarning, "RefreshLoop", "refreshes of this target are asked for more often than they can be: something changes it all the time; they are stopped for "+r.c.Refresh.Floor.String())
+		r.c.events.Event(t, corev1.EventTypeWarning, "RefreshLoop", "refreshes of this target are asked for more often than they can be: something changes it all the time; they are stopped for "+r.bounds().Floor.String())
 	}
-	return looked{loop: true, again: r.c.Refresh.Floor}
+	return looked{loop: true, again: r.bounds().Floor}
 }
 
 // tell brings the pace into the status.

@@ -12,12 +12,15 @@ type Tuning struct {
 	// ProbeFloor is how long a good probe of a target counts, and StatusEvery how
 	// long a status that only informs is held back.
 	ProbeFloor, StatusEvery time.Duration
+	// RefreshFloor is the shortest time between two looks through a target. It holds
+	// from each target's next look on.
+	RefreshFloor time.Duration
 }
 
 // TuningOf is what options begin with.
 func TuningOf(o Options) Tuning {
 	o = o.Defaults()
-	return Tuning{MaxJobsPerNode: o.MaxJobsPerNode, TargetWorkers: o.TargetWorkers, ProbeFloor: o.ProbeFloor, StatusEvery: o.StatusEvery}
+	return Tuning{MaxJobsPerNode: o.MaxJobsPerNode, TargetWorkers: o.TargetWorkers, ProbeFloor: o.ProbeFloor, StatusEvery: o.StatusEvery, RefreshFloor: o.Refresh.Floor}
 }
 
 // Tune puts other bounds in force, at once.

@@ -37,6 +37,9 @@ func New(b Bounds, chance func() float64) *Pace {
 	return &Pace{bounds: b, chance: chance, jitter: chance()}
 }
 
+// Bound puts other bounds in force. A pause that goes on is judged by them as well.
+func (p *Pace) Bound(b Bounds) { p.bounds = b }
+
 // Past is what remains of a pace when another process goes on with it. Its times
 // are those of a wall clock, and count for no more than an hour.
 type Past struct {

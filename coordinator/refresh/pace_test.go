@@ -93,6 +93,24 @@ func TestFirstRefreshComesAtOnceAndOneAtATime(t *testing.T) {
 	require.False(t, ok, "nobody has asked again")
 }
 
+func TestAnotherFloorHoldsAtOnce(t *testing.T) {
+	b := DefaultBounds()
+	p := New(b, never)
+	p.Configure(Wish{Every: time.Second})
+	require.Equal(t, time.Minute, run(t, p, start, Cost{}, false))
+	b.Floor = 10 * time.Minute
+	p.Bound(b)
+	n := p.Next(start.Add(time.Minute))
+	require.False(t, n.Due)
+	require.Equal(t, start.Add(10*time.Minute), n.At)
+	require.Equal(t, AtFloor, n.Why)
+	p.Ask()
+	require.False(t, p.Next(start.Add(9*time.Minute)).Due, "not for a person either")
+	b.Floor = 30 * time.Second
+	p.Bound(b)
+	require.True(t, p.Next(start.Add(30*time.Second)).Due)
+}
+
 func TestNeverIsOnlyOnAPersonsWord(t *testing.T) {
 	p := New(DefaultBounds(), never)
 	p.Configure(Wish{Never: true})

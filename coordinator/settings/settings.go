@@ -8,6 +8,7 @@
 //	  targetWorkers: 8    # target workers that run at once
 //	floors:
 //	  probe: 1m           # how long a good probe of a target counts
+//	  refresh: 1m         # shortest time between two looks through a target
 //	  status: 2s          # how long a status that only informs is held back
 package settings
 
@@ -36,8 +37,9 @@ type file struct {
 		TargetWorkers *int `json:"targetWorkers"`
 	} `json:"limits"`
 	Floors struct {
-		Probe  *metav1.Duration `json:"probe"`
-		Status *metav1.Duration `json:"status"`
+		Probe   *metav1.Duration `json:"probe"`
+		Refresh *metav1.Duration `json:"refresh"`
+		Status  *metav1.Duration `json:"status"`
 	} `json:"floors"`
 }
 
@@ -57,6 +59,7 @@ func Parse(data []byte, base Settings) (Settings, error) {
 		// A target is asked at least this seldom, and at least so often that a dead
 		// one is known of.
 		settings.Span("floors.probe", f.Floors.Probe, &s.Tuning.ProbeFloor, time.Second, time.Hour),
+		settings.Span("floors.refresh", f.Floors.Refresh, &s.Tuning.RefreshFloor, time.Second, 24*time.Hour),
 		settings.Span("floors.status", f.Floors.Status, &s.Tuning.StatusEvery, 100*time.Millisecond, time.Minute),
 	)
 }
