@@ -173,7 +173,7 @@ func (r *run) watchBackup(ctx context.Context, e Engine, loc attach.Location, jo
 		case status == nil:
 			return nil, failed(v1alpha1.ReasonTransferLost, true, "the replica that moved backup %s does not know of it any more: its process was restarted%s", job.Backup, moved)
 		case status.Error != "" || status.State == engine.StateError:
-			return nil, targetFailed("backup "+job.Backup, job.Target, orState(status.Error, status.State))
+			return nil, failedMidway("backup "+job.Backup, job.Target, orState(status.Error, status.State))
 		case status.State == engine.StateComplete || status.Progress >= 100:
 			transfer.Progress = &v1alpha1.Progress{BytesDone: total, BytesTotal: total}
 			r.count(total)

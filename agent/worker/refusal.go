@@ -36,6 +36,17 @@ func targetFailed(what, target, said string) error {
 	return failed(v1alpha1.ReasonTargetError, true, "%s: %s", what, said)
 }
 
+// failedMidway is the failure of a transfer that the target had let begin. Even a
+// refusal is worth another attempt: where Longhorn began a backup of the volume by
+// itself meanwhile, the replica has taken up that one's endpoint and key for both.
+// A key that is wrong now is refused when the next attempt begins.
+func failedMidway(what, target, said string) error {
+	if err := refused(what, target, said); err != nil {
+		return failed(v1alpha1.ReasonTargetError, true, "%w. It was let begin, so the key may be that of a backup that Longhorn itself makes of this volume", err)
+	}
+	return targetFailed(what, target, said)
+}
+
 // hasWord tells whether a word of letters stands in a text by itself.
 func hasWord(text, word string) bool {
 	for _, w := range strings.FieldsFunc(text, func(r rune) bool { return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') }) {

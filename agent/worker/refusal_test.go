@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -44,6 +45,12 @@ func TestRefusalsOfTheTargetAreFinal(t *testing.T) {
 			require.Equal(t, c.want, f.Error())
 			require.NotContains(t, f.Error(), canary)
 			require.Equal(t, c.retry, refused("backup b", "s3", c.said) == nil)
+
+			require.ErrorAs(t, failedMidway("backup b", "s3", c.said), &f)
+			require.Equal(t, v1alpha1.ReasonTargetError, f.reason)
+			require.True(t, f.retryable, "in the middle of a transfer")
+			require.Contains(t, f.Error(), c.want)
+			require.Equal(t, !c.retry, strings.Contains(f.Error(), "that Longhorn itself makes"))
 		})
 	}
 }
