@@ -25,28 +25,37 @@ import (
 // gateName is the BackupTarget whose S3 server is behind the gate.
 const gateName = "gate"
 
-// gate stands in front of the S3 server, in the control plane's network. Closed, it holds blocks that are written: a
-// backup then is in its middle for as long as a test needs.
+// gate stands in front of the S3 server, in the control plane's network. Closed, it holds blocks that are written or read:
+// a backup or a restore then is in its middle for as long as a test needs.
 type gate struct {
-	mu     sync.Mutex
-	closed chan struct{} // nil: open
-	held   int           // blocks that wait
+	endpoint string
+
+	mu      sync.Mutex
+	closed  chan struct{} // nil: open
+	held    int           // blocks that wait
+	refuses string        // writes to paths that have it in them are refused; "": none
+	refused int           // how many were
 }
 
-// makeGate makes the gate, open, and its target.
-func (k *cluster) makeGate(t *testing.T) *gate {
+// newGate makes a gate that is open.
+func (k *cluster) newGate(t *testing.T) *gate {
 	t.Helper()
 	server, err := url.Parse(k.storage.S3.Endpoint)
 	require.NoError(t, err)
-	g := &gate{}
+	listener := k.listenControl(t)
+	g := &gate{endpoint: "http://" + listener.Addr().String()}
 	forward := &httputil.ReverseProxy{
 		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(server); r.Out.Host = r.In.Host }, // the signature has the host
 		ErrorLog:  log.New(io.Discard, "", 0),                                                  // whoever is killed drops his requests
 		Transport: &http.Transport{DialContext: k.dialControl, MaxIdleConnsPerHost: 16},
 	}
-	listener := k.listenControl(t)
 	proxy := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, ".blk") {
+		if r.Method == http.MethodPut && g.turnsAway(r.URL.Path) {
+			w.WriteHeader(http.StatusForbidden)
+			fmt.Fprint(w, "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>")
+			return
+		}
+		if (r.Method == http.MethodPut || r.Method == http.MethodGet) && strings.HasSuffix(r.URL.Path, ".blk") {
 			g.wait(r.Context())
 		}
 		forward.ServeHTTP(w, r)
@@ -56,15 +65,46 @@ func (k *cluster) makeGate(t *testing.T) *gate {
 		g.open()
 		_ = proxy.Close()
 	})
-	s3 := k.storage.S3
+	return g
+}
+
+// makeGate makes a gate and the target behind it.
+func (k *cluster) makeGate(t *testing.T) *gate {
+	t.Helper()
+	g, s3 := k.newGate(t), k.storage.S3
 	require.NoError(t, k.c.Create(t.Context(), &v1alpha1.BackupTarget{
 		ObjectMeta: metav1.ObjectMeta{Name: gateName},
 		Spec: v1alpha1.BackupTargetSpec{
-			S3:               &v1alpha1.S3Target{Endpoint: "http://" + listener.Addr().String(), Insecure: true, Bucket: s3.Bucket, Region: s3.Region},
+			S3:               &v1alpha1.S3Target{Endpoint: g.endpoint, Insecure: true, Bucket: s3.Bucket, Region: s3.Region},
 			CredentialSecret: secretName,
 		},
 	}))
 	return g
+}
+
+// turnsAway tells whether a write is to be refused, and counts it.
+func (g *gate) turnsAway(path string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	is := g.refuses != "" && strings.Contains(path, g.refuses)
+	if is {
+		g.refused++
+	}
+	return is
+}
+
+// refuse has writes refused from now on.
+func (g *gate) refuse(part string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.refuses = part
+}
+
+// turnedAway is how many writes were refused.
+func (g *gate) turnedAway() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.refused
 }
 
 func (g *gate) wait(ctx context.Context) {
@@ -103,7 +143,7 @@ func (g *gate) open() {
 // awaitHeld waits until blocks are held.
 func (g *gate) awaitHeld(t *testing.T) {
 	t.Helper()
-	await(t, patience, "a block to be written", func() error {
+	await(t, patience, "a block to be held", func() error {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		if g.held == 0 {

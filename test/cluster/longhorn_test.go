@@ -68,19 +68,22 @@ func (k *cluster) longhornMissing(t *testing.T) error {
 	return nil
 }
 
-// longhornReads has Longhorn look at Hayloft's target.
-func (k *cluster) longhornReads(t *testing.T) {
+// longhornReads has Longhorn look at Hayloft's target, by an endpoint of its own.
+func (k *cluster) longhornReads(t *testing.T, endpoint string) {
 	t.Helper()
 	s3 := k.storage.S3
 	require.NoError(t, k.c.Create(t.Context(), &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: harness.LonghornNamespace, Name: secretName},
-		StringData: map[string]string{"AWS_ACCESS_KEY_ID": s3.AccessKey, "AWS_SECRET_ACCESS_KEY": s3.SecretKey, "AWS_ENDPOINTS": s3.Endpoint},
+		StringData: map[string]string{"AWS_ACCESS_KEY_ID": s3.AccessKey, "AWS_SECRET_ACCESS_KEY": s3.SecretKey, "AWS_ENDPOINTS": endpoint},
 	}))
 	ours := &v1alpha1.BackupTarget{}
 	require.NoError(t, k.c.Get(t.Context(), client.ObjectKey{Name: target}, ours))
-	theirs := k.longhornTarget(t)
-	theirs.Spec.BackupTargetURL, theirs.Spec.CredentialSecret = ours.Status.URL, secretName
-	require.NoError(t, k.c.Update(t.Context(), theirs))
+	await(t, patience, "Longhorn to be told of the target", func() error {
+		theirs := k.longhornTarget(t)
+		theirs.Spec.BackupTargetURL, theirs.Spec.CredentialSecret = ours.Status.URL, secretName
+		theirs.Spec.SyncRequestedAt = metav1.Now()
+		return k.c.Update(t.Context(), theirs) // it writes there too
+	})
 	await(t, patience, "Longhorn to reach the target", func() error {
 		if theirs := k.longhornTarget(t); !theirs.Status.Available {
 			return fmt.Errorf("it does not: %v", theirs.Status.Conditions)

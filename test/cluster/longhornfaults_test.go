@@ -19,8 +19,7 @@ import (
 )
 
 // longhornFaults are what befalls Longhorn during backups of one VM. The points that come of it are restored and compared.
-func (k *cluster) longhornFaults(t *testing.T) {
-	g := k.makeGate(t)
+func (k *cluster) longhornFaults(t *testing.T, g *gate) {
 	k.makeVM(t, "busy", kubevirt.RunStrategyAlways, k.Nodes[0].Name, 3)
 	for i, fault := range []struct {
 		name string
@@ -40,7 +39,6 @@ func (k *cluster) longhornFaults(t *testing.T) {
 			k.requireRestores(t, point, point+"-back", want)
 		})
 	}
-	t.Run("a VM starts on another node", func(t *testing.T) { k.evicts(t, g) })
 	t.Run("a block is missing on the target", k.misses)
 }
 
@@ -124,35 +122,14 @@ func (k *cluster) instance(t *testing.T, vm string) *kubevirt.VirtualMachineInst
 	return vmi
 }
 
-// evicts: a VM that is off is started on another node than the one where its volume is attached for its backup. It runs at
-// once, and the backup goes on there.
-func (k *cluster) evicts(t *testing.T, g *gate) {
-	k.makeVM(t, "away", kubevirt.RunStrategyHalted, "", 5)
-	want := k.hash(t, "away")
-	k.during(t, g, "away", "away-1", func() {
-		volume := &longhorn.Volume{}
-		require.NoError(t, k.c.Get(t.Context(), client.ObjectKey{Namespace: harness.LonghornNamespace, Name: k.volumeOf(t, "away-"+disks[0])}, volume))
-		require.NotEmpty(t, volume.Status.CurrentNodeID)
-		node := k.Nodes[0].Name
-		if node == volume.Status.CurrentNodeID {
-			node = k.Nodes[1].Name
-		}
-		patch := fmt.Appendf(nil, `{"metadata":{"annotations":{"local.hayloft.dev/node":%q}},"spec":{"runStrategy":"Always"}}`, node)
-		require.NoError(t, k.c.Patch(t.Context(), &kubevirt.VirtualMachine{ObjectMeta: virtualMachine("away", "", "").ObjectMeta}, client.RawPatch("application/merge-patch+json", patch)))
-		k.awaitVM(t, "away", kubevirt.VirtualMachineStatusRunning)
-		require.Equal(t, node, k.instance(t, "away").Status.NodeName)
-	})
-	k.requireRestores(t, "away-1", "away-back", want)
-}
-
 // misses: a restore from a target where a block is missing fails, and leaves neither a VM nor a claim.
 func (k *cluster) misses(t *testing.T) {
-	blocks, err := filepath.Glob(filepath.Join(k.storage.Dir, "s3", "data", "*", "backupstore", "volumes", "*", "*", k.volumeOf(t, "away-"+disks[0]), "blocks", "*", "*", "*.blk"))
+	blocks, err := filepath.Glob(filepath.Join(k.storage.Dir, "s3", "data", "*", "backupstore", "volumes", "*", "*", k.volumeOf(t, "off-"+disks[0]), "blocks", "*", "*", "*.blk"))
 	require.NoError(t, err)
 	require.NotEmpty(t, blocks)
 	require.NoError(t, os.Rename(blocks[0], blocks[0]+".aside"))
 	defer func() { require.NoError(t, os.Rename(blocks[0]+".aside", blocks[0])) }()
-	out, err := k.try(t, "hayloft", "restore", "create", "away-1", "--name", "lost", "--new-vm", "lost", "--halt", "-n", vmNamespace, "--wait", "--timeout", "4m")
+	out, err := k.try(t, "hayloft", "restore", "create", "off-1", "--name", "lost", "--new-vm", "lost", "--halt", "-n", vmNamespace, "--wait", "--timeout", "4m")
 	require.Error(t, err, out)
 	restore := &v1alpha1.VMRestore{}
 	require.NoError(t, k.c.Get(t.Context(), client.ObjectKey{Namespace: vmNamespace, Name: "lost"}, restore))

@@ -14,7 +14,7 @@ import (
 )
 
 // TestRealLonghorn goes through what depends on longhorn-manager's behaviour with the real one, its webhooks and instance
-// managers. The README of deploy/longhorn says what is stood in for.
+// managers. docs/longhorn.md says what is stood in for.
 func TestRealLonghorn(t *testing.T) {
 	k := newCluster(t, bin(t, "cluster/longhorn/image.tar"))
 	k.makeNamespaces(t)
@@ -23,16 +23,19 @@ func TestRealLonghorn(t *testing.T) {
 	k.install(t)
 	k.awaitReady(t)
 	k.makeTarget(t)
+	g, theirs := k.makeGate(t), k.newGate(t)
+	k.longhornReads(t, theirs.endpoint)
 	t.Run("the main job", k.mainJob)
 	t.Run("a stopped VM", k.stoppedVM)
 	t.Run("Longhorn shows what Hayloft makes", k.shows)
-	t.Run("Longhorn fails during a backup", k.longhornFaults)
+	t.Run("a VM starts, migrates and stops during backups", func(t *testing.T) { k.moves(t, g) })
+	t.Run("Longhorn backs up too", func(t *testing.T) { k.ownBackups(t, g, theirs) })
+	t.Run("Longhorn fails during a backup", func(t *testing.T) { k.longhornFaults(t, g) })
 }
 
 // shows: Longhorn has a Snapshot object for each snapshot of ours and a Backup object for each backup of ours, and they go
 // with the point. Volumes stay healthy meanwhile.
 func (k *cluster) shows(t *testing.T) {
-	k.longhornReads(t)
 	k.makeVM(t, "shown", kubevirt.RunStrategyAlways, k.Nodes[0].Name, 4)
 	k.quiet(t, "shown")
 	k.backup(t, "shown", "shown-1")

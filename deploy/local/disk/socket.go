@@ -1,11 +1,12 @@
 package disk
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 )
 
 // SocketPath is where an engine with the front end "socket" listens for its volume's readers and writers; the folder
@@ -13,7 +14,8 @@ import (
 func SocketPath(volume string) string { return "/var/run/longhorn-" + volume + ".sock" }
 
 // findSocket is the path by which this process reaches it: the socket of an engine that runs in a container, as with the
-// real longhorn-manager (deploy/longhorn), is in the container's files, which procfs shows.
+// real longhorn-manager (deploy/longhorn), is in the container's files, which procfs shows. While a volume migrates live it
+// has two engines, each with a socket: the newer one's is where the migration goes to.
 func findSocket(volume, procfs string) (string, error) {
 	path := SocketPath(volume)
 	if _, err := os.Stat(path); err == nil {
@@ -23,21 +25,36 @@ func findSocket(volume, procfs string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	found, newest := "", -1
 	for _, file := range commands {
 		command, err := os.ReadFile(file)
-		if err != nil || !isEngine(bytes.Split(bytes.TrimSuffix(command, []byte{0}), []byte{0}), volume) {
-			continue // one that cannot be read has ended
+		if err != nil {
+			continue // it has ended
+		}
+		number, is := engineNumber(strings.Split(strings.TrimSuffix(string(command), "\x00"), "\x00"), volume)
+		if !is || number <= newest {
+			continue
 		}
 		inside := filepath.Join(filepath.Dir(file), "root", path)
 		if _, err := os.Stat(inside); err == nil {
-			return inside, nil
+			found, newest = inside, number
 		}
 	}
-	return "", fmt.Errorf("finding the engine of volume %s: no process of it has the socket %s", volume, path)
+	if found == "" {
+		return "", fmt.Errorf("finding the engine of volume %s: no process of it has the socket %s", volume, path)
+	}
+	return found, nil
 }
 
-// isEngine tells whether a command line is that of the volume's engine: longhorn ... controller VOLUME ...
-func isEngine(args [][]byte, volume string) bool {
-	at := slices.IndexFunc(args, func(arg []byte) bool { return string(arg) == "controller" })
-	return at > 0 && at+1 < len(args) && string(args[at+1]) == volume && filepath.Base(string(args[0])) == "longhorn"
+// engineNumber reads a command line: longhorn ... --engine-instance-name VOLUME-e-NUMBER ... controller VOLUME ... Longhorn
+// counts on where it makes another engine for a volume. One without such a name is number 0.
+func engineNumber(args []string, volume string) (number int, is bool) {
+	at := slices.Index(args, "controller")
+	if at <= 0 || at+1 >= len(args) || args[at+1] != volume || filepath.Base(args[0]) != "longhorn" {
+		return 0, false
+	}
+	if name := slices.Index(args[:at], "--engine-instance-name"); name >= 0 {
+		number, _ = strconv.Atoi(strings.TrimPrefix(args[name+1], volume+"-e-"))
+	}
+	return max(number, 0), true
 }

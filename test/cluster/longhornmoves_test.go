@@ -1,0 +1,151 @@
+package cluster
+
+import (
+	"fmt"
+	"strconv"
+	"testing"
+
+	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
+	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kubevirt "kubevirt.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"hayloft.dev/test/harness"
+)
+
+// moves is one VM's day: it is off, starts on another node than where its volumes are attached, migrates live, there and
+// back, and stops, each time during a backup. Its volumes are migratable, as Harvester's are.
+func (k *cluster) moves(t *testing.T, g *gate) {
+	k.makeVM(t, "away", kubevirt.RunStrategyHalted, "", 5, asProcess)
+	t.Run("several backups at once while it is off", func(t *testing.T) {
+		want := k.hash(t, "away")
+		points := []string{"away-a", "away-b", "away-c"}
+		for _, point := range points {
+			k.run(t, "hayloft", "backup", "create", "away", "--name", point, "--target", target, "-n", vmNamespace)
+		}
+		for _, point := range points {
+			k.awaitPoint(t, point)
+		}
+		k.awaitDetached(t, "away")
+		k.requireRestores(t, points[1], "away-b-back", want)
+	})
+	require.True(t, t.Run("it starts on another node", func(t *testing.T) { k.evicts(t, g) }))
+	t.Run("it migrates", func(t *testing.T) {
+		want := k.rewrite(t, "away", 200)
+		k.during(t, g, "away", "away-2", func() { k.awaitMigrated(t, k.migrate(t, "away")) })
+		k.requireRestores(t, "away-2", "away-2-back", want)
+	})
+	t.Run("its backup begins while it migrates", func(t *testing.T) {
+		want := k.rewrite(t, "away", 300)
+		k.patchVM(t, "away", `{"metadata":{"annotations":{"local.hayloft.dev/migration":"5s"}}}`)
+		m := k.migrate(t, "away")
+		await(t, patience, "the migration to be under way", func() error {
+			require.NoError(t, k.c.Get(t.Context(), client.ObjectKeyFromObject(m), m))
+			if m.Status.Phase == kubevirt.MigrationPhaseUnset || m.Status.Phase == kubevirt.MigrationPending {
+				return fmt.Errorf("it is %s", m.Status.Phase)
+			}
+			return nil
+		})
+		k.run(t, "hayloft", "backup", "create", "away", "--name", "away-3", "--target", target, "-n", vmNamespace)
+		k.awaitMigrated(t, m)
+		k.awaitPoint(t, "away-3")
+		k.requireRestores(t, "away-3", "away-3-back", want)
+	})
+	t.Run("it stops", func(t *testing.T) {
+		want := k.rewrite(t, "away", 400)
+		k.during(t, g, "away", "away-4", func() {
+			k.patchVM(t, "away", `{"spec":{"runStrategy":"Halted"}}`)
+			k.awaitVM(t, "away", kubevirt.VirtualMachineStatusStopped)
+		})
+		k.awaitDetached(t, "away")
+		require.Equal(t, want, k.hash(t, "away"))
+		k.requireRestores(t, "away-4", "away-4-back", want)
+	})
+}
+
+// asProcess has the guest run outside pods: one in a pod cannot migrate.
+func asProcess(vm *kubevirt.VirtualMachine) { delete(vm.Annotations, "local.hayloft.dev/pod") }
+
+// evicts: a VM that is off is started on another node than the one where its volume is attached for its backup. It runs at
+// once, and the backup goes on there.
+func (k *cluster) evicts(t *testing.T, g *gate) {
+	k.disk(t, "fill", "away-"+disks[0], "--seed", "100", "--length", strconv.Itoa(16*mib)) // so that there is something to upload
+	want := k.hash(t, "away")
+	k.during(t, g, "away", "away-1", func() {
+		at := k.volume(t, k.volumeOf(t, "away-"+disks[0])).Status.CurrentNodeID
+		require.NotEmpty(t, at)
+		node := k.otherNode(at)
+		k.patchVM(t, "away", fmt.Sprintf(`{"metadata":{"annotations":{"local.hayloft.dev/node":%q}},"spec":{"runStrategy":"Always"}}`, node))
+		k.awaitVM(t, "away", kubevirt.VirtualMachineStatusRunning)
+		require.Equal(t, node, k.instance(t, "away").Status.NodeName)
+	})
+	k.requireRestores(t, "away-1", "away-1-back", want)
+}
+
+// rewrite has the guest write other data onto its disks, so that there is something to upload, and be quiet. It returns what
+// is on them: disk -> SHA-256.
+func (k *cluster) rewrite(t *testing.T, vm string, seed int) map[string]string {
+	t.Helper()
+	for i, disk := range disks {
+		k.guest(t, "fill", vm, "--disk", disk, "--seed", strconv.Itoa(seed+i), "--length", strconv.Itoa(16*mib))
+	}
+	return k.quiet(t, vm)
+}
+
+// migrate has a running VM migrate live.
+func (k *cluster) migrate(t *testing.T, vm string) *kubevirt.VirtualMachineInstanceMigration {
+	t.Helper()
+	m := &kubevirt.VirtualMachineInstanceMigration{ObjectMeta: metav1.ObjectMeta{Namespace: vmNamespace, GenerateName: vm + "-"}}
+	m.Spec.VMIName = vm
+	require.NoError(t, k.c.Create(t.Context(), m))
+	return m
+}
+
+// awaitMigrated waits until a live migration has succeeded and the VM's volumes are on the new node, with one engine each.
+func (k *cluster) awaitMigrated(t *testing.T, m *kubevirt.VirtualMachineInstanceMigration) {
+	t.Helper()
+	await(t, upTimeout, "the migration to succeed", func() error {
+		require.NoError(t, k.c.Get(t.Context(), client.ObjectKeyFromObject(m), m))
+		require.NotEqual(t, kubevirt.MigrationFailed, m.Status.Phase, "%+v", m.Status)
+		if m.Status.Phase != kubevirt.MigrationSucceeded {
+			return fmt.Errorf("it is %s", m.Status.Phase)
+		}
+		return nil
+	})
+	require.Equal(t, k.otherNode(m.Status.MigrationState.SourceNode), m.Status.MigrationState.TargetNode)
+	for _, disk := range disks {
+		name := k.volumeOf(t, m.Spec.VMIName+"-"+disk)
+		await(t, patience, "volume "+name+" to have migrated", func() error {
+			engines := &longhorn.EngineList{}
+			if err := k.c.List(t.Context(), engines, client.InNamespace(harness.LonghornNamespace), client.MatchingLabels{"longhornvolume": name}); err != nil {
+				return err
+			}
+			v := k.volume(t, name)
+			if n := len(engines.Items); n != 1 || v.Status.CurrentNodeID != m.Status.MigrationState.TargetNode || v.Status.CurrentMigrationNodeID != "" {
+				return fmt.Errorf("it is on %s, migrates to %q and has %d engines", v.Status.CurrentNodeID, v.Status.CurrentMigrationNodeID, n)
+			}
+			return nil
+		})
+	}
+}
+
+func (k *cluster) patchVM(t *testing.T, name, patch string) {
+	t.Helper()
+	vm := &kubevirt.VirtualMachine{ObjectMeta: virtualMachine(name, "", "").ObjectMeta}
+	require.NoError(t, k.c.Patch(t.Context(), vm, client.RawPatch("application/merge-patch+json", []byte(patch))))
+}
+
+func (k *cluster) volume(t *testing.T, name string) *longhorn.Volume {
+	t.Helper()
+	v := &longhorn.Volume{}
+	require.NoError(t, k.c.Get(t.Context(), client.ObjectKey{Namespace: harness.LonghornNamespace, Name: name}, v))
+	return v
+}
+
+func (k *cluster) otherNode(name string) string {
+	if name == k.Nodes[0].Name {
+		return k.Nodes[1].Name
+	}
+	return k.Nodes[0].Name
+}

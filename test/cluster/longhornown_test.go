@@ -1,0 +1,107 @@
+package cluster
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+
+	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
+	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kubevirt "kubevirt.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/names"
+	"hayloft.dev/test/harness"
+)
+
+// ownBackups: Longhorn itself backs up a disk of which Hayloft wants a backup. theirs is the gate in Longhorn's way.
+func (k *cluster) ownBackups(t *testing.T, g, theirs *gate) {
+	k.makeVM(t, "both", kubevirt.RunStrategyAlways, k.Nodes[0].Name, 6, asProcess)
+	volume := k.volumeOf(t, "both-"+disks[0])
+	t.Run("Hayloft waits for Longhorn", func(t *testing.T) { k.waits(t, theirs, volume) })
+	t.Run("Longhorn waits for nobody", func(t *testing.T) { k.goesAstray(t, g, theirs, volume) })
+}
+
+// waits: Longhorn's backup is in its middle. Hayloft's begins when it has ended, and says so; both become whole.
+func (k *cluster) waits(t *testing.T, theirs *gate, volume string) {
+	want := k.quiet(t, "both")
+	theirs.close()
+	defer theirs.open()
+	own := k.longhornBacksUp(t, "own-1-"+volume, volume)
+	theirs.awaitHeld(t)
+	await(t, patience, "Longhorn to call it in progress", func() error { return k.ownIs(t, own, longhorn.BackupStateInProgress) })
+	k.run(t, "hayloft", "backup", "create", "both", "--name", "both-1", "--target", target, "-n", vmNamespace)
+	await(t, patience, "Hayloft to say what it waits for", func() error {
+		said := "nothing"
+		if c := meta.FindStatusCondition(k.point(t, "both-1").Status.Conditions, v1alpha1.ConditionProgressing); c != nil {
+			said = c.Message
+		}
+		if !strings.Contains(said, "Longhorn's own backup "+own+" of volume "+volume+" is being made") {
+			return fmt.Errorf("it says %q", said)
+		}
+		return nil
+	})
+	require.NoError(t, k.ownIs(t, own, longhorn.BackupStateInProgress))
+	theirs.open()
+	k.awaitPoint(t, "both-1")
+	await(t, patience, "Longhorn's backup", func() error { return k.ownIs(t, own, longhorn.BackupStateCompleted) })
+	k.requireRestores(t, "both-1", "both-1-back", want)
+}
+
+// goesAstray: Longhorn begins a backup in the middle of Hayloft's. The replica then has Longhorn's endpoint and key for both,
+// and Longhorn's key is not one for what Hayloft writes. Hayloft begins anew.
+func (k *cluster) goesAstray(t *testing.T, g, theirs *gate, volume string) {
+	// On this disk alone, so that what the gate holds is of it.
+	k.guest(t, "fill", "both", "--disk", disks[0], "--seed", "500", "--length", strconv.Itoa(16*mib))
+	want := k.quiet(t, "both")
+	defer theirs.refuse("")
+	k.during(t, g, "both", "both-2", func() {
+		theirs.refuse(names.Backup(k.point(t, "both-2").UID, disks[0], 1))
+		own := k.longhornBacksUp(t, "own-2-"+volume, volume)
+		await(t, patience, "Longhorn's backup", func() error { return k.ownIs(t, own, longhorn.BackupStateCompleted) })
+	})
+	require.Positive(t, theirs.turnedAway(), "what Hayloft's transfer wrote came by Longhorn's endpoint")
+	for _, disk := range k.point(t, "both-2").Status.Disks {
+		if disk.Volume == volume {
+			require.EqualValues(t, 2, disk.Attempt)
+		}
+	}
+	k.requireRestores(t, "both-2", "both-2-back", want)
+}
+
+// longhornBacksUp has Longhorn cut and back up a volume by itself, as its users do. It returns the backup's name.
+func (k *cluster) longhornBacksUp(t *testing.T, name, volume string) string {
+	t.Helper()
+	named := metav1.ObjectMeta{Namespace: harness.LonghornNamespace, Name: name}
+	snapshot := &longhorn.Snapshot{ObjectMeta: named, Spec: longhorn.SnapshotSpec{Volume: volume, CreateSnapshot: true}}
+	require.NoError(t, k.c.Create(t.Context(), snapshot))
+	await(t, patience, "Longhorn's snapshot", func() error {
+		if err := k.c.Get(t.Context(), client.ObjectKeyFromObject(snapshot), snapshot); err != nil {
+			return err
+		}
+		if !snapshot.Status.ReadyToUse {
+			return fmt.Errorf("it is not ready: %q", snapshot.Status.Error)
+		}
+		return nil
+	})
+	named.Labels = map[string]string{"backup-volume": volume}
+	require.NoError(t, k.c.Create(t.Context(), &longhorn.Backup{ObjectMeta: named, Spec: longhorn.BackupSpec{SnapshotName: name}}))
+	return name
+}
+
+// ownIs says in which other state a backup of Longhorn's own is.
+func (k *cluster) ownIs(t *testing.T, name string, state longhorn.BackupState) error {
+	b := &longhorn.Backup{}
+	if err := k.c.Get(t.Context(), client.ObjectKey{Namespace: harness.LonghornNamespace, Name: name}, b); err != nil {
+		return err
+	}
+	require.NotEqual(t, longhorn.BackupStateError, b.Status.State, b.Status.Error)
+	if b.Status.State != state {
+		return fmt.Errorf("it is %q: %v", b.Status.State, b.Status.Messages)
+	}
+	return nil
+}
