@@ -17,7 +17,7 @@ import (
 // moves is one VM's day: it is off, starts on another node than where its volumes are attached, migrates live, there and
 // back, and stops, each time during a backup. Its volumes are migratable, as Harvester's are.
 func (k *cluster) moves(t *testing.T, g *gate) {
-	k.makeVM(t, "away", kubevirt.RunStrategyHalted, "", 5, asProcess)
+	k.makeVM(t, "away", kubevirt.RunStrategyHalted, "", 5)
 	t.Run("several backups at once while it is off", func(t *testing.T) {
 		want := k.hash(t, "away")
 		points := []string{"away-a", "away-b", "away-c"}
@@ -63,9 +63,6 @@ func (k *cluster) moves(t *testing.T, g *gate) {
 		k.requireRestores(t, "away-4", "away-4-back", want)
 	})
 }
-
-// asProcess has the guest run outside pods: one in a pod cannot migrate.
-func asProcess(vm *kubevirt.VirtualMachine) { delete(vm.Annotations, "local.hayloft.dev/pod") }
 
 // evicts: a VM that is off is started on another node than the one where its volume is attached for its backup. It runs at
 // once, and the backup goes on there.

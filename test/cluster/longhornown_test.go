@@ -20,7 +20,7 @@ import (
 
 // ownBackups: Longhorn itself backs up a disk of which Hayloft wants a backup. theirs is the gate in Longhorn's way.
 func (k *cluster) ownBackups(t *testing.T, g, theirs *gate) {
-	k.makeVM(t, "both", kubevirt.RunStrategyAlways, k.Nodes[0].Name, 6, asProcess)
+	k.makeVM(t, "both", kubevirt.RunStrategyAlways, k.Nodes[0].Name, 6)
 	volume := k.volumeOf(t, "both-"+disks[0])
 	t.Run("Hayloft waits for Longhorn", func(t *testing.T) { k.waits(t, theirs, volume) })
 	t.Run("Longhorn waits for nobody", func(t *testing.T) { k.goesAstray(t, g, theirs, volume) })
