@@ -24,10 +24,15 @@ type jobStore struct {
 	c     *Controller
 	fresh *freshest[*v1alpha1.NodeJob]
 
+	// deciding is held while jobs are given to agents, until that is written. Who
+	// only looks at jobs does not wait for it.
+	deciding sync.Mutex
+
 	mu sync.Mutex
 	// gone are jobs that were deleted lately, UID -> when.
 	gone map[types.UID]time.Time
-	// unattended is since when a job waits for its node's agent.
+	// unattended is since when a job waits for its node's agent. Whoever is deciding
+	// puts another one in its place.
 	unattended map[types.UID]attendance
 	// waits is why jobs are not given to any agent yet, by name.
 	waits map[string]string
@@ -48,8 +53,6 @@ func newJobStore(c *Controller) *jobStore {
 
 // of are the jobs of one owner.
 func (s *jobStore) of(ctx context.Context, owner types.UID) ([]v1alpha1.NodeJob, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	return s.list(ctx, func(j *v1alpha1.NodeJob) bool { return j.Spec.Owner.UID == owner }, client.MatchingFields{indexOwner: string(owner)})
 }
 
@@ -61,6 +64,10 @@ func (s *jobStore) all(ctx context.Context) ([]v1alpha1.NodeJob, error) {
 // list reads the cache and puts our own newer writes over it. Both where and
 // wanted say which jobs are meant.
 func (s *jobStore) list(ctx context.Context, wanted func(*v1alpha1.NodeJob) bool, where ...client.ListOption) ([]v1alpha1.NodeJob, error) {
+	// From the look into the cache on: one that looked earlier, and goes on after
+	// another has seen a new job there, would miss that job.
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	var cached v1alpha1.NodeJobList
 	if err := s.c.cache.List(ctx, &cached, append(where, client.InNamespace(s.c.Namespace))...); err != nil {
 		return nil, fmt.Errorf("listing jobs: %w", err)
@@ -98,12 +105,11 @@ const manyJobs = 100
 func (s *jobStore) create(ctx context.Context, job *v1alpha1.NodeJob) error {
 	job = job.DeepCopy()
 	job.Namespace = s.c.Namespace
-	s.mu.Lock()
-	if len(s.unattended) >= manyJobs {
-		s.mu.Unlock()
+	if len(s.attendance()) >= manyJobs {
 		return s.store(ctx, job)
 	}
-	defer s.mu.Unlock()
+	s.deciding.Lock()
+	defer s.deciding.Unlock()
 	if err := s.place(ctx, job); err != nil {
 		return err
 	}
@@ -143,16 +149,24 @@ func (s *jobStore) place(ctx context.Context, job *v1alpha1.NodeJob) error {
 		}
 	}
 	if why := out.Waits[job.Name]; why != "" {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		s.waits[job.Name] = why
 	}
 	return nil
 }
 
+func (s *jobStore) attendance() map[types.UID]attendance {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.unattended
+}
+
 // assign gives waiting and lost jobs to agents. It returns when to do so again
 // though nothing happens, and how long it took to decide.
 func (s *jobStore) assign(ctx context.Context) (again, took time.Duration, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.deciding.Lock()
+	defer s.deciding.Unlock()
 	began := time.Now()
 	jobs, err := s.all(ctx)
 	if err != nil {
@@ -220,7 +234,7 @@ func (s *jobStore) view(ctx context.Context, jobs []v1alpha1.NodeJob) (assign.Vi
 	for i := range targets.Items {
 		v.TargetLimits[targets.Items[i].Name] = int(targets.Items[i].Spec.MaxConcurrentJobs)
 	}
-	unfinished := map[types.UID]attendance{}
+	former, unfinished := s.attendance(), map[types.UID]attendance{}
 	now := time.Now()
 	for i := range jobs {
 		job := &jobs[i]
@@ -231,7 +245,7 @@ func (s *jobStore) view(ctx context.Context, jobs []v1alpha1.NodeJob) (assign.Vi
 		j.Held = s.c.longhornBusy(ctx, job)
 		j.SessionAlive = j.Session != "" && s.c.sessions.Alive(j.Session)
 		at := attendance{node: j.Node, session: j.Session, alive: j.SessionAlive, since: now}
-		if old, known := s.unattended[job.UID]; known && old.node == at.node && old.session == at.session && old.alive == at.alive {
+		if old, known := former[job.UID]; known && old.node == at.node && old.session == at.session && old.alive == at.alive {
 			at.since = old.since
 		}
 		unfinished[job.UID] = at
@@ -241,6 +255,8 @@ func (s *jobStore) view(ctx context.Context, jobs []v1alpha1.NodeJob) (assign.Vi
 			v.Engines[volume] = s.engineNode(ctx, volume)
 		}
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.unattended = unfinished
 	return v, nil
 }

@@ -20,11 +20,15 @@ import (
 // anybody would cost more than knowing is worth.
 
 // tellWaits takes up why jobs are not given to any agent, and has the owners of
-// those for which that has changed look again. The caller holds the lock.
+// those for which that has changed look again. The caller is deciding.
 func (s *jobStore) tellWaits(waits map[string]string, jobs map[string]*v1alpha1.NodeJob) {
+	s.mu.Lock()
+	former := s.waits
+	s.waits = waits
+	s.mu.Unlock()
 	for name, why := range waits {
 		j := jobs[name]
-		if s.waits[name] == why || j == nil {
+		if former[name] == why || j == nil {
 			continue
 		}
 		owner := types.NamespacedName{Namespace: j.Spec.Owner.Namespace, Name: j.Spec.Owner.Name}
@@ -34,7 +38,6 @@ func (s *jobStore) tellWaits(waits map[string]string, jobs map[string]*v1alpha1.
 			s.c.wake.backups.wake(owner)
 		}
 	}
-	s.waits = waits
 }
 
 // waitsOf says what those of some jobs wait for that no agent has begun.
