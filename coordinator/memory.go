@@ -11,7 +11,7 @@ import (
 // garbage is how much more memory than what is held may be taken, in percent,
 // before it is looked for what is held no more; Go's own value is 100. GOGC in
 // the environment goes first.
-const garbage = 50
+const garbage = 30
 
 func boundGarbage() {
 	if _, set := os.LookupEnv("GOGC"); !set {

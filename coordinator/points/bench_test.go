@@ -63,7 +63,7 @@ func benchPoint(schedule, n int) *v1alpha1.VMBackup {
 		DocumentDigest: digestText([32]byte{byte(n)}),
 		Disks: []v1alpha1.BackupDisk{{
 			Name: "root", Claim: vm + "-root", Volume: "pvc-" + vm, SizeBytes: 1 << 30, State: v1alpha1.DiskDone, Attempt: 1, Incremental: true, UploadedBytes: &wrote,
-			Backup: names.Backup(uid, "root", 1), Superseded: []string{"hl-" + uuid.NewString() + "-c1-root"},
+			Backup: names.Backup(uid, "root", 1), Superseded: []string{names.Snapshot(types.UID(uuid.NewString()), 1, "root")},
 		}},
 		Conditions: []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: "Complete"}},
 	}

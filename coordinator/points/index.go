@@ -156,7 +156,8 @@ func (x Index) each(wanted func(*v1alpha1.VMBackupSpec) bool) iter.Seq[*v1alpha1
 }
 
 // All are all points, each to be looked at until the next one comes. Of those at
-// rest UID, annotations, document and names of backups are not told.
+// rest UID, annotations, document and names of backups and engine snapshots are not
+// told.
 func (x Index) All() iter.Seq[*v1alpha1.VMBackup] {
 	return func(yield func(*v1alpha1.VMBackup) bool) {
 		again := &v1alpha1.VMBackup{}

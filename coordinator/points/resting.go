@@ -33,9 +33,15 @@ type Resting struct {
 
 // disk is what a disk of a point at rest has of its own.
 type disk struct {
-	snapshot   string
-	superseded []string
+	cut        int32 // whose engine snapshot it has; 0: it has none
+	superseded []snapshot
 	uploaded   int64 // none: it does not say
+}
+
+// snapshot is an engine snapshot of a disk of another point, of the same name.
+type snapshot struct {
+	point uuid.UUID
+	cut   int32
 }
 
 // none stands for a moment or a number that is not set.
@@ -69,8 +75,8 @@ func (p *Packer) rest(b *v1alpha1.VMBackup) *Resting {
 		return nil
 	}
 	st := &b.Status
-	id, err := uuid.Parse(string(b.UID))
-	if err != nil || id.String() != string(b.UID) {
+	id, ok := binary(b.UID)
+	if !ok {
 		return nil
 	}
 	r := &Resting{
@@ -91,7 +97,10 @@ func (p *Packer) rest(b *v1alpha1.VMBackup) *Resting {
 	}
 	for i := range st.Disks {
 		d := &st.Disks[i]
-		own := disk{snapshot: strings.Clone(d.Snapshot), uploaded: none, superseded: slices.Clone(d.Superseded)}
+		own, ok := packed(b.UID, d)
+		if !ok {
+			return nil
+		}
 		if d.UploadedBytes != nil {
 			own.uploaded = *d.UploadedBytes
 		}
@@ -100,6 +109,36 @@ func (p *Packer) rest(b *v1alpha1.VMBackup) *Resting {
 	r.disks = slices.Clip(r.disks)
 	r.like = p.shared.like(template(b, r.nominal != none))
 	return r
+}
+
+// binary is a UID in the short form that it nearly always has.
+func binary(uid types.UID) (uuid.UUID, bool) {
+	id, err := uuid.Parse(string(uid))
+	return id, err == nil && id.String() == string(uid)
+}
+
+// packed is what a disk has of its own; false: there is more to it.
+func packed(point types.UID, d *v1alpha1.BackupDisk) (own disk, ok bool) {
+	own.uploaded = none
+	if d.Snapshot != "" {
+		of, cut, ok := names.SnapshotCut(d.Snapshot, d.Name)
+		if !ok || of != point {
+			return own, false
+		}
+		own.cut = cut
+	}
+	if len(d.Superseded) > 0 {
+		own.superseded = make([]snapshot, 0, len(d.Superseded))
+	}
+	for _, name := range d.Superseded {
+		of, cut, ok := names.SnapshotCut(name, d.Name)
+		id, short := binary(of)
+		if !ok || !short {
+			return own, false
+		}
+		own.superseded = append(own.superseded, snapshot{id, cut})
+	}
+	return own, true
 }
 
 // atRest: a point that this cluster has taken, that is whole and of which nobody
@@ -150,13 +189,20 @@ func (r *Resting) tell() *v1alpha1.VMBackup {
 	for i := range b.Status.Disks {
 		d := &b.Status.Disks[i]
 		d.Backup = backupOf(b, d)
+		own := &r.disks[i]
+		if own.cut > 0 {
+			d.Snapshot = names.Snapshot(b.UID, own.cut, d.Name)
+		}
+		for _, s := range own.superseded {
+			d.Superseded = append(d.Superseded, names.Snapshot(types.UID(s.point.String()), s.cut, d.Name))
+		}
 	}
 	return b
 }
 
 // outline writes into b what is known, but for UID, annotations, document and the
-// names of its backups. It uses what b had pointed to again, so that looking at all
-// points takes no memory.
+// names of backups and engine snapshots. It uses what b had pointed to again, so that
+// looking at all points takes no memory.
 func (r *Resting) outline(b *v1alpha1.VMBackup) {
 	former := b.Status
 	if former.StartedAt == nil || former.CutAt == nil || former.CompletedAt == nil {
@@ -181,7 +227,6 @@ func (r *Resting) outline(b *v1alpha1.VMBackup) {
 	for i := range r.disks {
 		own := &r.disks[i]
 		d := r.like.disks[i].outline()
-		d.Snapshot, d.Superseded = own.snapshot, own.superseded
 		if own.uploaded != none {
 			d.UploadedBytes = &own.uploaded
 		}

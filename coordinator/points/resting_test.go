@@ -47,7 +47,7 @@ func ready(t *testing.T, name string, uid types.UID) *v1alpha1.VMBackup {
 			Disks: []v1alpha1.BackupDisk{
 				{
 					Name: "root", Claim: "web-root", Volume: "pvc-1", SizeBytes: 5, State: v1alpha1.DiskDone, Snapshot: names.Snapshot(uid, 1, "root"),
-					Superseded: []string{"hl-0"}, Attempt: 2, Backup: names.Backup(uid, "root", 2), Incremental: true, UploadedBytes: ptr.To(int64(3)), Message: "done",
+					Superseded: []string{names.Snapshot(uid2, 3, "root"), names.Snapshot(uid1, 199, "root")}, Attempt: 2, Backup: names.Backup(uid, "root", 2), Incremental: true, UploadedBytes: ptr.To(int64(3)), Message: "done",
 					Shape: &v1alpha1.DiskShape{NumberOfReplicas: 3},
 				},
 				{Name: "data", Claim: "web-data", Volume: "pvc-2", SizeBytes: 6, State: v1alpha1.DiskDone, Listed: true, Attempt: 1, Backup: names.Backup(uid, "data", 1)},
@@ -131,6 +131,9 @@ func TestKeptWhole(t *testing.T) {
 		"a short digest":       func(b *v1alpha1.VMBackup) { b.Status.DocumentDigest = "sha256:0123" },
 		"an odd UID":           func(b *v1alpha1.VMBackup) { b.UID = "ABCD"; b.Status.Document = "nowhere" },
 		"another's backup":     func(b *v1alpha1.VMBackup) { b.Status.Disks[1].Backup = names.Backup(b.UID, "data", 2) },
+		"another's snapshot":   func(b *v1alpha1.VMBackup) { b.Status.Disks[0].Snapshot = names.Snapshot(uid2, 1, "root") },
+		"an odd snapshot":      func(b *v1alpha1.VMBackup) { b.Status.Disks[0].Snapshot = "by-hand" },
+		"superseded elsewhere": func(b *v1alpha1.VMBackup) { b.Status.Disks[0].Superseded = []string{names.Snapshot(uid2, 1, "data")} },
 		"never cut":            func(b *v1alpha1.VMBackup) { b.Status.CutAt = nil },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -44,6 +44,17 @@ func SnapshotPoint(snapshot string) (types.UID, bool) {
 	return types.UID(m[1]), true
 }
 
+// SnapshotCut tells in which cut of which point an engine snapshot of a disk was
+// taken; false when the snapshot is not Hayloft's of a disk of that name.
+func SnapshotCut(snapshot, disk string) (point types.UID, cut int32, ok bool) {
+	m := snapshotName.FindStringSubmatch(snapshot)
+	if m == nil || m[3] != disk {
+		return "", 0, false
+	}
+	n, err := strconv.ParseInt(m[2], 10, 32)
+	return types.UID(m[1]), int32(n), err == nil
+}
+
 // Backup is the Longhorn backup of one disk of a point, in one attempt.
 func Backup(point types.UID, disk string, attempt int32) string {
 	return fmt.Sprintf("%s%s-a%d-%s", Prefix, point, attempt, disk)

@@ -68,3 +68,25 @@ func TestScheduled(t *testing.T) {
 	}
 	require.Len(t, all, 6*2*2, "no two are alike")
 }
+
+func TestSnapshotCut(t *testing.T) {
+	const point = types.UID("00000003-0000-4000-8000-000000000003")
+	for name, want := range map[string]struct {
+		cut int32
+		ok  bool
+	}{
+		Snapshot(point, 1, "root"):             {1, true},
+		Snapshot(point, 200, "root"):           {200, true},
+		Snapshot(point, 1, "data"):             {0, false},
+		Snapshot("a-point", 1, "root"):         {0, false},
+		"hl-" + string(point) + "-c01-root":    {0, false},
+		Backup(point, "root", 1):               {0, false},
+		"by-hand":                              {0, false},
+		Snapshot(point, 1, "root") + "-second": {0, false},
+	} {
+		of, cut, ok := SnapshotCut(name, "root")
+		require.Equal(t, want.ok, ok, name)
+		require.Equal(t, want.cut, cut, name)
+		require.Equal(t, want.ok, of == point, name)
+	}
+}
