@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"time"
 	"unique"
 
@@ -16,6 +17,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -24,6 +26,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
+	"hayloft.dev/coordinator/paged"
 	"hayloft.dev/coordinator/points"
 	"hayloft.dev/coordinator/shares"
 	"hayloft.dev/pkg/api/v1alpha1"
@@ -57,24 +60,26 @@ func Scheme() (*runtime.Scheme, error) {
 func ManagerOptions(scheme *runtime.Scheme, o Options, e Election) ctrl.Options {
 	own := map[string]cache.Config{o.Namespace: {}}
 	theirs := map[string]cache.Config{o.LonghornNamespace: {}}
+	kinds := map[client.Object]cache.ByObject{
+		&v1alpha1.VMBackup{}:            {Transform: points.NewPacker().Transform},
+		&v1alpha1.VMSchedule{}:          {Transform: shareSchedule},
+		&v1alpha1.NodeJob{}:             {Namespaces: own},
+		&corev1.Pod{}:                   {Namespaces: map[string]cache.Config{o.Namespace: {LabelSelector: ofShares}}},
+		&coordinationv1.Lease{}:         {Namespaces: own},
+		&longhorn.Volume{}:              {Namespaces: theirs, Transform: stripVolume},
+		&longhorn.VolumeAttachment{}:    {Namespaces: theirs, Transform: stripAttachment},
+		&longhorn.Snapshot{}:            {Namespaces: theirs, Transform: stripSnapshot},
+		&longhorn.Backup{}:              {Namespaces: theirs, Transform: stripBackup},
+		virtualMachines():               {Transform: stripMetadata},
+		&corev1.PersistentVolume{}:      {Transform: stripVolumeObject},
+		&corev1.PersistentVolumeClaim{}: {},
+	}
 	return ctrl.Options{
 		Scheme: scheme,
 		Cache: cache.Options{
 			DefaultTransform: cache.TransformStripManagedFields(),
-			ByObject: map[client.Object]cache.ByObject{
-				&v1alpha1.VMBackup{}:            {Transform: points.NewPacker().Transform},
-				&v1alpha1.VMSchedule{}:          {Transform: shareSchedule},
-				&v1alpha1.NodeJob{}:             {Namespaces: own},
-				&corev1.Pod{}:                   {Namespaces: map[string]cache.Config{o.Namespace: {LabelSelector: ofShares}}},
-				&coordinationv1.Lease{}:         {Namespaces: own},
-				&longhorn.Volume{}:              {Namespaces: theirs, Transform: stripVolume},
-				&longhorn.VolumeAttachment{}:    {Namespaces: theirs, Transform: stripAttachment},
-				&longhorn.Snapshot{}:            {Namespaces: theirs, Transform: stripSnapshot},
-				&longhorn.Backup{}:              {Namespaces: theirs, Transform: stripBackup},
-				virtualMachines():               {Transform: stripMetadata},
-				&corev1.PersistentVolume{}:      {Transform: stripVolumeObject},
-				&corev1.PersistentVolumeClaim{}: {},
-			},
+			ByObject:         kinds,
+			NewInformer:      paged.Informer(func(o runtime.Object) toolscache.TransformFunc { return transformOf(kinds, o) }),
 		},
 		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{
 			&corev1.Secret{}, &corev1.ConfigMap{}, &storagev1.StorageClass{}, &longhorn.BackingImage{}, &longhorn.Replica{},
@@ -93,6 +98,18 @@ func ManagerOptions(scheme *runtime.Scheme, o Options, e Election) ctrl.Options 
 		RenewDeadline:                 &e.Renew,
 		RetryPeriod:                   &e.Retry,
 	}
+}
+
+// transformOf is what the cache of a kind keeps of its objects; nil: no more is said
+// of it than of any.
+func transformOf(kinds map[client.Object]cache.ByObject, o runtime.Object) toolscache.TransformFunc {
+	for like, kind := range kinds {
+		_, metadata := like.(*metav1.PartialObjectMetadata) // of any kind
+		if reflect.TypeOf(like) == reflect.TypeOf(o) && (!metadata || like.GetObjectKind().GroupVersionKind() == o.GetObjectKind().GroupVersionKind()) {
+			return kind.Transform
+		}
+	}
+	return nil
 }
 
 // ofShares picks the Pods of shares.
