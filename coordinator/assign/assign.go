@@ -66,7 +66,7 @@ type Decision struct {
 
 // Outcome is what was decided.
 type Outcome struct {
-	// Changes to make, in order.
+	// Changes to make. None of them rests on another.
 	Changes []Decision
 	// Waits says of each job that stays unassigned what it waits for, so that it
 	// reads the same as long as that is the same.

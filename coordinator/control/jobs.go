@@ -7,6 +7,7 @@ import (
 	"time"
 
 	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
+	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -99,6 +100,9 @@ func (s *jobStore) list(ctx context.Context, wanted func(*v1alpha1.NodeJob) bool
 // and none is likely to be free.
 const manyJobs = 100
 
+// givenAtOnce bounds the writes by which jobs are given to agents at the same time.
+const givenAtOnce = 8
+
 // create makes a job, given to an agent at once if few others are waiting for
 // one. A job that exists already is what it was to be: names are functions of the
 // work.
@@ -183,10 +187,13 @@ func (s *jobStore) assign(ctx context.Context) (again, took time.Duration, err e
 		byName[jobs[i].Name] = &jobs[i]
 	}
 	s.tellWaits(out.Waits, byName)
+	var giving errgroup.Group
+	giving.SetLimit(givenAtOnce)
 	for _, ch := range out.Changes {
-		if err := s.give(ctx, byName[ch.Job], ch); err != nil {
-			return 0, took, err
-		}
+		giving.Go(func() error { return s.give(ctx, byName[ch.Job], ch) })
+	}
+	if err := giving.Wait(); err != nil {
+		return 0, took, err
 	}
 	if len(view.Jobs) > 0 {
 		again = s.nextDeath(again)

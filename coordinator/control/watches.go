@@ -27,8 +27,9 @@ import (
 	"hayloft.dev/pkg/status"
 )
 
-// atOnce bounds how many objects of one kind are planned at the same time.
-const atOnce = 8
+// atOnce bounds how many objects of one kind are planned at the same time. Whoever
+// plans one mostly waits for the API server.
+const atOnce = 16
 
 func (c *Controller) addBackups(mgr ctrl.Manager) error {
 	r := &backups{
