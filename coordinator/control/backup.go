@@ -29,8 +29,9 @@ type backups struct {
 	pace  *pacer
 	known *known
 	// captures is what was read of each VM whose point begins.
-	captures *memory[*protocol.CaptureSource]
-	doors    *doors
+	captures  *memory[*protocol.CaptureSource]
+	doors     *doors
+	newcomers *newcomers
 
 	clusterMu sync.Mutex
 	cluster   types.UID // empty until it was read
@@ -38,6 +39,9 @@ type backups struct {
 
 // Reconcile brings one VMBackup a step further.
 func (r *backups) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	if wait := r.newcomers.turn(req.NamespacedName); wait > 0 {
+		return reconcile.Result{RequeueAfter: wait}, nil
+	}
 	known, exists, err := r.points.Get(req.NamespacedName)
 	if err != nil {
 		return reconcile.Result{}, err
