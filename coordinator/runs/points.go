@@ -11,12 +11,15 @@ import (
 )
 
 // Point is the VMBackup that a schedule makes of a VM for a nominal time. It has
-// no owner: deleting the schedule keeps it.
+// no owner: deleting the schedule keeps it. The finalizer and the label that every
+// point gets when it begins it has from the start, which spares a write before its
+// cut.
 func Point(s *v1alpha1.VMSchedule, vm string, nominal time.Time) *v1alpha1.VMBackup {
 	return &v1alpha1.VMBackup{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: s.Namespace, Name: names.Scheduled(s.UID, vm, nominal),
-			Labels: map[string]string{v1alpha1.LabelSchedule: string(s.UID)},
+			Labels:     map[string]string{v1alpha1.LabelSchedule: string(s.UID), v1alpha1.LabelVM: vm},
+			Finalizers: []string{v1alpha1.FinalizerData},
 			Annotations: map[string]string{
 				v1alpha1.AnnotationSchedule:    s.Name,
 				v1alpha1.AnnotationNominalTime: nominal.UTC().Format(v1alpha1.NominalTimeLayout),

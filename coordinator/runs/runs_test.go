@@ -31,7 +31,8 @@ func TestARunIsRecordedBeforeItsPointIsMade(t *testing.T) {
 	require.Equal(t, hour(11), w.s.Status.NextTime.UTC())
 
 	b := w.points[0]
-	require.Equal(t, "s-uid", b.Labels[v1alpha1.LabelSchedule])
+	require.Equal(t, map[string]string{v1alpha1.LabelSchedule: "s-uid", v1alpha1.LabelVM: "web"}, b.Labels)
+	require.Equal(t, []string{v1alpha1.FinalizerData}, b.Finalizers, "as when it begins")
 	require.Equal(t, "hourly", b.Annotations[v1alpha1.AnnotationSchedule])
 	require.Empty(t, b.OwnerReferences, "deleting the schedule keeps it")
 	require.Equal(t, v1alpha1.VMBackupSpec{VM: "web", Type: v1alpha1.TypeBackup, Target: "s3"}, b.Spec)
