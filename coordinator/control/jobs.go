@@ -73,26 +73,28 @@ func (s *jobStore) list(ctx context.Context, wanted func(*v1alpha1.NodeJob) bool
 	if err := s.c.cache.List(ctx, &cached, append(where, client.InNamespace(s.c.Namespace))...); err != nil {
 		return nil, fmt.Errorf("listing jobs: %w", err)
 	}
-	for uid, at := range s.gone {
-		if time.Since(at) > lagLimit {
-			delete(s.gone, uid)
-		}
-	}
 	seen := map[types.UID]bool{}
 	var out []v1alpha1.NodeJob
 	for i := range cached.Items {
 		j := s.fresh.latest(&cached.Items[i])
 		seen[j.UID] = true
-		if _, deleted := s.gone[j.UID]; !deleted && j.DeletionTimestamp.IsZero() {
+		if !s.deleted(j.UID) && j.DeletionTimestamp.IsZero() {
 			out = append(out, *j)
 		}
 	}
 	for _, j := range s.fresh.missing(seen, wanted) {
-		if _, deleted := s.gone[j.UID]; !deleted {
+		if !s.deleted(j.UID) {
 			out = append(out, *j)
 		}
 	}
 	return out, nil
+}
+
+// deleted tells of a job that was deleted lately; the cache may still show it. The
+// caller holds the lock.
+func (s *jobStore) deleted(uid types.UID) bool {
+	at, gone := s.gone[uid]
+	return gone && time.Since(at) <= lagLimit
 }
 
 // manyJobs is the number of unfinished jobs from which on a new one is not given
@@ -380,6 +382,11 @@ func (s *jobStore) drop(ctx context.Context, label string, owner types.UID, jobs
 func (s *jobStore) forget(uid types.UID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for former, at := range s.gone {
+		if time.Since(at) > lagLimit {
+			delete(s.gone, former)
+		}
+	}
 	s.gone[uid] = time.Now()
 	s.fresh.forget(uid)
 }
