@@ -105,16 +105,16 @@ const manyJobs = 100
 // givenAtOnce bounds the writes by which jobs are given to agents at the same time.
 const givenAtOnce = 8
 
-// create makes a job, given to an agent at once if few others are waiting for
-// one. A job that exists already is what it was to be: names are functions of the
-// work.
+// create makes a job, given to an agent at once if few others are waiting for one
+// and nobody is deciding about any: who would wait for that waits for requests, and
+// of many that come at once the last for those of all others. A job that exists
+// already is what it was to be: names are functions of the work.
 func (s *jobStore) create(ctx context.Context, job *v1alpha1.NodeJob) error {
 	job = job.DeepCopy()
 	job.Namespace = s.c.Namespace
-	if len(s.attendance()) >= manyJobs {
+	if len(s.attendance()) >= manyJobs || !s.deciding.TryLock() {
 		return s.store(ctx, job)
 	}
-	s.deciding.Lock()
 	defer s.deciding.Unlock()
 	if err := s.place(ctx, job); err != nil {
 		return err
