@@ -97,7 +97,11 @@ func atRest(known points.Known) bool {
 		return !claims(b)
 	}
 	_, whole := known.Whole()
-	return !whole && b.Spec.Type == v1alpha1.TypeBackup && !slices.ContainsFunc(b.Status.Disks, func(d v1alpha1.BackupDisk) bool { return d.Snapshot != "" })
+	return !whole && b.Spec.Type == v1alpha1.TypeBackup && !holdsSnapshots(b)
+}
+
+func holdsSnapshots(b *v1alpha1.VMBackup) bool {
+	return slices.ContainsFunc(b.Status.Disks, func(d v1alpha1.BackupDisk) bool { return d.Snapshot != "" })
 }
 
 // change is what an event tells of a point, before and now.
@@ -118,8 +122,8 @@ var becameReady = predicate.Funcs{
 	},
 }
 
-// supersededBy leads from a point to the earlier ones of its VM, whose engine
-// snapshots are not needed any more.
+// supersededBy leads from a point to the earlier ones of its VM that have engine
+// snapshots, which are not needed any more.
 func (c *Controller) supersededBy(_ context.Context, o client.Object) []reconcile.Request {
 	known, ok := points.Of(o)
 	if !ok {
@@ -132,7 +136,7 @@ func (c *Controller) supersededBy(_ context.Context, o client.Object) []reconcil
 	}
 	var out []reconcile.Request
 	for i := range siblings {
-		if siblings[i].Status.Phase == v1alpha1.BackupReady {
+		if siblings[i].Status.Phase == v1alpha1.BackupReady && holdsSnapshots(&siblings[i]) {
 			out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&siblings[i])})
 		}
 	}
