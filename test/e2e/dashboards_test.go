@@ -40,7 +40,7 @@ func TestDashboards(t *testing.T) {
 		}, oftenRefreshed...)}))
 	}
 	w.awaitServed(w.coordinators...)
-	rules := alertRules(t, 60)
+	rules := alertRules(t, func(string) int { return 60 })
 	p := harness.StartPrometheus(t, time.Second, harness.PrometheusOptions{Rules: rules}, programs...)
 	native := harness.StartPrometheus(t, time.Second, harness.PrometheusOptions{Rules: rules, Native: true}, programs...)
 	w.awaitData(p, `sum(hayloft_leader)`) // what is counted from here on, it sees begin

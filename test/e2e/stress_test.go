@@ -121,7 +121,8 @@ func stressed(t *testing.T, seed uint64, size stressSize) {
 	s.makeVMs(t, r)
 
 	s.began = time.Now()
-	prometheus := harness.StartPrometheus(t, 5*time.Second, harness.PrometheusOptions{Rules: alertRules(t, 1)})
+	s.deadTarget()
+	prometheus := harness.StartPrometheus(t, 5*time.Second, harness.PrometheusOptions{Rules: alertRules(t, soonerInStress)})
 	for end := s.began.Add(time.Duration(size.minutes) * time.Minute); time.Now().Before(end) && !t.Failed(); {
 		op := s.model.next(r)
 		s.do(op)
