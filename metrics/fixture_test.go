@@ -40,7 +40,7 @@ func (w *world) Points(context.Context) (iter.Seq[*v1alpha1.VMBackup], error) {
 	return func(yield func(*v1alpha1.VMBackup) bool) {
 		again := &v1alpha1.VMBackup{}
 		for _, b := range w.points {
-			b.DeepCopyInto(again)
+			*again = *b // no deeper: the benchmark is not to measure copies that a cache does not make
 			if !yield(again) {
 				return
 			}
