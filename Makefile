@@ -60,11 +60,13 @@ test: deps build race local $(LOCAL)/kubectl ## every package with the race dete
 # work less for more memory.
 TEST := CGO_ENABLED=1 GORACE=atexit_sleep_ms=0 GOGC=200 go test -race -vet=off
 
-# pkg/schedule reckons for minutes with the detector, and has nothing that runs beside anything.
+# pkg/schedule reckons for minutes with the detector, and has nothing that runs beside anything. A target worker with it has
+# no limit of its memory, which is tested without.
 .PHONY: test-units
 test-units: ## of them: every package by itself
 	$(TEST) -timeout 25m -parallel 4 $$(go list ./... | grep -v -e '/test/e2e$$' -e '/test/bench' -e '/test/cluster$$' -e '/pkg/schedule$$')
 	go test -vet=off ./pkg/schedule
+	go test -vet=off -run Memory ./coordinator/targetio
 	cd deploy/tools && go test -vet=off -timeout 15m ./...
 
 .PHONY: test-local
