@@ -26,14 +26,15 @@ func (w *schedules) ValidateCreate(ctx context.Context, obj runtime.Object) (adm
 
 func (w *schedules) ValidateUpdate(ctx context.Context, before, now runtime.Object) (admission.Warnings, error) {
 	was, s := before.(*v1alpha1.VMSchedule), now.(*v1alpha1.VMSchedule)
+	warnings := rules.ScheduleStays(was, s)
 	if equality.Semantic.DeepEqual(was.Spec, s.Spec) || !s.DeletionTimestamp.IsZero() {
-		return nil, nil
+		return warnings, nil
 	}
 	facts, err := w.Facts.ScheduleFacts(ctx, s)
 	if err != nil {
 		return nil, w.unknown(s, err)
 	}
-	return nil, answer(rules.ScheduleChange(was, facts))
+	return warnings, answer(rules.ScheduleChange(was, facts))
 }
 
 // ValidateDelete is not asked: a schedule may be ended at any moment.

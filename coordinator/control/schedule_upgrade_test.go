@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"hayloft.dev/coordinator/plan"
 	"hayloft.dev/pkg/api/v1alpha1"
@@ -54,4 +55,45 @@ func TestAnUpgradeBringsWorkToRest(t *testing.T) {
 		return s.Status.LastSuccessTime != nil && suspended(s) == "" && s.Status.ConsecutiveFailures == 0
 	})
 	require.NotContains(t, s.Annotations, v1alpha1.AnnotationSuspendedBy)
+}
+
+// TestAnUpgradeLeavesWhatAUserSuspends: a schedule that a user resumes and suspends
+// during an upgrade stays suspended after it, as the user's, whether or not a
+// coordinator looked in between.
+func TestAnUpgradeLeavesWhatAUserSuspends(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.start("one")
+	w.vm("web")
+	s := w.schedule("theirs", "", func(s *v1alpha1.VMScheduleSpec) { s.Type, s.Cron = v1alpha1.TypeSnapshot, "0 2 29 2 *" })
+	u := &upgrade.Steps{Client: w.client}
+	prepare := func() {
+		_, err := u.Prepare(w.ctx, upgrade.PrepareOptions{Reason: "to the next version"})
+		require.NoError(t, err)
+		w.eventually("the upgrade has suspended it", func() bool { w.refresh(s); return suspended(s) == v1alpha1.SuspendedUpgrade })
+	}
+	suspend := func(suspend string) {
+		patch := client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"suspend":`+suspend+`}}`))
+		require.NoError(t, w.client.Patch(w.ctx, s, patch, client.FieldOwner("kubectl-patch")))
+	}
+	finish := func() {
+		resumed, err := u.Finish(w.ctx)
+		require.NoError(t, err)
+		require.Empty(t, resumed)
+		w.eventually("it is the user's", func() bool { w.refresh(s); return suspended(s) == v1alpha1.SuspendedUser })
+		require.True(t, s.Spec.Suspend)
+		require.NotContains(t, s.Annotations, v1alpha1.AnnotationSuspendedBy)
+	}
+	prepare()
+	suspend("false")
+	suspend("true")
+	finish()
+
+	suspend("false")
+	w.eventually("it runs again", func() bool { w.refresh(s); return suspended(s) == "" })
+	prepare()
+	suspend("false")
+	w.eventually("it runs again", func() bool { w.refresh(s); return suspended(s) == "" && len(s.Annotations) == 0 })
+	suspend("true")
+	finish()
 }

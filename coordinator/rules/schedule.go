@@ -79,6 +79,19 @@ func ScheduleChange(before *v1alpha1.VMSchedule, f ScheduleFacts) []Refusal {
 	return out
 }
 
+// ScheduleStays warns of what a change leaves as it is. A schedule that an upgrade has
+// suspended is suspended already: who suspends it once more changes nothing, and no
+// one but the webhook learns of it.
+func ScheduleStays(before, now *v1alpha1.VMSchedule) (warnings []string) {
+	byUpgrade := func(s *v1alpha1.VMSchedule) bool {
+		return s.Spec.Suspend && s.Annotations[v1alpha1.AnnotationSuspendedBy] == v1alpha1.SuspendedByUpgrade
+	}
+	if byUpgrade(before) && byUpgrade(now) && now.DeletionTimestamp.IsZero() {
+		warnings = append(warnings, fmt.Sprintf("VMSchedule %s is suspended for an upgrade, and hayloft upgrade finish resumes it: to keep it suspended after that, hayloft schedule suspend %s -n %s", now.Name, now.Name, now.Namespace))
+	}
+	return warnings
+}
+
 // scheduleTarget refuses a target that does not exist or is known not to work.
 // One that nobody has tried out yet may have been created together with the
 // schedule.

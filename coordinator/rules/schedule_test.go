@@ -133,3 +133,35 @@ func tooClose(s *v1alpha1.VMSchedule) { s.Spec.Cron = "25 2 * * *" }
 func override(s *v1alpha1.VMSchedule) {
 	s.Spec.SpacingOverride = &v1alpha1.SpacingOverride{Reason: "short window"}
 }
+
+func TestScheduleStays(t *testing.T) {
+	by := func(who string, suspend bool) *v1alpha1.VMSchedule {
+		s := scheduleFacts().Schedule
+		s.Spec.Suspend, s.Annotations = suspend, map[string]string{v1alpha1.AnnotationSuspendedBy: who}
+		return s
+	}
+	upgrade := by(v1alpha1.SuspendedByUpgrade, true)
+	going := upgrade.DeepCopy()
+	going.DeletionTimestamp = gone()
+	for name, c := range map[string]struct {
+		before, now *v1alpha1.VMSchedule
+		warns       bool
+	}{
+		"suspended for an upgrade, suspended again": {upgrade, upgrade, true},
+		"prepare suspends it":                       {by("", false), upgrade, false},
+		"it is resumed":                             {upgrade, by(v1alpha1.SuspendedByUpgrade, false), false},
+		"a user takes it over":                      {upgrade, by("", true), false},
+		"failures have suspended it":                {by(v1alpha1.SuspendedByCoordinator, true), by(v1alpha1.SuspendedByCoordinator, true), false},
+		"it is being deleted":                       {upgrade, going, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			warnings := ScheduleStays(c.before, c.now)
+			if !c.warns {
+				require.Empty(t, warnings)
+				return
+			}
+			require.Len(t, warnings, 1)
+			require.Contains(t, warnings[0], "hayloft schedule suspend nightly -n shop")
+		})
+	}
+}

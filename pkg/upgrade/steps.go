@@ -45,8 +45,8 @@ func (u *Steps) Prepare(ctx context.Context, o PrepareOptions) (Report, error) {
 }
 
 // Wait prepares, again and again, until nothing is in the way or ctx ends, whose
-// cause it returns then. seen
-// is called with each report that differs from the one before.
+// cause it returns then. seen is called with each report that differs from the one
+// before.
 func (u *Steps) Wait(ctx context.Context, o PrepareOptions, seen func(Report)) error {
 	poll := u.Poll
 	if poll == 0 {
@@ -88,17 +88,21 @@ func (u *Steps) Wait(ctx context.Context, o PrepareOptions, seen func(Report)) e
 }
 
 // Finish resumes the schedules that an upgrade has suspended and no others, lets
-// those resume by themselves again that do, and returns those it resumed. One that cannot be resumed, for instance because its
-// target is away, is told in the error, which joins a NotResumed for each of them,
-// and keeps its mark, so that Finish can be called again.
+// those resume by themselves again that do, and returns those it resumed. One that
+// somebody else has suspended meanwhile stays so and loses the upgrade's mark. One
+// that cannot be resumed, for instance because its target is away, is told in the
+// error, which joins a NotResumed for each of them, and keeps its mark, so that
+// Finish can be called again.
 func (u *Steps) Finish(ctx context.Context) ([]Suspended, error) {
 	var resumed []Suspended
 	var failed []error
 	err := u.schedules(ctx, func() {}, func(s *v1alpha1.VMSchedule) error {
 		was := Suspended{s.Namespace, s.Name, s.Annotations[v1alpha1.AnnotationSuspendReason]}
-		did, err := u.change(ctx, s, byUpgrade, false, map[string]any{
-			v1alpha1.AnnotationSuspendedBy: nil, v1alpha1.AnnotationSuspendReason: nil, v1alpha1.AnnotationHeld: nil,
-		})
+		none := map[string]any{v1alpha1.AnnotationSuspendedBy: nil, v1alpha1.AnnotationSuspendReason: nil, v1alpha1.AnnotationHeld: nil}
+		did, err := u.change(ctx, s, byUpgrade, false, none)
+		if err == nil && !did {
+			_, err = u.change(ctx, s, byOthers, true, none)
+		}
 		if err == nil && !did {
 			_, err = u.change(ctx, s, held, true, map[string]any{v1alpha1.AnnotationHeld: nil})
 		}
@@ -254,7 +258,7 @@ func (u *Steps) change(ctx context.Context, s *v1alpha1.VMSchedule, wanted func(
 		if err != nil {
 			return false, fmt.Errorf("writing the change: %w", err)
 		}
-		err = u.Client.Patch(ctx, s, client.RawPatch("application/merge-patch+json", body))
+		err = u.Client.Patch(ctx, s, client.RawPatch("application/merge-patch+json", body), client.FieldOwner(fieldOwner))
 		if !apierrors.IsConflict(err) || try == changes {
 			return err == nil, client.IgnoreNotFound(err)
 		}

@@ -173,6 +173,48 @@ func TestPrepareAndFinish(t *testing.T) {
 	require.Empty(t, resumed)
 }
 
+// TestSuspendedMeanwhile: what somebody suspends during an upgrade is theirs, and what
+// they edit is not; no coordinator takes the marks.
+func TestSuspendedMeanwhile(t *testing.T) {
+	w := newWorld(t)
+	u := &Steps{Client: w}
+	for _, name := range []string{"applied", "edited", "resumed-twice", "suspended-again"} {
+		w.schedule(name)
+	}
+	prepare := func(want ...string) {
+		t.Helper()
+		r, err := u.Prepare(t.Context(), PrepareOptions{Reason: "an upgrade"})
+		require.NoError(t, err)
+		require.True(t, r.Ready())
+		require.Equal(t, want, names(r.Suspended))
+	}
+	prepare("applied", "edited", "resumed-twice", "suspended-again")
+	patch := func(name string, specs ...string) {
+		t.Helper()
+		for _, spec := range specs {
+			o := w.get(name)
+			require.NoError(t, w.Patch(t.Context(), o, client.RawPatch("application/merge-patch+json", []byte(`{"spec":`+spec+`}`)), client.FieldOwner("kubectl-patch")))
+		}
+	}
+	patch("edited", `{"cron":"0 3 * * *"}`)
+	patch("suspended-again", `{"suspend":false}`, `{"suspend":true}`)
+	patch("resumed-twice", `{"suspend":false}`, `{"suspend":true}`, `{"suspend":false}`)
+	applied := `{"apiVersion":"hayloft.dev/v1alpha1","kind":"VMSchedule","spec":{"suspend":true}}`
+	require.NoError(t, w.Patch(t.Context(), w.get("applied"), client.RawPatch("application/apply-patch+yaml", []byte(applied)), client.FieldOwner("kubectl")))
+
+	prepare("edited", "resumed-twice")
+	resumed, err := u.Finish(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []string{"edited", "resumed-twice"}, names(resumed))
+	for _, name := range []string{"applied", "suspended-again"} {
+		require.True(t, w.get(name).Spec.Suspend, name)
+		require.Empty(t, w.get(name).Annotations, name)
+	}
+	resumed, err = u.Finish(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, resumed)
+}
+
 // TestKilledHalfWay has each step end after each of its writes, and be made again.
 func TestKilledHalfWay(t *testing.T) {
 	w := newWorld(t)

@@ -6,7 +6,8 @@
 //
 // Which schedules were suspended stands on the schedules themselves, put there
 // by the write that suspends them. So nothing can be lost or out of step
-// whoever is killed in between, and each step can be made again.
+// whoever is killed in between, and each step can be made again. A schedule that
+// somebody else suspends or resumes meanwhile is theirs from then on.
 //
 // It upgrades nothing, and keeps nobody from asking for another backup.
 package upgrade
@@ -115,8 +116,15 @@ func phase(s string) string {
 // active tells whether a schedule may begin a run.
 func active(s *v1alpha1.VMSchedule) bool { return !s.Spec.Suspend && s.DeletionTimestamp.IsZero() }
 
-// byUpgrade tells whether a schedule was suspended for an upgrade and is still.
-func byUpgrade(s *v1alpha1.VMSchedule) bool {
+// byUpgrade tells whether a schedule was suspended for an upgrade, and is still by
+// nobody else.
+func byUpgrade(s *v1alpha1.VMSchedule) bool { return marked(s) && !takenOver(s) }
+
+// byOthers tells whether a schedule that bears an upgrade's mark was suspended by
+// somebody else since.
+func byOthers(s *v1alpha1.VMSchedule) bool { return marked(s) && takenOver(s) }
+
+func marked(s *v1alpha1.VMSchedule) bool {
 	return s.Spec.Suspend && s.Annotations[v1alpha1.AnnotationSuspendedBy] == v1alpha1.SuspendedByUpgrade && s.DeletionTimestamp.IsZero()
 }
 

@@ -100,6 +100,26 @@ func TestSchedules(t *testing.T) {
 	w.sameDisks(w.awaitRestore("back", v1alpha1.RestoreReady), sums)
 }
 
+// suspendedDuringAnUpgrade: who suspends what an upgrade has suspended changes nothing
+// that the API server keeps, and is told so.
+func suspendedDuringAnUpgrade(s *stage, o *v1alpha1.VMSchedule) {
+	warnings := &said{}
+	config := rest.CopyConfig(s.Config)
+	config.WarningHandler = warnings
+	c, err := client.New(config, client.Options{Scheme: s.c.Scheme()})
+	require.NoError(s.t, err)
+	patch := func(body string) {
+		require.NoError(s.t, c.Patch(s.ctx, o, client.RawPatch("application/merge-patch+json", []byte(body))))
+	}
+	patch(fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}},"spec":{"suspend":true}}`, v1alpha1.AnnotationSuspendedBy, v1alpha1.SuspendedByUpgrade))
+	require.Empty(s.t, warnings.all())
+	before := o.ResourceVersion
+	patch(`{"spec":{"suspend":true}}`)
+	require.Equal(s.t, before, o.ResourceVersion)
+	require.Contains(s.t, warnings.all(), "VMSchedule "+o.Name+" is suspended for an upgrade, and hayloft upgrade finish resumes it")
+	patch(fmt.Sprintf(`{"metadata":{"annotations":{%q:null}},"spec":{"suspend":false}}`, v1alpha1.AnnotationSuspendedBy))
+}
+
 // schedulesAtAdmission: a schedule is refused before it exists where the rules or
 // the facts are against it, and a change of one where that breaks them.
 func schedulesAtAdmission(s *stage) {
@@ -163,6 +183,7 @@ func schedulesAtAdmission(s *stage) {
 	require.NoError(s.t, patch(down, `{"maxFailures":2,"jitterSeconds":60}`))
 	require.NoError(s.t, patch(down, fmt.Sprintf(`{"suspend":false,"target":%q}`, s.Target)))
 	require.NoError(s.t, patch(nightly, `{"suspend":false}`))
+	suspendedDuringAnUpgrade(s, nightly)
 }
 
 func nonsense() *metav1.LabelSelector {
