@@ -14,7 +14,7 @@ import (
 const settle = 5 * time.Second
 
 // awaitElsewhere returns when no replica is at work on the volume for another
-// target. A replica keeps target and key in its process's environment and looks
+// target, or for this one before it was changed. A replica keeps target and key in its process's environment and looks
 // there for each request, so a transfer under way would take up those of this job.
 func (r *run) awaitElsewhere(ctx context.Context, e Engine, job *v1alpha1.BackupJob) error {
 	began := time.Now()
@@ -22,15 +22,15 @@ func (r *run) awaitElsewhere(ctx context.Context, e Engine, job *v1alpha1.Backup
 		for {
 			status, err := within(ctx, r.Limits.Call, func(ctx context.Context) (*engine.BackupStatus, error) { return e.BackupStatus(ctx, name) })
 			if err != nil {
-				return fmt.Errorf("looking for backup %s to another target on the replicas: %w", name, err)
+				return fmt.Errorf("looking for backup %s, of before, on the replicas: %w", name, err)
 			}
 			if ended(status, time.Since(began)) {
 				break
 			}
 			if time.Since(began) > r.Limits.Lock {
-				return failed(v1alpha1.ReasonTargetError, true, "backup %s of this volume to another target still runs in its replica, which would go on with this target's credentials: waited %s for its end", name, r.Limits.Lock)
+				return failed(v1alpha1.ReasonTargetError, true, "backup %s of this volume, to another target or to this one before it was changed, still runs in its replica, which would go on with this target's credentials: waited %s for its end", name, r.Limits.Lock)
 			}
-			if err := r.report.message(ctx, "waiting: a replica is still at work on this volume for another target"); err != nil {
+			if err := r.report.message(ctx, "waiting: a replica is still at work on this volume for another target, or for this one before it was changed"); err != nil {
 				return err
 			}
 			if err := pause(ctx, r.Limits.Poll); err != nil {

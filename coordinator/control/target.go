@@ -157,7 +157,7 @@ func (r *targets) record(ctx context.Context, t *v1alpha1.BackupTarget, all []v1
 	freesSpace(t, st, last)
 	onlyDefault(t, st, all)
 	tested(t, st, last)
-	st.ObservedGeneration = t.Generation
+	noteChange(t, st, time.Now())
 	url, err := target.URL(t.Spec)
 	if err != nil {
 		url = ""

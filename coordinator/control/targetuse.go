@@ -63,12 +63,33 @@ func (c *Controller) labelsOf(ctx context.Context, t *v1alpha1.BackupTarget, nam
 	return o.Labels, nil
 }
 
-// elsewhere are backups of a point's volumes to other targets that replicas may
-// still be at work on.
+// noteChange keeps when a target's spec was changed.
+func noteChange(t *v1alpha1.BackupTarget, st *v1alpha1.BackupTargetStatus, now time.Time) {
+	if st.ObservedGeneration != t.Generation {
+		at := metav1.NewTime(now)
+		st.ObservedGeneration, st.ChangedTime = t.Generation, &at
+	}
+}
+
+// changedAt is when a target was last made or changed; a change that nobody has taken
+// note of is one of now. It may be told too late, and never too early.
+func changedAt(t *v1alpha1.BackupTarget, now time.Time) time.Time {
+	switch {
+	case t.Status.ObservedGeneration != t.Generation:
+		return now
+	case t.Status.ChangedTime != nil:
+		return t.Status.ChangedTime.Time
+	}
+	return t.CreationTimestamp.Time
+}
+
+// elsewhere are backups of a point's volumes to other targets, or to what its own
+// was before it was changed, that replicas may still be at work on.
 func (c *Controller) elsewhere(b *v1alpha1.VMBackup, t *v1alpha1.BackupTarget) (map[string][]string, error) {
 	all, err := c.points.OfVM(b.Namespace, b.Spec.VM)
 	if err != nil || t == nil {
 		return nil, err
 	}
-	return plan.Elsewhere(b, all, t.CreationTimestamp.Time, time.Now()), nil
+	now := time.Now()
+	return plan.Elsewhere(b, all, changedAt(t, now), now), nil
 }

@@ -21,8 +21,9 @@ const (
 // Elsewhere are the Longhorn backups, by their volumes, that replicas may still be
 // at work on for targets other than a point's own. An engine does not tell which
 // ones it makes, only how one is whose name is known. points are those of the same
-// VM; since is when the point's target was made: what began before that went to
-// another target, whatever that was called, the point's own former attempts too.
+// VM; since is when the point's target was made or last changed: what began before
+// that went to another target, or to another place or with other credentials,
+// whatever it is called, the point's own former attempts too.
 func Elsewhere(b *v1alpha1.VMBackup, points []*v1alpha1.VMBackup, since, now time.Time) map[string][]string {
 	out := map[string][]string{}
 	for _, o := range points {

@@ -41,8 +41,8 @@ func TestElsewhere(t *testing.T) {
 	there := []string{"hl-failed-a1-root", "hl-ready-a1-root", "hl-running-a2-root", "hl-running-a3-root"}
 	require.Equal(t, map[string][]string{"v": there}, Elsewhere(mine, points, at.Add(-3*time.Hour), at))
 
-	// A target that was deleted and made again may have other keys, and be in another
-	// place.
+	// A target that was changed, or deleted and made again, may have other keys, and be
+	// in another place.
 	waiting := point("waiting", "here", v1alpha1.BackupPending, 0, 0)
 	waiting.Status.StartedAt = nil
 	got := Elsewhere(mine, append(points, waiting), at.Add(-30*time.Second), at)

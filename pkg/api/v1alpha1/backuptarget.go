@@ -119,6 +119,10 @@ type TargetRefresh struct {
 type BackupTargetStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// ChangedTime is when a change of the spec was last taken note of. What began
+	// before that may have gone to another place, with other credentials.
+	// +optional
+	ChangedTime *metav1.Time `json:"changedTime,omitempty"`
 	// URL in the form that Longhorn uses, without credentials.
 	// +optional
 	URL string `json:"url,omitempty"`

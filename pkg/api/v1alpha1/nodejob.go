@@ -115,8 +115,9 @@ type BackupJob struct {
 	// +optional
 	// +kubebuilder:validation:MaxItems=250
 	Superseded []string `json:"superseded,omitempty"`
-	// Elsewhere are backups of the volume to other targets that a replica may still
-	// be at work on: it would go on with this target's credentials.
+	// Elsewhere are backups of the volume to other targets, or to this one before it
+	// was changed, that a replica may still be at work on: it would go on with this
+	// target's credentials.
 	// +optional
 	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:MaxLength=253
