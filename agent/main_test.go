@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"hayloft.dev/agent/worker"
+	"hayloft.dev/test/text"
 )
 
 // TestConfigurationFile changes the configuration of a running agent as Kubernetes
@@ -35,7 +35,7 @@ func TestConfigurationFile(t *testing.T) {
 	o, err := parse([]string{"--node", "n1", "--config", file, "--stall-limit", "7m", "--lost-limit", "50s"})
 	require.NoError(t, err)
 
-	log := &text{}
+	log := &text.Buffer{}
 	level, added := &slog.LevelVar{}, &parts{}
 	limits := make(chan worker.Limits, 10)
 	tune := func(l worker.Limits) { limits <- l }
@@ -84,22 +84,4 @@ type parts struct{ one manager.Runnable }
 func (p *parts) Add(r manager.Runnable) error {
 	p.one = r
 	return nil
-}
-
-// text is a log that may be read while it is written.
-type text struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *text) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *text) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

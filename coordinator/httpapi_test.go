@@ -11,13 +11,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"hayloft.dev/coordinator/api"
+	"hayloft.dev/test/text"
 )
 
 func TestAuthorities(t *testing.T) {
@@ -65,7 +65,7 @@ func TestClientAuthoritiesAreExchanged(t *testing.T) {
 	swap(alices)
 	require.NoError(t, os.Symlink(filepath.Join("..data", "ca.crt"), filepath.Join(folder, "ca.crt")))
 
-	log := &text{}
+	log := &text.Buffer{}
 	value, err := (&apiFlags{clientAuthority: filepath.Join(folder, "ca.crt")}).clientAuthorities(slog.New(slog.NewTextHandler(log, nil)))
 	require.NoError(t, err)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -132,22 +132,4 @@ func joined(parts [][]byte) (out string) {
 		out += string(p)
 	}
 	return out
-}
-
-// text is a log that may be read while it is written.
-type text struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *text) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *text) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

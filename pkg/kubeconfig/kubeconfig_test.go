@@ -1,7 +1,6 @@
 package kubeconfig
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -16,6 +15,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"k8s.io/client-go/kubernetes"
+
+	"hayloft.dev/test/text"
 )
 
 // server notes with which token each request came.
@@ -42,24 +43,6 @@ func content(server, user string) string {
 "clusters":[{"name":"c","cluster":{"server":%q,"insecure-skip-tls-verify":true}}],"users":[{"name":"u","user":%s}],"contexts":[{"name":"c","context":{"cluster":"c","user":"u"}}]}`, server, user)
 }
 
-// text is a log that may be read while it is written.
-type text struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *text) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *text) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 // TestCredentialsAreExchanged: a client goes on with what the file says now, and
 // a file that is no good changes nothing.
 func TestCredentialsAreExchanged(t *testing.T) {
@@ -71,7 +54,7 @@ func TestCredentialsAreExchanged(t *testing.T) {
 		require.NoError(t, os.Rename(file+".new", file))
 	}
 	write(content(url, `{"token":"first-secret"}`))
-	log := &text{}
+	log := &text.Buffer{}
 	config, transport, err := Open(file, slog.New(slog.NewTextHandler(log, nil)))
 	require.NoError(t, err)
 	require.Empty(t, config.BearerToken)

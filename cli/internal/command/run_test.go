@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"io"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -22,6 +20,7 @@ import (
 	"hayloft.dev/cli/internal/kinds"
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/test/harness"
+	"hayloft.dev/test/text"
 )
 
 // deadline bounds what a test waits for.
@@ -56,32 +55,12 @@ func (w *world) run(t *testing.T, args ...string) result {
 }
 
 func (w *world) runAs(ctx context.Context, program string, args ...string) result {
-	var out, errs syncBuffer
+	var out, errs text.Buffer
 	code := command.Run(ctx, command.Env{
 		Program: program, Args: append(args, "--kubeconfig", w.kubeconfig, "-n", w.namespace),
 		Out: &out, Err: &errs, Now: time.Now,
 	})
 	return result{code, out.String(), errs.String()}
-}
-
-// syncBuffer can be read while the program writes.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-var _ io.Writer = &syncBuffer{}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
 
 // backup is the one backup in the namespace, once it is there.
