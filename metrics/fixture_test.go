@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -35,17 +36,41 @@ type world struct {
 
 func (w *world) VMs(context.Context) ([]*metav1.PartialObjectMetadata, error) { return w.vms, nil }
 
-// Points are told in one object, as by a cache that has short records of them.
-func (w *world) Points(context.Context) (iter.Seq[*v1alpha1.VMBackup], error) {
-	return func(yield func(*v1alpha1.VMBackup) bool) {
-		again := &v1alpha1.VMBackup{}
-		for _, b := range w.points {
-			*again = *b // no deeper: the benchmark is not to measure copies that a cache does not make
-			if !yield(again) {
-				return
-			}
+// Points tells changes by comparing which points there are: nothing changes a point
+// that was told of.
+func (w *world) Points() Points { return &feed{of: w, told: map[vmKey][]*v1alpha1.VMBackup{}} }
+
+type feed struct {
+	of   *world
+	told map[vmKey][]*v1alpha1.VMBackup
+}
+
+// Changed tells points in one object, as a cache does that has short records of them.
+func (f *feed) Changed(see func(namespace, vm string, all iter.Seq[*v1alpha1.VMBackup])) error {
+	now := map[vmKey][]*v1alpha1.VMBackup{}
+	for k := range f.told {
+		now[k] = nil
+	}
+	for _, b := range f.of.points {
+		k := vmKey{b.Namespace, b.Spec.VM}
+		now[k] = append(now[k], b)
+	}
+	for k, all := range now {
+		if slices.Equal(all, f.told[k]) {
+			continue
 		}
-	}, nil
+		see(k.namespace, k.name, func(yield func(*v1alpha1.VMBackup) bool) {
+			again := &v1alpha1.VMBackup{}
+			for _, b := range all {
+				*again = *b.DeepCopy()
+				if !yield(again) {
+					return
+				}
+			}
+		})
+	}
+	f.told = now
+	return nil
 }
 
 func (w *world) Restores(context.Context) ([]*v1alpha1.VMRestore, error) { return w.restores, nil }

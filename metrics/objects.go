@@ -15,15 +15,24 @@ import (
 type Objects interface {
 	// VMs are all VirtualMachines, by their metadata only.
 	VMs(ctx context.Context) ([]*metav1.PartialObjectMetadata, error)
-	// Points are all VMBackups, each to be looked at until the next one comes: there
-	// are too many to have them all at once.
-	Points(ctx context.Context) (iter.Seq[*v1alpha1.VMBackup], error)
+	// Points is a feed of all VMBackups, for one collector.
+	Points() Points
 	Restores(ctx context.Context) ([]*v1alpha1.VMRestore, error)
 	Targets(ctx context.Context) ([]*v1alpha1.BackupTarget, error)
 	Quotas(ctx context.Context) ([]*v1alpha1.SnapshotQuota, error)
 	Schedules(ctx context.Context) ([]*v1alpha1.VMSchedule, error)
 	Jobs(ctx context.Context) ([]*v1alpha1.NodeJob, error)
 	Nodes(ctx context.Context) (map[string]Node, error)
+}
+
+// Points tells of which VMs points have changed: there are too many points to look at
+// each in every scrape.
+type Points interface {
+	// Changed calls see for each VM of whose points one has come, changed or gone since
+	// it was last called, with all that there are of it now, and the first time for each
+	// that has any. A point is to be looked at until the next one comes. What was not
+	// seen because of an error, it tells the next time. It is called by one at a time.
+	Changed(see func(namespace, vm string, all iter.Seq[*v1alpha1.VMBackup])) error
 }
 
 // Node is a node that has a session of an agent, or an attached volume.
@@ -45,7 +54,7 @@ type Limits struct {
 // Collectors returns the collectors of all objects, by name.
 func Collectors(o Objects, l Limits) map[string]Collector {
 	return map[string]Collector{
-		"points":   &pointCollector{objects: o, plans: schedules{now: time.Now}},
+		"points":   &pointCollector{objects: o, changed: o.Points(), plans: schedules{now: time.Now}},
 		"restores": &restoreCollector{objects: o},
 		"targets":  &targetCollector{objects: o},
 		"quotas":   &quotaCollector{objects: o},

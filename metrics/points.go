@@ -44,9 +44,11 @@ var (
 type pointCollector struct {
 	objects Objects
 
-	mu    sync.Mutex // of what follows: two may scrape at once
-	vms   vms
-	plans schedules
+	mu      sync.Mutex // of what follows: two may scrape at once
+	changed Points
+	folds   folds
+	vms     vms
+	plans   schedules
 }
 
 // counted is how many points of a type have a phase, a reason or the like.
@@ -59,14 +61,20 @@ type counted struct {
 // each word is faster than a map.
 type tally []counted
 
-func (t *tally) add(kind, word string) {
+func (t *tally) add(kind, word string, n float64) {
 	for i := range *t {
 		if c := &(*t)[i]; c.word == word && c.kind == kind {
-			c.n++
+			c.n += n
 			return
 		}
 	}
-	*t = append(*t, counted{kind, word, 1})
+	*t = append(*t, counted{kind, word, n})
+}
+
+func (t *tally) addAll(of tally) {
+	for i := range of {
+		t.add(of[i].kind, of[i].word, of[i].n)
+	}
 }
 
 func (t tally) sorted() tally {
@@ -77,10 +85,6 @@ func (t tally) sorted() tally {
 }
 
 func (c *pointCollector) Collect(ctx context.Context, s *Samples) error {
-	list, err := c.objects.Points(ctx)
-	if err != nil {
-		return err
-	}
 	machines, err := c.objects.VMs(ctx)
 	if err != nil {
 		return err
@@ -91,35 +95,23 @@ func (c *pointCollector) Collect(ctx context.Context, s *Samples) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	vms, plans := &c.vms, &c.plans
-	vms.begin(machines)
-	plans.begin(scheduled)
+	if err := c.changed.Changed(c.folds.see); err != nil {
+		return err
+	}
+	c.vms.begin(machines)
+	c.plans.begin(scheduled)
 	var phases, reached, failed tally
 	gone := map[vmKey]int{} // namespace and type
-	targets := map[string]*targetSum{}
-	for b := range list {
-		kind := string(b.Spec.Type)
-		phases.add(kind, phaseOf(string(b.Status.Phase)))
-		switch b.Status.Phase {
-		case v1alpha1.BackupFailed:
-			failed.add(kind, readyReason(b))
-			vms.failed(b)
-		case v1alpha1.BackupReady:
-			if !b.DeletionTimestamp.IsZero() {
-				continue
-			}
-			reached.add(kind, string(b.Status.Consistency))
-			wrote := uploaded(b)
-			if vms.good(b, wrote) {
-				plans.good(b)
-			} else {
-				gone[vmKey{b.Namespace, kind}]++
-			}
-			if b.Spec.Target != "" {
-				sum := sumOf(targets, b.Spec.Target)
-				sum.points++
-				sum.uploaded += wrote
-			}
+	var targets []targetSum
+	for k, f := range c.folds {
+		phases.addAll(f.phases)
+		reached.addAll(f.reached)
+		failed.addAll(f.failed)
+		for _, t := range f.targets {
+			addTarget(&targets, t)
+		}
+		for i := range f.sources {
+			c.tell(k, &f.sources[i], gone)
 		}
 	}
 	for _, k := range phases.sorted() {
@@ -134,37 +126,36 @@ func (c *pointCollector) Collect(ctx context.Context, s *Samples) error {
 	for _, k := range sortedBy(gone, vmKey.String) {
 		s.set(pointsOfGoneVMs, float64(gone[k]), by("namespace", k.namespace, "type", k.name))
 	}
-	for _, name := range sortedKeys(targets) {
-		l := by("target", name)
-		s.set(targetPoints, float64(targets[name].points), l)
-		s.set(targetUploaded, float64(targets[name].uploaded), l)
+	slices.SortFunc(targets, func(a, b targetSum) int { return strings.Compare(a.name, b.name) })
+	for _, t := range targets {
+		l := by("target", t.name)
+		s.set(targetPoints, float64(t.points), l)
+		s.set(targetUploaded, float64(t.uploaded), l)
 	}
-	plans.covers(vms)
-	vms.collect(s)
-	plans.collect(s)
+	c.plans.covers(&c.vms)
+	c.vms.collect(s)
+	c.plans.collect(s)
 	return nil
 }
 
-type targetSum struct {
-	points   int
-	uploaded int64
-}
-
-func sumOf(of map[string]*targetSum, name string) *targetSum {
-	if of[name] == nil {
-		of[name] = &targetSum{}
-	}
-	return of[name]
-}
-
-func uploaded(b *v1alpha1.VMBackup) int64 {
-	var n int64
-	for i := range b.Status.Disks {
-		if u := b.Status.Disks[i].UploadedBytes; u != nil {
-			n += *u
+// tell tells a VM and its schedules what the points of it say, or counts these, by
+// namespace and type, as those of a VM that is gone.
+func (c *pointCollector) tell(k vmKey, from *source, gone map[vmKey]int) {
+	m := c.vms.find(k, from.uid)
+	if m == nil {
+		for i, of := range from.kinds {
+			if of.points > 0 {
+				gone[vmKey{k.namespace, kindsOf[i]}] += of.points
+			}
 		}
+		return
 	}
-	return n
+	for i := range from.kinds {
+		m.kinds[i].add(&from.kinds[i])
+	}
+	for _, p := range from.plans {
+		c.plans.good(p.schedule, k.name, p.cut)
+	}
 }
 
 // phaseOf: an object that nobody has looked at yet is as good as pending.

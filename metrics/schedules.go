@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -132,16 +133,17 @@ func (s *schedules) begin(list []*v1alpha1.VMSchedule) {
 	s.all = sortedObjects(s.all)
 }
 
-// good takes note of a Ready point of a VM that exists.
-func (s *schedules) good(b *v1alpha1.VMBackup) {
-	p := s.of[types.UID(b.Labels[v1alpha1.LabelSchedule])]
-	if p == nil || b.Status.CutAt == nil {
+// good takes note of when the newest Ready point that one made of a VM that exists
+// was cut.
+func (s *schedules) good(schedule types.UID, vm string, cut time.Time) {
+	p := s.of[schedule]
+	if p == nil {
 		return
 	}
-	if i := p.find(b.Spec.VM); i < 0 {
-		p.add(b)
-	} else if b.Status.CutAt.After(p.newest[i].cut) {
-		p.newest[i].cut = b.Status.CutAt.Time
+	if i := p.find(vm); i < 0 {
+		p.add(newestOf{vm, cut})
+	} else if cut.After(p.newest[i].cut) {
+		p.newest[i].cut = cut
 	}
 }
 
@@ -156,8 +158,8 @@ func (p *planned) find(vm string) int {
 	return slices.IndexFunc(p.newest, func(of newestOf) bool { return of.vm == vm })
 }
 
-func (p *planned) add(b *v1alpha1.VMBackup) {
-	p.newest = append(p.newest, newestOf{b.Spec.VM, b.Status.CutAt.Time})
+func (p *planned) add(one newestOf) {
+	p.newest = append(p.newest, one)
 	switch n := len(p.newest); {
 	case n < fewVMs:
 	case n == fewVMs:
@@ -166,7 +168,7 @@ func (p *planned) add(b *v1alpha1.VMBackup) {
 			p.place[of.vm] = i
 		}
 	default:
-		p.place[b.Spec.VM] = n - 1
+		p.place[one.vm] = n - 1
 	}
 }
 
@@ -217,6 +219,7 @@ func (s *schedules) collect(out *Samples) {
 			}
 			out.set(scheduleSince, seconds(since), l)
 		}
+		slices.SortFunc(p.newest, func(a, b newestOf) int { return strings.Compare(a.vm, b.vm) })
 		for _, of := range p.newest {
 			out.set(scheduleLastGood, seconds(of.cut), p.labelsOf(of.vm))
 		}
@@ -253,24 +256,10 @@ func (s *schedules) pause(key timetable) time.Duration {
 	return d
 }
 
-// pausesSeen bounds how many pauses are looked at: those of a whole year for
-// whatever runs daily.
-const pausesSeen = 370
-
 func longestPause(key timetable, from time.Time) time.Duration {
 	t, err := schedule.Parse(key.cron, key.zone, from)
 	if err != nil {
 		return 0
 	}
-	longest := time.Duration(0)
-	former := t.Next(from)
-	for range pausesSeen {
-		next := t.Next(former)
-		longest = max(longest, next.Sub(former))
-		former = next
-		if former.Sub(from) > 366*24*time.Hour {
-			break
-		}
-	}
-	return longest
+	return t.LongestPause(from)
 }

@@ -118,6 +118,18 @@ type badPoint struct {
 	reason string
 }
 
+// add adds what other points of the type say.
+func (p *vmPoints) add(o *vmPoints) {
+	p.points += o.points
+	p.uploaded += o.uploaded
+	if o.newest.cut.After(p.newest.cut) {
+		p.newest = o.newest
+	}
+	if o.last.at.After(p.last.at) {
+		p.last = o.last
+	}
+}
+
 // kindsOf are the types of points, in the order of vm.kinds.
 var kindsOf = [2]string{string(v1alpha1.TypeBackup), string(v1alpha1.TypeSnapshot)}
 
@@ -158,57 +170,17 @@ func (v *vms) begin(list []*metav1.PartialObjectMetadata) {
 	})
 }
 
-// pointsOf are the points of a point's VM and type; nil when the VM is gone.
-// Another VM that has got its name since is not protected by it.
-func (v *vms) pointsOf(b *v1alpha1.VMBackup) *vmPoints {
-	m := v.byUID[b.Status.SourceUID]
-	if b.Status.SourceUID == "" { // it was refused before anybody looked for the VM
-		m = v.of[vmKey{b.Namespace, b.Spec.VM}]
+// find is the VM that points with a source's UID are of; nil when it is gone. Another
+// VM that has got its name since is not protected by them.
+func (v *vms) find(k vmKey, source types.UID) *vm {
+	m := v.byUID[source]
+	if source == "" { // it was refused before anybody looked for the VM
+		m = v.of[k]
 	}
-	if m == nil || m.name != b.Spec.VM || m.namespace != b.Namespace {
+	if m == nil || m.vmKey != k {
 		return nil
 	}
-	if b.Spec.Type == v1alpha1.TypeSnapshot {
-		return &m.kinds[1]
-	}
-	return &m.kinds[0]
-}
-
-// good takes note of a Ready point that wrote so many bytes; false: its VM is gone.
-func (v *vms) good(b *v1alpha1.VMBackup, wrote int64) bool {
-	of := v.pointsOf(b)
-	if of == nil {
-		return false
-	}
-	of.points++
-	of.uploaded += wrote
-	if st := &b.Status; st.CutAt != nil && (of.newest.cut.IsZero() || standsFor(b).After(of.newest.cut)) {
-		of.newest = goodPoint{cut: standsFor(b), wrote: wrote}
-		if st.StartedAt != nil && st.CompletedAt != nil {
-			of.newest.took, of.newest.timed = st.CompletedAt.Sub(st.StartedAt.Time), true
-		}
-	}
-	return true
-}
-
-// standsFor is the moment that a point stands for. What a document says of one that was
-// found on a target is anybody's word, but it was not taken after it was found.
-func standsFor(b *v1alpha1.VMBackup) time.Time {
-	if cut := b.Status.CutAt.Time; b.Spec.Found == nil || cut.Before(b.CreationTimestamp.Time) {
-		return cut
-	}
-	return b.CreationTimestamp.Time
-}
-
-// failed takes note of a point that failed.
-func (v *vms) failed(b *v1alpha1.VMBackup) {
-	of := v.pointsOf(b)
-	if of == nil || b.Status.CompletedAt == nil {
-		return
-	}
-	if of.last.at.IsZero() || b.Status.CompletedAt.After(of.last.at) {
-		of.last = badPoint{b.Status.CompletedAt.Time, readyReason(b)}
-	}
+	return m
 }
 
 // cover notes that an active schedule makes points of a VM.

@@ -3,7 +3,6 @@ package control
 import (
 	"context"
 	"fmt"
-	"iter"
 	"sync"
 
 	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
@@ -64,10 +63,8 @@ func (o *Objects) VMs(context.Context) ([]*metav1.PartialObjectMetadata, error) 
 	return stored[*metav1.PartialObjectMetadata](o.vms)
 }
 
-// Points are all VMBackups, each until the next one comes.
-func (o *Objects) Points(context.Context) (iter.Seq[*v1alpha1.VMBackup], error) {
-	return o.c.points.All(), nil
-}
+// Points is a feed of all VMBackups, to be asked again and again.
+func (o *Objects) Points() metrics.Points { return o.c.points.Follow() }
 
 // Restores are all VMRestores.
 func (o *Objects) Restores(context.Context) ([]*v1alpha1.VMRestore, error) {

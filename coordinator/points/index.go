@@ -20,7 +20,10 @@ const (
 )
 
 // Index finds points in the cache. What it returns is to be read only.
-type Index struct{ store toolscache.Indexer }
+type Index struct {
+	store toolscache.Indexer
+	feeds *feeds
+}
 
 // NewIndex takes the informer of VMBackups, whose transformation is a Packer's,
 // before it is started.
@@ -37,15 +40,17 @@ func NewIndex(informer cache.Informer) (Index, error) {
 			return nil
 		})
 	}
+	followed := &feeds{}
 	err := shared.AddIndexers(toolscache.Indexers{
 		ofVM:       one(func(b *v1alpha1.VMBackup) string { return b.Namespace + "/" + b.Spec.VM }),
 		ofSchedule: one(func(b *v1alpha1.VMBackup) string { return b.Labels[v1alpha1.LabelSchedule] }),
 		inVolume:   by(volumes),
+		notes:      followed.note,
 	})
 	if err != nil {
 		return Index{}, fmt.Errorf("adding the indexes of VMBackups: %w", err)
 	}
-	return Index{shared.GetIndexer()}, nil
+	return Index{shared.GetIndexer(), followed}, nil
 }
 
 func by(keys func(*v1alpha1.VMBackup) []string) toolscache.IndexFunc {
