@@ -194,6 +194,13 @@ func run(ctx context.Context, f flags) error {
 			log.Error("metrics are missing", "collector", collector, "error", err)
 		},
 	}
+	prepare := func(context.Context) error { // once it leads
+		told.Prepare()
+		return nil
+	}
+	if err := mgr.Add(manager.RunnableFunc(prepare)); err != nil {
+		return fmt.Errorf("preparing the metrics: %w", err)
+	}
 	server := &control.Server{Address: f.listen, Metrics: told.Handler(), Ready: ready(ctx, mgr, served, callable), Log: log}
 	if err := mgr.Add(server); err != nil {
 		return fmt.Errorf("adding the HTTP server: %w", err)

@@ -30,6 +30,8 @@ type world struct {
 	plans    []*v1alpha1.VMSchedule
 	jobs     []*v1alpha1.NodeJob
 	nodes    map[string]Node
+	// looks counts how often a point was told.
+	looks int
 	// broken fails every listing of jobs.
 	broken bool
 }
@@ -62,6 +64,7 @@ func (f *feed) Changed(see func(namespace, vm string, all iter.Seq[*v1alpha1.VMB
 		see(k.namespace, k.name, func(yield func(*v1alpha1.VMBackup) bool) {
 			again := &v1alpha1.VMBackup{}
 			for _, b := range all {
+				f.of.looks++
 				*again = *b.DeepCopy()
 				if !yield(again) {
 					return

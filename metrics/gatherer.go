@@ -90,6 +90,10 @@ func (g *Gatherer) counted() ([]*dto.MetricFamily, error) {
 	return out, failure
 }
 
+// Prepare does what the first scrape of a leader would have to do besides: it sums up
+// all points and reckons all timetables. The caches must be filled.
+func (g *Gatherer) Prepare() { g.readObjects(newSamples(nil)) }
+
 // read asks every collector, if this process leads, and notes how that went.
 func (g *Gatherer) read() *Samples {
 	var room map[*Metric]int
@@ -105,11 +109,16 @@ func (g *Gatherer) read() *Samples {
 	if since := g.Since(); !since.IsZero() {
 		s.set(leaderSince, seconds(since), nil)
 	}
+	g.readObjects(s)
+	return s
+}
+
+func (g *Gatherer) readObjects(s *Samples) {
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeDeadline)
 	defer cancel()
 	for _, name := range sortedKeys(g.Objects) {
 		began := time.Now()
-		own := newSamples(room)
+		own := newSamples(s.room)
 		err := g.Objects[name].Collect(ctx, own)
 		if err == nil {
 			s.take(own)
@@ -122,7 +131,6 @@ func (g *Gatherer) read() *Samples {
 	}
 	next := s.lengths()
 	g.room.Store(&next)
-	return s
 }
 
 // seconds is a moment as Prometheus has it.

@@ -145,3 +145,20 @@ func TestScrapesRemember(t *testing.T) {
 		same(step.what)
 	}
 }
+
+// TestPointsAreLookedAtOnce: and not in the first scrape, where that was prepared.
+func TestPointsAreLookedAtOnce(t *testing.T) {
+	w := someWorld()
+	g := coordinator(w, true)
+	g.Prepare()
+	require.Equal(t, len(w.points), w.looks)
+	prepared := timed.ReplaceAllString(string(exposition(t, g)), "$1$2 1")
+	require.Equal(t, len(w.points), w.looks)
+	require.Equal(t, timed.ReplaceAllString(string(exposition(t, coordinator(w, true))), "$1$2 1"), prepared)
+
+	w.looks = 0
+	w.vm("fresh", nil)
+	w.point("fresh", v1alpha1.TypeBackup, v1alpha1.BackupReady, 0)
+	exposition(t, g)
+	require.Equal(t, 1, w.looks, "of those that changed")
+}
