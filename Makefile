@@ -118,7 +118,7 @@ nfs: deps build $(LOCAL)/longhorn $(GUEST)/kernel ## back a volume up to NFS for
 
 .PHONY: bench
 bench: deps build local ## the figures, side by side with the bare engine
-	go test -run '^$$' -bench . -benchtime 1x -timeout 60m ./test/bench/... ./metrics
+	go test -run '^$$' -bench . -benchtime 1x -timeout 60m ./test/bench/... ./coordinator/control
 
 ##@ building
 

@@ -3,6 +3,7 @@ package metrics
 import (
 	"bytes"
 	"flag"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -21,6 +22,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/utils/ptr"
 )
@@ -154,11 +156,19 @@ func TestTextIsWhatTheLibraryWrites(t *testing.T) {
 	require.Equal(t, lines(answer.Body.Bytes()), lines(exposition(t, g)))
 }
 
-func TestProtobufIsServed(t *testing.T) {
+// TestProtobufIsWhatTheLibraryWrites: what is written here field by field is the same
+// messages, native histograms of what is counted among them.
+func TestProtobufIsWhatTheLibraryWrites(t *testing.T) {
+	w := someWorld()
+	w.targets = append(w.targets, target("odd", false, "it said: \"no\\yes\"\nand more: "+strings.Repeat("ü", 100)))
+	for i := range 2000 { // more than is written at once
+		w.vm(fmt.Sprintf("vm-%04d", i), nil)
+	}
+	g := coordinator(w, true)
 	r := httptest.NewRequest(http.MethodGet, "/metrics", http.NoBody)
 	r.Header.Set("Accept", "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.8,text/plain;version=0.0.4;q=0.2")
 	answer := httptest.NewRecorder()
-	coordinator(someWorld(), true).Handler().ServeHTTP(answer, r)
+	g.Handler().ServeHTTP(answer, r)
 	decoder := expfmt.NewDecoder(answer.Body, expfmt.ResponseFormat(answer.Header()))
 	seen := map[string]*dto.MetricFamily{}
 	for {
@@ -169,8 +179,18 @@ func TestProtobufIsServed(t *testing.T) {
 		}
 		seen[f.GetName()] = &f
 	}
+	want, err := g.Gather()
+	require.NoError(t, err)
+	require.Len(t, seen, len(want))
+	for _, f := range want {
+		if f.GetName() == collectorDuration.Name {
+			require.Len(t, seen[f.GetName()].GetMetric(), len(f.GetMetric()))
+			continue
+		}
+		require.True(t, proto.Equal(f, seen[f.GetName()]), "%s\n%s", f, seen[f.GetName()])
+	}
 	require.NotEmpty(t, seen["hayloft_job_duration_seconds"].GetMetric()[0].GetHistogram().GetPositiveSpan(), "native buckets")
-	require.Len(t, seen["hayloft_vm_protection_info"].GetMetric(), 4)
+	require.Len(t, seen["hayloft_vm_protection_info"].GetMetric(), 2004)
 }
 
 func TestFollowerTellsNothingOfObjects(t *testing.T) {

@@ -10,13 +10,19 @@ import (
 // Handler serves /metrics. Nothing is compressed: for a fleet that would cost more
 // CPU than all the rest, to save some megabytes within the cluster.
 //
-// Who asks for the protobuf format, to get native histograms, is answered by the
-// library; the text format, which Prometheus asks for otherwise, is written here.
+// Prometheus asks for the text format, or for the protobuf format to get native
+// histograms. What was read from objects is written here in either; the few other
+// formats are left to the library.
 func (g *Gatherer) Handler() http.Handler {
 	library := promhttp.HandlerFor(g, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError, DisableCompression: true})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		format := expfmt.Negotiate(r.Header)
-		if format.FormatType() != expfmt.TypeTextPlain {
+		write := (*Samples).writeText
+		switch format.FormatType() {
+		case expfmt.TypeTextPlain:
+		case expfmt.TypeProtoDelim:
+			write = (*Samples).writeWire
+		default:
 			library.ServeHTTP(w, r)
 			return
 		}
@@ -33,12 +39,12 @@ func (g *Gatherer) Handler() http.Handler {
 				return // whoever asked is gone
 			}
 		}
-		text := make([]byte, 0, 2*chunk)
+		b := make([]byte, 0, 2*chunk)
 		for _, m := range read.metrics() {
-			if text, err = read.writeText(w, text, m); err != nil {
+			if b, err = write(read, w, b, m); err != nil {
 				return // as above
 			}
 		}
-		_, _ = w.Write(text) // as above
+		_, _ = w.Write(b) // as above
 	})
 }

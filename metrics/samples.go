@@ -44,8 +44,9 @@ func (s *Samples) lengths() map[*Metric]int {
 
 // labels that several samples share; nil: none.
 type labels struct {
-	pairs []string // names and values in turn
-	text  string   // as the text format has them
+	pairs    []string // names and values in turn
+	text     string   // as the text format has them
+	wireSize int      // bytes that they take in the protobuf format
 }
 
 // by makes labels of names and values in turn, the names in alphabetical order.
@@ -65,7 +66,7 @@ func by(pairs ...string) *labels {
 		text = append(text, '"')
 	}
 	text = append(text, '}')
-	return &labels{pairs: pairs, text: string(text)}
+	return &labels{pairs: pairs, text: string(text), wireSize: wireSizeOf(pairs)}
 }
 
 // appendEscaped appends a label's value. Names of objects need no escaping, but
