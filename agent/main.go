@@ -130,10 +130,8 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return fmt.Errorf("making the manager: %w", err)
 	}
-	if credentials != nil {
-		if err := mgr.Add(credentials); err != nil {
-			return fmt.Errorf("adding the kubeconfig: %w", err)
-		}
+	if err := mgr.Add(credentials); err != nil {
+		return fmt.Errorf("adding the credentials: %w", err)
 	}
 
 	kubevirt, err := quiesce.New(config)
@@ -229,11 +227,11 @@ func (o options) follow(mgr runner, level *slog.LevelVar, tune func(worker.Limit
 	return nil
 }
 
-// restConfig is how to reach the API server. credentials follow a kubeconfig, if
-// there is one.
+// restConfig is how to reach the API server. credentials follow the files that say
+// so.
 func restConfig(path string, log *slog.Logger) (config *rest.Config, credentials manager.Runnable, err error) {
 	if path == "" {
-		config, err = rest.InClusterConfig()
+		config, credentials, err = kubeconfig.InCluster(log)
 	} else {
 		config, credentials, err = kubeconfig.Open(path, log)
 	}

@@ -167,10 +167,8 @@ func run(ctx context.Context, f flags) error {
 	if err != nil {
 		return err
 	}
-	if credentials != nil {
-		if err := mgr.Add(credentials); err != nil {
-			return fmt.Errorf("adding the kubeconfig: %w", err)
-		}
+	if err := mgr.Add(credentials); err != nil {
+		return fmt.Errorf("adding the credentials: %w", err)
 	}
 	c, err := control.Setup(ctx, mgr, f.control)
 	if err != nil {
@@ -250,11 +248,11 @@ func observe(w *metrics.Work) func(op string, wall, cpu time.Duration, err error
 	}
 }
 
-// restConfig is how to reach the API server. credentials follow a kubeconfig, if
-// there is one.
+// restConfig is how to reach the API server. credentials follow the files that say
+// so.
 func restConfig(path string, log *slog.Logger) (config *rest.Config, credentials manager.Runnable, err error) {
 	if path == "" {
-		config, err = rest.InClusterConfig()
+		config, credentials, err = kubeconfig.InCluster(log)
 	} else {
 		config, credentials, err = kubeconfig.Open(path, log)
 	}

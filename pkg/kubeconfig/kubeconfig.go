@@ -1,13 +1,14 @@
-// Package kubeconfig is how a program reaches the API server by a kubeconfig
-// file, with credentials that may be exchanged while it runs: certificates, keys,
-// tokens and authorities, whether they are in the file or in others that it names.
+// Package kubeconfig is how a program reaches the API server, by a kubeconfig file
+// or by the account of its Pod, with credentials that may be exchanged while it
+// runs: certificates, keys, tokens and authorities, whether they are in the file or
+// in others that it names.
 //
-// The file is followed as mounted files are (package reload). Requests begin with
-// what it says now; those that are under way, watches above all, go on with what
-// they began with, as the API server lets them, and are begun anew within minutes.
-// One that names another server is refused: a program belongs to one cluster.
-// Inside a cluster there is no such file, and client-go reads the mounted token
-// again by itself.
+// The file is followed as mounted files are (package reload), and so is that of the
+// authority; tokens and client certificates in files of their own client-go reads
+// again by itself. Requests begin with what the files say now; those that are under
+// way, watches above all, go on with what they began with, as the API server lets
+// them, and are begun anew within minutes. A kubeconfig that names another server is
+// refused: a program belongs to one cluster.
 package kubeconfig
 
 import (
@@ -16,6 +17,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"os"
 	"sync/atomic"
 
 	utilnet "k8s.io/apimachinery/pkg/util/net"
@@ -42,8 +44,57 @@ type access struct {
 // its requests go through the Transport, which is to be run (Start) for changes
 // to be taken up.
 func Open(file string, log *slog.Logger) (*rest.Config, *Transport, error) {
+	files := []string{file}
+	if ca := authority(file); ca != "" {
+		files = append(files, ca)
+	}
+	return open(files, log, func(contents [][]byte) (*access, error) { return parse(file, contents[0]) })
+}
+
+// authority is the file of the authority that a kubeconfig names; "": none.
+func authority(file string) string {
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return "" // which is told by whoever needs it
+	}
+	config, err := load(file, content)
+	if err != nil {
+		return ""
+	}
+	return config.CAFile
+}
+
+// mounted is where Kubernetes puts the authority beside the token of an account.
+const mounted = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt"
+
+// InCluster is Open for the account of the Pod.
+func InCluster(log *slog.Logger) (*rest.Config, *Transport, error) {
+	return account(mounted, rest.InClusterConfig, log)
+}
+
+func account(ca string, find func() (*rest.Config, error), log *slog.Logger) (*rest.Config, *Transport, error) {
+	if _, err := find(); err != nil {
+		return nil, nil, err
+	}
+	var files []string
+	if _, err := os.Stat(ca); err == nil {
+		files = []string{ca}
+	}
+	return open(files, log, func(contents [][]byte) (*access, error) {
+		config, err := find()
+		if err != nil {
+			return nil, err
+		}
+		if len(contents) > 0 {
+			config.CAData, config.CAFile = contents[0], ""
+		}
+		return use(config)
+	})
+}
+
+func open(files []string, log *slog.Logger, read func([][]byte) (*access, error)) (*rest.Config, *Transport, error) {
 	t := &Transport{}
-	value, err := reload.Open(reload.Options[*access]{Files: []string{file}, Changed: t.exchange, Log: log, Parse: t.parser(file)})
+	value, err := reload.Open(reload.Options[*access]{Files: files, Changed: t.exchange, Log: log, Parse: t.parser(read)})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -56,10 +107,10 @@ func Open(file string, log *slog.Logger) (*rest.Config, *Transport, error) {
 	return out, t, nil
 }
 
-// parser makes access of a file's content.
-func (t *Transport) parser(file string) func([][]byte) (*access, error) {
+// parser makes access of the files' contents.
+func (t *Transport) parser(read func([][]byte) (*access, error)) func([][]byte) (*access, error) {
 	return func(contents [][]byte) (*access, error) {
-		a, err := parse(file, contents[0])
+		a, err := read(contents)
 		if err != nil {
 			return nil, err
 		}
@@ -71,6 +122,14 @@ func (t *Transport) parser(file string) func([][]byte) (*access, error) {
 }
 
 func parse(file string, content []byte) (*access, error) {
+	config, err := load(file, content)
+	if err != nil {
+		return nil, err
+	}
+	return use(config)
+}
+
+func load(file string, content []byte) (*rest.Config, error) {
 	api, err := clientcmd.Load(content)
 	if err != nil {
 		// The decoder's own words may quote what it could not read.
@@ -89,6 +148,10 @@ func parse(file string, content []byte) (*access, error) {
 	if err != nil {
 		return nil, fmt.Errorf("using it: %w", err)
 	}
+	return config, nil
+}
+
+func use(config *rest.Config) (*access, error) {
 	transport, err := rest.TransportFor(config)
 	if err != nil {
 		return nil, fmt.Errorf("using its credentials: %w", err)
