@@ -72,13 +72,13 @@ func (k *cluster) newGate(t *testing.T) *gate {
 func (k *cluster) makeGate(t *testing.T) *gate {
 	t.Helper()
 	g, s3 := k.newGate(t), k.storage.S3
-	require.NoError(t, k.c.Create(t.Context(), &v1alpha1.BackupTarget{
+	k.put(t, &v1alpha1.BackupTarget{
 		ObjectMeta: metav1.ObjectMeta{Name: gateName},
 		Spec: v1alpha1.BackupTargetSpec{
 			S3:               &v1alpha1.S3Target{Endpoint: g.endpoint, Insecure: true, Bucket: s3.Bucket, Region: s3.Region},
 			CredentialSecret: secretName,
 		},
-	}))
+	})
 	return g
 }
 

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -44,6 +45,7 @@ type cluster struct {
 	Control    machine
 	Nodes      []machine
 
+	isKept  bool // it goes on running after the test
 	config  *rest.Config
 	kube    kubernetes.Interface
 	c       client.Client
@@ -68,31 +70,32 @@ func bin(t testing.TB, name string) string {
 	return path
 }
 
-// newCluster starts a cluster, which is gone at the end of the test, with the images of archives besides Hayloft's.
+// newCluster starts a cluster, which is gone at the end of the test unless it is to be kept, with the images of archives
+// besides Hayloft's.
 func newCluster(t *testing.T, archives ...string) *cluster {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "hayloft-cluster-")
-	require.NoError(t, err)
-	output := filepath.Join(dir, "output")
-	log, err := os.Create(output)
-	require.NoError(t, err)
-	defer log.Close() // the child has its own
-	k := &cluster{Dir: dir, gone: make(chan struct{})}
-	k.program = exec.Command(bin(t, "cluster/hayloft-cluster"), "up", "--dir", dir, "--with-parent",
+	k := emptyCluster(t)
+	k.program = exec.Command(bin(t, "cluster/hayloft-cluster"), "up", "--dir", k.Dir,
 		"--crds", bin(t, "local/crds"), "--images", bin(t, "images/hayloft-images.tar"))
 	for _, archive := range archives {
 		k.program.Args = append(k.program.Args, "--images", archive)
 	}
-	k.program.Stdout, k.program.Stderr = log, log
-	input, err := k.program.StdinPipe()
+	k.gone = k.begin(t, "output", k.program)
+	await(t, upTimeout, "a cluster", func() error { return k.takeUp(t, k.gone, "output", "cluster.json", k) })
+	k.connect(t)
+	return k
+}
+
+// emptyCluster has a folder only. It stays where a test fails, for the logs.
+func emptyCluster(t *testing.T) *cluster {
+	t.Helper()
+	if dir := os.Getenv(keepVar); dir != "" {
+		require.NoError(t, os.MkdirAll(dir, 0o700))
+		return &cluster{Dir: dir, isKept: true}
+	}
+	dir, err := os.MkdirTemp("", "hayloft-cluster-")
 	require.NoError(t, err)
-	require.NoError(t, k.program.Start())
-	go func() {
-		_ = k.program.Wait()
-		close(k.gone)
-	}()
 	started.add(t, func() {
-		endProgram(t, k.program, input, k.gone)
 		if t.Failed() && !started.isInterrupted.Load() {
 			t.Logf("the cluster's logs are kept in %s", dir)
 			return
@@ -101,19 +104,55 @@ func newCluster(t *testing.T, archives ...string) *cluster {
 			t.Error(err)
 		}
 	})
-	await(t, upTimeout, "a cluster", func() error {
-		select {
-		case <-k.gone:
-			out, _ := os.ReadFile(output)
-			t.Fatalf("the cluster ended: %s", out)
-		default:
-		}
-		data, err := os.ReadFile(filepath.Join(dir, "cluster.json"))
-		if err != nil {
-			return err
-		}
-		return json.Unmarshal(data, k)
-	})
+	return &cluster{Dir: dir}
+}
+
+// begin starts a program that knows --with-parent and has it end with the test, unless the cluster is kept. What it says is
+// in a file of the cluster's folder. gone is closed when it has ended.
+func (k *cluster) begin(t *testing.T, output string, program *exec.Cmd) (gone chan struct{}) {
+	t.Helper()
+	log, err := os.Create(filepath.Join(k.Dir, output))
+	require.NoError(t, err)
+	defer log.Close() // the child has its own
+	program.Stdout, program.Stderr = log, log
+	gone = make(chan struct{})
+	if k.isKept {
+		program.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // ctrl-c is for the test
+	} else {
+		program.Args = append(program.Args, "--with-parent")
+		input, err := program.StdinPipe()
+		require.NoError(t, err)
+		started.add(t, func() { endProgram(t, program, input, gone) })
+	}
+	require.NoError(t, program.Start())
+	go func() {
+		_ = program.Wait()
+		close(gone)
+	}()
+	return gone
+}
+
+// takeUp reads what a program writes into a file of the cluster's folder when it is ready. A program that is gone ends the
+// test.
+func (k *cluster) takeUp(t *testing.T, gone chan struct{}, output, file string, into any) error {
+	t.Helper()
+	select {
+	case <-gone:
+		out, _ := os.ReadFile(filepath.Join(k.Dir, output))
+		t.Fatalf("the program ended: %s", out)
+	default:
+	}
+	data, err := os.ReadFile(filepath.Join(k.Dir, file))
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(data, into)
+}
+
+// connect makes the clients.
+func (k *cluster) connect(t *testing.T) {
+	t.Helper()
+	var err error
 	k.config, err = clientcmd.BuildConfigFromFlags("", k.Kubeconfig)
 	require.NoError(t, err)
 	k.config.QPS, k.config.WarningHandler = -1, rest.NoWarnings{}
@@ -121,7 +160,6 @@ func newCluster(t *testing.T, archives ...string) *cluster {
 	require.NoError(t, err)
 	k.c, err = client.New(k.config, client.Options{Scheme: scheme()})
 	require.NoError(t, err)
-	return k
 }
 
 // endProgram ends a program that lives as long as its input, and waits for it.

@@ -2,8 +2,6 @@ package cluster
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"testing"
 
 	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
@@ -14,13 +12,14 @@ import (
 	kubevirt "kubevirt.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/test/harness"
 )
 
-// longhornFaults are what befalls Longhorn during backups of one VM. The points that come of it are restored and compared.
+// longhornFaults are what befalls Longhorn during backups of one VM, and a restore. The points that come of it are restored
+// and compared.
 func (k *cluster) longhornFaults(t *testing.T, g *gate) {
 	k.makeVM(t, "busy", kubevirt.RunStrategyAlways, k.Nodes[0].Name, 3)
+	var want map[string]string
 	for i, fault := range []struct {
 		name string
 		meet func(t *testing.T)
@@ -31,15 +30,13 @@ func (k *cluster) longhornFaults(t *testing.T, g *gate) {
 	} {
 		point := fmt.Sprintf("busy-%d", i+1)
 		t.Run(fault.name, func(t *testing.T) {
-			for _, disk := range disks { // so that there is something to upload
-				k.guest(t, "fill", "busy", "--disk", disk, "--seed", fmt.Sprint(100+i), "--length", fmt.Sprint(16*mib))
-			}
-			want := k.quiet(t, "busy")
+			want = k.rewrite(t, "busy", 100+i)
 			k.during(t, g, "busy", point, func() { fault.meet(t) })
 			k.requireRestores(t, point, point+"-back", want)
 		})
 	}
-	t.Run("a block is missing on the target", k.misses)
+	t.Run("an engine is killed during a restore", func(t *testing.T) { k.losesRestore(t, g, "busy-3", want[disks[0]]) })
+	t.Run("blocks are missing and damaged on the target", func(t *testing.T) { k.misses(t, "busy-3") })
 }
 
 // killsManagers: Longhorn's managers and with them its webhooks go, and come back.
@@ -122,26 +119,9 @@ func (k *cluster) instance(t *testing.T, vm string) *kubevirt.VirtualMachineInst
 	return vmi
 }
 
-// misses: a restore from a target where a block is missing fails, and leaves neither a VM nor a claim.
-func (k *cluster) misses(t *testing.T) {
-	blocks, err := filepath.Glob(filepath.Join(k.storage.Dir, "s3", "data", "*", "backupstore", "volumes", "*", "*", k.volumeOf(t, "off-"+disks[0]), "blocks", "*", "*", "*.blk"))
-	require.NoError(t, err)
-	require.NotEmpty(t, blocks)
-	require.NoError(t, os.Rename(blocks[0], blocks[0]+".aside"))
-	defer func() { require.NoError(t, os.Rename(blocks[0]+".aside", blocks[0])) }()
-	out, err := k.try(t, "hayloft", "restore", "create", "off-1", "--name", "lost", "--new-vm", "lost", "--halt", "-n", vmNamespace, "--wait", "--timeout", "4m")
-	require.Error(t, err, out)
-	restore := &v1alpha1.VMRestore{}
-	require.NoError(t, k.c.Get(t.Context(), client.ObjectKey{Namespace: vmNamespace, Name: "lost"}, restore))
-	require.Equal(t, v1alpha1.RestoreFailed, restore.Status.Phase, out)
-	vms, claims := &kubevirt.VirtualMachineList{}, &corev1.PersistentVolumeClaimList{}
-	for _, list := range []client.ObjectList{vms, claims} {
-		require.NoError(t, k.c.List(t.Context(), list, client.InNamespace(vmNamespace)))
-	}
-	for _, vm := range vms.Items {
-		require.NotEqual(t, "lost", vm.Name)
-	}
-	for _, c := range claims.Items {
-		require.NotContains(t, c.Name, "lost")
-	}
+func (k *cluster) replicasOf(t *testing.T, volume string) []longhorn.Replica {
+	t.Helper()
+	list := &longhorn.ReplicaList{}
+	require.NoError(t, k.c.List(t.Context(), list, client.InNamespace(harness.LonghornNamespace), client.MatchingLabels{"longhornvolume": volume}))
+	return list.Items
 }

@@ -14,20 +14,26 @@ import (
 )
 
 // TestRealLonghorn goes through what depends on longhorn-manager's behaviour with the real one, its webhooks and instance
-// managers. docs/longhorn.md says what is stood in for.
+// managers. docs/longhorn.md says what is stood in for. Each scenario has VMs of its own, so that one alone can be run (keepVar).
 func TestRealLonghorn(t *testing.T) {
-	k := newCluster(t, bin(t, "cluster/longhorn/image.tar"))
-	k.makeNamespaces(t)
-	k.installLonghorn(t)
-	k.startStorage(t, "--real-longhorn")
-	k.install(t)
-	k.awaitReady(t)
-	k.makeTarget(t)
+	k := keptCluster(t)
+	if k == nil {
+		k = newCluster(t, bin(t, "cluster/longhorn/image.tar"))
+		k.makeNamespaces(t)
+		k.installLonghorn(t)
+		k.startStorage(t, "--real-longhorn")
+		k.install(t)
+		k.awaitReady(t)
+		k.makeTarget(t)
+	} else {
+		k.clear(t)
+	}
 	g, theirs := k.makeGate(t), k.newGate(t)
 	k.longhornReads(t, theirs.endpoint)
 	t.Run("the main job", k.mainJob)
 	t.Run("a stopped VM", k.stoppedVM)
 	t.Run("Longhorn shows what Hayloft makes", k.shows)
+	t.Run("snapshots", k.snapshots)
 	t.Run("a VM starts, migrates and stops during backups", func(t *testing.T) { k.moves(t, g) })
 	t.Run("Longhorn backs up too", func(t *testing.T) { k.ownBackups(t, g, theirs) })
 	t.Run("Longhorn fails during a backup", func(t *testing.T) { k.longhornFaults(t, g) })

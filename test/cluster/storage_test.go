@@ -1,9 +1,7 @@
 package cluster
 
 import (
-	"encoding/json"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -15,6 +13,7 @@ import (
 const (
 	target     = "s3"
 	secretName = "s3-keys"
+	storageDir = "storage" // in the cluster's folder
 )
 
 // storage is what runs beside the cluster, in the control plane's network: S3, and the local stack's stand-ins for
@@ -28,10 +27,9 @@ type storage struct {
 // node's.
 func (k *cluster) startStorage(t *testing.T, flags ...string) {
 	t.Helper()
-	dir := filepath.Join(k.Dir, "storage")
 	args := []string{
-		"--target", fmt.Sprint(k.Control.PID), "--net", "--", bin(t, "local/hayloft-local"), "beside", "--dir", dir,
-		"--with-parent", "--real-timing", "--kubeconfig", k.Inner, "--address", k.Control.IP,
+		"--target", fmt.Sprint(k.Control.PID), "--net", "--", bin(t, "local/hayloft-local"), "beside", "--dir", filepath.Join(k.Dir, storageDir),
+		"--real-timing", "--kubeconfig", k.Inner, "--address", k.Control.IP,
 	}
 	args = append(args, flags...)
 	for i, node := range k.Nodes {
@@ -39,35 +37,16 @@ func (k *cluster) startStorage(t *testing.T, flags ...string) {
 		k.inControl(t, "ip", "address", "add", address+"/24", "dev", "bridge")
 		args = append(args, "--node", node.Name+"="+address)
 	}
-	output := filepath.Join(k.Dir, "storage-output")
-	log, err := os.Create(output)
-	require.NoError(t, err)
-	defer log.Close() // the child has its own
-	program := exec.Command("nsenter", args...)
-	program.Stdout, program.Stderr = log, log
-	input, err := program.StdinPipe()
-	require.NoError(t, err)
-	require.NoError(t, program.Start())
-	gone := make(chan struct{})
-	go func() {
-		_ = program.Wait()
-		close(gone)
-	}()
-	started.add(t, func() { endProgram(t, program, input, gone) })
-	await(t, upTimeout, "the storage", func() error {
-		select {
-		case <-gone:
-			out, _ := os.ReadFile(output)
-			t.Fatalf("the storage ended: %s", out)
-		default:
-		}
-		data, err := os.ReadFile(filepath.Join(dir, "stack.json"))
-		if err != nil {
-			return err
-		}
-		return json.Unmarshal(data, &k.storage)
-	})
-	k.storage.Dir = dir
+	gone := k.begin(t, "storage-output", exec.Command("nsenter", args...))
+	await(t, upTimeout, "the storage", func() error { return k.readStorage(t, gone) })
+}
+
+// readStorage takes up where the storage is.
+func (k *cluster) readStorage(t *testing.T, gone chan struct{}) error {
+	t.Helper()
+	err := k.takeUp(t, gone, "storage-output", filepath.Join(storageDir, "stack.json"), &k.storage)
+	k.storage.Dir = filepath.Join(k.Dir, storageDir)
+	return err
 }
 
 // inControl runs a command of the real machine in the control plane's network.

@@ -59,6 +59,7 @@ type gate struct {
 	writes  func(*http.Request) bool
 	deletes func(*http.Request) bool
 	stopped map[string]int // path -> requests that were held or refused
+	refusal string         // the body of what refuses
 }
 
 // kitGate makes a gate and its BackupTarget.
@@ -66,7 +67,7 @@ func (w *world) kitGate() *gate {
 	w.t.Helper()
 	server, err := url.Parse(w.S3.Endpoint)
 	require.NoError(w.t, err)
-	g := &gate{begun: map[string]bool{}, written: map[string]int{}, stopped: map[string]int{}}
+	g := &gate{begun: map[string]bool{}, written: map[string]int{}, stopped: map[string]int{}, refusal: "refused"}
 	forward := httputil.NewSingleHostReverseProxy(server)
 	forward.ModifyResponse = g.answered
 	forward.ErrorLog = log.New(io.Discard, "", 0) // whoever is killed drops his requests
@@ -75,7 +76,7 @@ func (w *world) kitGate() *gate {
 			forward.ServeHTTP(rw, r)
 			return
 		}
-		http.Error(rw, "refused", http.StatusForbidden)
+		http.Error(rw, g.refusal, http.StatusForbidden)
 	}))
 	w.t.Cleanup(func() {
 		g.open()
@@ -170,7 +171,26 @@ func (g *gate) holdWrites(after int) (release func()) {
 	return release
 }
 
-// holdDeletes does so with deletions of data blocks.
+// denyWrites lets a number of data blocks be written and then denies the key the
+// right to write more, as S3 does, until the gate is opened.
+func (g *gate) denyWrites(after int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	left := after
+	g.refusal = "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+	g.writes = func(r *http.Request) bool {
+		g.mu.Lock()
+		left--
+		pass := left >= 0
+		g.mu.Unlock()
+		if !pass {
+			g.stop(r)
+		}
+		return pass
+	}
+}
+
+// holdDeletes holds deletions of data blocks until release is called.
 func (g *gate) holdDeletes() (release func()) {
 	rule, release := g.hold(0)
 	g.mu.Lock()

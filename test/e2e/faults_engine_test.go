@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -28,6 +29,7 @@ func TestEngineFaults(t *testing.T) {
 	t.Run("finished backup forgotten, agent frozen for less than its lease", func(t *testing.T) { forgottenBackup(t, s, false) })
 	t.Run("finished backup forgotten, agent frozen until another has the volume", func(t *testing.T) { forgottenBackup(t, s, true) })
 	t.Run("replica killed in the middle of its backup", func(t *testing.T) { replicaKilledInBackup(t, s) })
+	t.Run("refused in the middle", func(t *testing.T) { refusedMidway(t, s) })
 	t.Run("complete too early, or never", func(t *testing.T) { falseComplete(t, s) })
 }
 
@@ -108,6 +110,29 @@ func replicaKilledInBackup(t *testing.T, s *harness.Stack) {
 	w.sameDisks(w.awaitRestore("r", v1alpha1.RestoreReady), sums)
 	w.nothingLeft()
 	w.nothingAfterDeletion("point", volume)
+}
+
+// refusedMidway has the target refuse the key that it took when the transfer
+// began. So it is where Longhorn begins a backup of its own in the middle of ours,
+// whose key the replica then uses for both. The disk gets another attempt.
+func refusedMidway(t *testing.T, s *harness.Stack) {
+	w := kitWorld(t, s)
+	g := w.kitGate()
+	w.runningVM("vm", 64*mib)
+	sums := w.quietHashes("vm", "root")
+	g.denyWrites(4)
+	b := w.backupTo(g.target, "point", "vm")
+	w.awaitJob("backup", func(j v1alpha1.NodeJob) bool {
+		return j.Name == names.Job("backup", b.UID, "root", 1) && j.Status.State == v1alpha1.JobFailed && strings.Contains(j.Status.Message, "AccessDenied")
+	})
+	g.open()
+	b = w.awaitBackup("point", v1alpha1.BackupReady)
+	require.Greater(t, b.Status.Disks[0].Attempt, int32(1))
+	_, again := g.blockWrites(b.Status.Disks[0].Volume)
+	require.Zero(t, again, "blocks that were uploaded twice")
+	w.restore("r", "point", "copy")
+	w.sameDisks(w.awaitRestore("r", v1alpha1.RestoreReady), sums)
+	w.nothingLeft()
 }
 
 // falseComplete takes three points of a disk. The first is the base. Of the
