@@ -8,6 +8,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -20,7 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -40,6 +41,8 @@ import (
 	"hayloft.dev/pkg/kubeconfig"
 	"hayloft.dev/pkg/lease"
 	"hayloft.dev/pkg/reload"
+	shared "hayloft.dev/pkg/settings"
+	"hayloft.dev/pkg/version"
 )
 
 // closeTime bounds giving back what is kept for jobs that have not come.
@@ -57,6 +60,9 @@ type options struct {
 
 func main() {
 	o, err := parse(os.Args[1:])
+	if errors.Is(err, flag.ErrHelp) {
+		return
+	}
 	if err == nil {
 		err = run(ctrl.SetupSignalHandler(), o)
 	}
@@ -87,9 +93,9 @@ func parse(args []string) (options, error) {
 		return o, err
 	}
 	if o.node == "" {
-		return o, fmt.Errorf("--node is empty: give the node's name, or set NODE_NAME from the pod's spec.nodeName")
+		return o, errors.New("--node is empty: give the node's name, or set NODE_NAME from the pod's spec.nodeName")
 	}
-	return o, nil
+	return o, shared.Flags(fs)
 }
 
 func run(ctx context.Context, o options) error {
@@ -97,9 +103,11 @@ func run(ctx context.Context, o options) error {
 	level.Set(o.level)
 	handler := slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})
 	log := slog.New(handler).With("node", o.node)
-	ctrl.SetLogger(logr.FromSlogHandler(handler))
+	ctrl.SetLogger(logr.FromSlogHandler(log.Handler()))
+	klog.SetLogger(logr.FromSlogHandler(log.Handler())) // client-go's
+	log.Info("agent starts", "version", version.Version)
 
-	config, credentials, err := restConfig(o.kubeconfig, log)
+	config, credentials, err := kubeconfig.Find(o.kubeconfig, "hayloft-agent", log)
 	if err != nil {
 		return err
 	}
@@ -225,21 +233,4 @@ func (o options) follow(mgr runner, level *slog.LevelVar, tune func(worker.Limit
 		return fmt.Errorf("adding the configuration file: %w", err)
 	}
 	return nil
-}
-
-// restConfig is how to reach the API server. credentials follow the files that say
-// so.
-func restConfig(path string, log *slog.Logger) (config *rest.Config, credentials manager.Runnable, err error) {
-	if path == "" {
-		config, credentials, err = kubeconfig.InCluster(log)
-	} else {
-		config, credentials, err = kubeconfig.Open(path, log)
-	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("finding the API server (--kubeconfig %q): %w", path, err)
-	}
-	// The API server's priority and fairness is the limit that counts; one of
-	// the client's own would delay claims, and heartbeats until they are late.
-	config.QPS = -1
-	return config, credentials, nil
 }

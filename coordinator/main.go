@@ -20,7 +20,6 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
-	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
@@ -36,6 +35,7 @@ import (
 	"hayloft.dev/metrics"
 	"hayloft.dev/pkg/kubeconfig"
 	"hayloft.dev/pkg/reload"
+	shared "hayloft.dev/pkg/settings"
 	"hayloft.dev/pkg/version"
 )
 
@@ -118,8 +118,8 @@ func parse(args []string) (flags, error) {
 	if b := f.control.Refresh; b.Floor < time.Second || b.Default < b.Floor || b.Deadline < time.Second {
 		return f, errors.New("--refresh-floor and --refresh-deadline must be 1s or more, and --refresh-default not shorter than the floor")
 	}
-	if fs.NArg() > 0 {
-		return f, fmt.Errorf("unexpected argument %q", fs.Arg(0))
+	if err := shared.Flags(fs); err != nil {
+		return f, err
 	}
 	if f.election.Renew >= f.election.Duration || f.election.Retry >= f.election.Renew {
 		return f, errors.New("--leader-lease-duration must be longer than --leader-lease-renew, and that longer than --leader-lease-retry")
@@ -149,7 +149,7 @@ func run(ctx context.Context, f flags) error {
 	klog.SetLogger(logr.FromSlogHandler(log.Handler())) // client-go's
 	log.Info("coordinator starts", "version", version.Version)
 
-	config, credentials, err := restConfig(f.kubeconfig, log)
+	config, credentials, err := kubeconfig.Find(f.kubeconfig, "hayloft-coordinator", log)
 	if err != nil {
 		return err
 	}
@@ -246,24 +246,6 @@ func observe(w *metrics.Work) func(op string, wall, cpu time.Duration, err error
 		}
 		w.TargetRun(op, reason, wall, cpu)
 	}
-}
-
-// restConfig is how to reach the API server. credentials follow the files that say
-// so.
-func restConfig(path string, log *slog.Logger) (config *rest.Config, credentials manager.Runnable, err error) {
-	if path == "" {
-		config, credentials, err = kubeconfig.InCluster(log)
-	} else {
-		config, credentials, err = kubeconfig.Open(path, log)
-	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("finding the API server (--kubeconfig %q): %w", path, err)
-	}
-	// Watches and the pools bound the load; client-go's own limit of five
-	// requests a second would only add waiting.
-	config.QPS = -1
-	config.UserAgent = "hayloft-coordinator/" + version.Version
-	return config, credentials, nil
 }
 
 // ready: the caches are filled, so that this process could lead, and the webhook

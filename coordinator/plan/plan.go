@@ -109,25 +109,24 @@ func DefaultConfig() Config {
 // Reasons of the conditions Ready and Progressing besides those of jobs and of
 // target work and of refusals.
 const (
-	ReasonComplete         = "Complete"
-	ReasonRefused          = rules.Refused
-	ReasonCancelled        = "Cancelled"
-	ReasonDeadline         = "DeadlineExceeded"
-	ReasonBackupNotFound   = rules.BackupNotFound
-	ReasonNoSpace          = "NoSpace"
-	ReasonNameTaken        = rules.NameTaken
-	ReasonVolumeChanged    = "VolumeChanged"
-	ReasonWaiting          = "Waiting"
-	ReasonWorking          = "Working"
-	ReasonCleaningUp       = "CleaningUp"
-	ReasonCleanedUp        = "CleanedUp"
-	ReasonCleanUpGivenUp   = "CleanUpGivenUp"
-	ReasonDeletionHeldUp   = "DeletionHeldUp"
-	ReasonDocumentMismatch = "Mismatch"
-	ReasonDataLost         = "DataLost"
-	ReasonSourceDeleted    = "SourceDeleted" // what the point was to be taken of was deleted meanwhile
-	ReasonMissing          = "Missing"
-	ReasonFound            = "Found"
+	ReasonComplete       = "Complete"
+	ReasonRefused        = rules.Refused
+	ReasonCancelled      = "Cancelled"
+	ReasonDeadline       = "DeadlineExceeded"
+	ReasonBackupNotFound = rules.BackupNotFound
+	ReasonNoSpace        = "NoSpace"
+	ReasonNameTaken      = rules.NameTaken
+	ReasonVolumeChanged  = "VolumeChanged"
+	ReasonWaiting        = "Waiting"
+	ReasonWorking        = "Working"
+	ReasonCleaningUp     = "CleaningUp"
+	ReasonCleanedUp      = "CleanedUp"
+	ReasonCleanUpGivenUp = "CleanUpGivenUp"
+	ReasonDeletionHeldUp = "DeletionHeldUp"
+	ReasonDataLost       = "DataLost"
+	ReasonSourceDeleted  = "SourceDeleted" // what the point was to be taken of was deleted meanwhile
+	ReasonMissing        = "Missing"
+	ReasonFound          = "Found"
 )
 
 // Event is what a person would want to be told.

@@ -43,7 +43,7 @@ func TestAnswerOfChild(t *testing.T) {
 	caller := &targetwork.Caller{Path: script(t, `echo '{"error":{"reason":"Locked","message":"later","transient":true}}'`), Namespace: "n"}
 	_, err := caller.Probe(within(t, limit), directory("/"))
 	failed(t, err, protocol.Locked, "later")
-	require.True(t, targetwork.IsTransient(err))
+	require.True(t, transient(err))
 	caller.Path = script(t, `echo '{}'`)
 	require.NoError(t, outcome(caller.Probe(within(t, limit), directory("/"))))
 	_, err = caller.ReadDocument(within(t, limit), directory("/"), readPoint("p", ""))
@@ -64,7 +64,7 @@ func TestHungChildIsKilledWithItsGroup(t *testing.T) {
 		began := time.Now()
 		_, err := caller.Probe(within(t, allowed), directory("/mnt"))
 		failed(t, err, protocol.Timeout, "target directory: probe got no answer within")
-		require.True(t, targetwork.IsTransient(err))
+		require.True(t, transient(err))
 		require.Less(t, time.Since(began), allowed+limit, "it would sleep for five minutes")
 		require.Equal(t, "probe", op)
 		require.Greater(t, wall, allowed)

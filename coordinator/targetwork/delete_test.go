@@ -53,7 +53,7 @@ func TestKilledTransferLeavesNothing(t *testing.T) {
 
 	err = w.DeletePoint(within(t, limit), target, killed.deletion())
 	failed(t, err, protocol.Locked, "is locked")
-	require.True(t, targetwork.IsTransient(err))
+	require.True(t, transient(err))
 	require.Len(t, locks(t, s3.Target, volume.Name), 1, "the refused deletion left its own lock")
 
 	// Instead of waiting 150 s: the lock's age is its file's on the server.

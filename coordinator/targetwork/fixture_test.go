@@ -2,6 +2,7 @@ package targetwork_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -95,6 +96,12 @@ func failed(t *testing.T, err error, reason targetwork.Reason, says string) {
 	require.Equal(t, reason, targetwork.ReasonOf(err), "%v", err)
 	require.ErrorContains(t, err, says)
 	require.NotContains(t, err.Error(), canary)
+}
+
+// transient tells whether the same operation may succeed later.
+func transient(err error) bool {
+	var e *targetwork.Error
+	return errors.As(err, &e) && e.Transient
 }
 
 // longhorn runs the engine's own command line on a volume.

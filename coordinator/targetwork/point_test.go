@@ -315,7 +315,7 @@ func TestFinalizeRefuses(t *testing.T) {
 			}
 			_, err := w.Finalize(within(t, limit), target, c.ask)
 			failed(t, err, c.reason, c.says)
-			require.Equal(t, c.reason == protocol.InProgress, targetwork.IsTransient(err))
+			require.Equal(t, c.reason == protocol.InProgress, transient(err))
 			require.NoDirExists(t, filepath.Join(dir.Dir, "hayloft", "points"))
 		})
 	}

@@ -161,7 +161,7 @@ func TestProbeTellsTheCause(t *testing.T) {
 			}
 			failed(t, err, c.reason, c.says)
 			require.Equal(t, words.Clean(err.Error(), 4096), err.Error(), "it is fit for a status and a terminal")
-			require.Equal(t, c.passes, targetwork.IsTransient(err))
+			require.Equal(t, c.passes, transient(err))
 			t.Log(err)
 		})
 	}
@@ -181,7 +181,7 @@ func TestProbeOfSilentEndpoint(t *testing.T) {
 			for allowed := 6 * time.Second; ; allowed *= 2 {
 				_, err := w.Probe(within(t, allowed), bt)
 				failed(t, err, protocol.Timeout, "")
-				require.True(t, targetwork.IsTransient(err))
+				require.True(t, transient(err))
 				if strings.Contains(err.Error(), "no answer in the time allowed (waiting for an answer to GET)") {
 					return
 				}

@@ -204,7 +204,7 @@ func TestHungShare(t *testing.T) {
 	pod := w.sharePod(t, at, root)
 	_, err = w.Probe(within(t, 5*time.Second), at)
 	failed(t, err, protocol.Timeout, "") // on a busy machine the worker has no time left to say more
-	require.True(t, targetwork.IsTransient(err))
+	require.True(t, transient(err))
 	enginetest.Eventually(t, limit, "the process that hung is gone", func() bool { return len(pod.children(t)) == 0 })
 
 	require.NoError(t, syscall.Unmount(root, syscall.MNT_DETACH|syscall.MNT_FORCE))

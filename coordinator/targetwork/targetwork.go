@@ -70,12 +70,6 @@ func ReasonOf(err error) Reason {
 	return ""
 }
 
-// IsTransient tells whether the same operation may succeed later.
-func IsTransient(err error) bool {
-	var e *Error
-	return errors.As(err, &e) && e.Transient
-}
-
 // Probe lists, writes, reads back and deletes a small object, and tells whether
 // what is deleted is gone. Of a target that is only read it lists and reads.
 func (c *Caller) Probe(ctx context.Context, at Target) (ProbeResult, error) {

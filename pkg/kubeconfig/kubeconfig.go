@@ -25,6 +25,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"hayloft.dev/pkg/reload"
+	"hayloft.dev/pkg/version"
 )
 
 // Transport carries requests with the credentials that are in force.
@@ -38,6 +39,25 @@ type access struct {
 	server    *url.URL
 	transport http.RoundTripper
 	config    *rest.Config
+}
+
+// Find is how a program reaches the API server: by a kubeconfig, or by the account of
+// its Pod where file is "".
+//
+// Requests are not limited here. Watches and pools bound the load, and the API
+// server's priority and fairness is the limit that counts: one of the client's own
+// would delay claims, and heartbeats until they are late.
+func Find(file, program string, log *slog.Logger) (config *rest.Config, t *Transport, err error) {
+	if file == "" {
+		config, t, err = InCluster(log)
+	} else {
+		config, t, err = Open(file, log)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("finding the API server (--kubeconfig %q): %w", file, err)
+	}
+	config.QPS, config.UserAgent = -1, program+"/"+version.Version
+	return config, t, nil
 }
 
 // Open reads a kubeconfig. The configuration that it returns holds no credentials:

@@ -1,5 +1,5 @@
-// Package settings is what the configuration files of agent and coordinator have
-// in common: strict YAML, and values with bounds that are named when they are
+// Package settings is what the configuration files and flags of agent and coordinator
+// have in common: strict YAML, and values with bounds that are named when they are
 // broken. What the settings are is in the packages of the same name beside each
 // program.
 package settings

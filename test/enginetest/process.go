@@ -61,15 +61,10 @@ func (p *Process) Kill() {
 }
 
 // Pause stops it with SIGSTOP: it accepts connections and answers nothing.
-func (p *Process) Pause() { p.signal(syscall.SIGSTOP) }
-
-// Continue undoes Pause.
-func (p *Process) Continue() { p.signal(syscall.SIGCONT) }
-
-func (p *Process) signal(s syscall.Signal) {
+func (p *Process) Pause() {
 	p.tb.Helper()
-	if err := p.cmd.Process.Signal(s); err != nil {
-		p.tb.Fatalf("sending %v to %s: %v", s, p.name, err)
+	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		p.tb.Fatalf("pausing %s: %v", p.name, err)
 	}
 }
 
