@@ -192,3 +192,57 @@ func targetDeletedUnderABackup(t *testing.T, patience time.Duration) (w *world, 
 	w.upload(b, "data", 1, session)
 	return w, b, session
 }
+
+func TestDeletion(t *testing.T) {
+	t.Parallel()
+	for _, policy := range []v1alpha1.DeletionPolicy{v1alpha1.DeletionDelete, v1alpha1.DeletionRetain} {
+		t.Run(string(policy), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.start("one")
+			session, _ := w.session("n1")
+			w.vm("web")
+			b := w.ready("p1", w.target("s3").Name, session)
+			b.Spec.DeletionPolicy = policy
+			require.NoError(t, w.client.Update(w.ctx, b))
+			require.NoError(t, w.client.Delete(w.ctx, b))
+			for _, disk := range []string{"root", "data"} {
+				j := w.awaitJob("remove", b.UID, disk, 1)
+				w.claim(j, session)
+				w.succeed(j, nil)
+			}
+			w.eventually("the object is gone", func() bool { return !w.refresh(b) })
+			w.eventually("its jobs are gone", func() bool { return len(w.jobs()) == 0 })
+			want := 1
+			if policy == v1alpha1.DeletionRetain {
+				want = 0
+			}
+			require.Len(t, w.fake.called("deletePoint"), want)
+		})
+	}
+}
+
+func TestDeletionWaitsForTheTarget(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.start("one")
+	session, _ := w.session("n1")
+	w.vm("web")
+	b := w.ready("p1", w.target("s3").Name, session)
+	w.fake.fail("deletePoint", &protocol.Error{Reason: protocol.Locked, Message: "another process holds the lock", Transient: true})
+	require.NoError(t, w.client.Delete(w.ctx, b))
+	w.eventually("the object says what it waits for", func() bool {
+		w.refresh(b)
+		for _, c := range b.Status.Conditions {
+			if c.Type == v1alpha1.ConditionProgressing && c.Status == metav1.ConditionTrue {
+				return len(w.fake.called("deletePoint")) > 2
+			}
+		}
+		return false
+	})
+	w.fake.fail("deletePoint", nil)
+	for _, disk := range []string{"root", "data"} {
+		w.succeed(w.awaitJob("remove", b.UID, disk, 1), nil)
+	}
+	w.eventually("the object is gone", func() bool { return !w.refresh(b) })
+}

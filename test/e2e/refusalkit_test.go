@@ -20,6 +20,10 @@ import (
 	kubevirt "kubevirt.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	storagev1 "k8s.io/api/storage/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/test/harness"
 )
@@ -296,4 +300,90 @@ func (w *world) damageFile(file string) {
 func (w *world) loseFile(file string) {
 	w.t.Helper()
 	require.NoError(w.t, os.Remove(filepath.Join(w.bucket(), file)))
+}
+
+// ownClass is the storage class longhorn under another name.
+func (w *world) ownClass(name string) *storagev1.StorageClass {
+	w.t.Helper()
+	c := &storagev1.StorageClass{}
+	require.NoError(w.t, w.c.Get(w.ctx, client.ObjectKey{Name: "longhorn"}, c))
+	c.ObjectMeta = metav1.ObjectMeta{Name: w.ns + "-" + name}
+	w.mustMake(c)
+	return c
+}
+
+// claimOf makes a claim of a storage class.
+func (w *world) claimOf(name, class string, size int64) {
+	w.t.Helper()
+	block := corev1.PersistentVolumeBlock
+	c := &corev1.PersistentVolumeClaim{}
+	c.Namespace, c.Name = w.ns, name
+	c.Spec.StorageClassName, c.Spec.VolumeMode = &class, &block
+	c.Spec.AccessModes = []corev1.PersistentVolumeAccessMode{corev1.ReadWriteMany}
+	c.Spec.Resources.Requests = corev1.ResourceList{corev1.ResourceStorage: *resource.NewQuantity(size, resource.BinarySI)}
+	w.mustMake(c)
+	w.eventually("claim "+name+" to be bound", func() (bool, string) {
+		err := w.c.Get(w.ctx, client.ObjectKeyFromObject(c), c)
+		return err == nil && c.Status.Phase == corev1.ClaimBound, string(c.Status.Phase)
+	})
+}
+
+func (w *world) patch(o client.Object, merge string) {
+	w.t.Helper()
+	require.NoError(w.t, w.c.Patch(w.ctx, o, client.RawPatch("application/merge-patch+json", []byte(merge))))
+}
+
+// putBack returns what brings a file on the target back as it is now.
+func (w *world) putBack(file string) func() {
+	w.t.Helper()
+	path := filepath.Join(w.bucket(), file)
+	raw, err := os.ReadFile(path)
+	require.NoError(w.t, err)
+	return func() { require.NoError(w.t, os.WriteFile(path, raw, 0o644)) }
+}
+
+// networkDefinitions makes the kind that Multus brings.
+func (w *world) networkDefinitions() {
+	w.t.Helper()
+	keep := true
+	crd := &apiextensionsv1.CustomResourceDefinition{}
+	crd.Name = "network-attachment-definitions.k8s.cni.cncf.io"
+	crd.Spec = apiextensionsv1.CustomResourceDefinitionSpec{
+		Group: "k8s.cni.cncf.io", Scope: apiextensionsv1.NamespaceScoped,
+		Names: apiextensionsv1.CustomResourceDefinitionNames{
+			Plural: "network-attachment-definitions", Singular: "network-attachment-definition",
+			Kind: "NetworkAttachmentDefinition", ListKind: "NetworkAttachmentDefinitionList",
+		},
+		Versions: []apiextensionsv1.CustomResourceDefinitionVersion{{
+			Name: "v1", Served: true, Storage: true,
+			Schema: &apiextensionsv1.CustomResourceValidation{OpenAPIV3Schema: &apiextensionsv1.JSONSchemaProps{
+				Type: "object", XPreserveUnknownFields: &keep,
+			}},
+		}},
+	}
+	scheme := runtime.NewScheme()
+	require.NoError(w.t, apiextensionsv1.AddToScheme(scheme))
+	c, err := client.New(w.Config, client.Options{Scheme: scheme})
+	require.NoError(w.t, err)
+	require.NoError(w.t, c.Create(w.ctx, crd))
+	w.eventually("Multus's kind to be served", func() (bool, string) {
+		require.NoError(w.t, c.Get(w.ctx, client.ObjectKeyFromObject(crd), crd))
+		for _, condition := range crd.Status.Conditions {
+			if condition.Type == apiextensionsv1.Established && condition.Status == apiextensionsv1.ConditionTrue {
+				return true, ""
+			}
+		}
+		return false, words(crd.Status.Conditions)
+	})
+}
+
+// network makes a network of Multus's.
+func (w *world) network(name string) {
+	w.t.Helper()
+	n := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"config": "{}"}}}
+	n.SetAPIVersion("k8s.cni.cncf.io/v1")
+	n.SetKind("NetworkAttachmentDefinition")
+	n.SetNamespace(w.ns)
+	n.SetName(name)
+	w.mustMake(n)
 }
