@@ -63,19 +63,23 @@ func (c *Controller) labelsOf(ctx context.Context, t *v1alpha1.BackupTarget, nam
 	return o.Labels, nil
 }
 
+// asMade is the generation of what was never changed.
+const asMade = 1
+
 // noteChange keeps when a target's spec was changed.
 func noteChange(t *v1alpha1.BackupTarget, st *v1alpha1.BackupTargetStatus, now time.Time) {
-	if st.ObservedGeneration != t.Generation {
+	if st.ObservedGeneration != t.Generation && t.Generation != asMade {
 		at := metav1.NewTime(now)
-		st.ObservedGeneration, st.ChangedTime = t.Generation, &at
+		st.ChangedTime = &at
 	}
+	st.ObservedGeneration = t.Generation
 }
 
 // changedAt is when a target was last made or changed; a change that nobody has taken
 // note of is one of now. It may be told too late, and never too early.
 func changedAt(t *v1alpha1.BackupTarget, now time.Time) time.Time {
 	switch {
-	case t.Status.ObservedGeneration != t.Generation:
+	case t.Status.ObservedGeneration != t.Generation && t.Generation != asMade:
 		return now
 	case t.Status.ChangedTime != nil:
 		return t.Status.ChangedTime.Time

@@ -26,7 +26,8 @@ func TestChangedAt(t *testing.T) {
 		target     *v1alpha1.BackupTarget
 		want, then time.Time // then: once it was taken note of
 	}{
-		"just made":                           {target(1, 0, nil), now, now},
+		"just made":                           {target(1, 0, nil), made, made},
+		"changed before anybody looked":       {target(2, 0, nil), now, now},
 		"never changed, by an older release":  {target(1, 1, nil), made, made},
 		"as it was":                           {target(2, 2, &noted), noted, noted},
 		"changed, and nobody has taken note":  {target(3, 2, &noted), now, now},

@@ -119,8 +119,9 @@ type TargetRefresh struct {
 type BackupTargetStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// ChangedTime is when a change of the spec was last taken note of. What began
-	// before that may have gone to another place, with other credentials.
+	// ChangedTime is when a change of the spec was last taken note of; none: it is as
+	// it was made. What began before that may have gone to another place, with other
+	// credentials.
 	// +optional
 	ChangedTime *metav1.Time `json:"changedTime,omitempty"`
 	// URL in the form that Longhorn uses, without credentials.
