@@ -45,6 +45,31 @@ func TestSlots(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		require.ErrorIs(t, s.take(ctx, probe), context.DeadlineExceeded)
+		s.give(probe)
+		require.NoError(t, s.take(t.Context(), probe), "who gave up has none")
+	})
+}
+
+func TestSlotsGoToWhoHasWaitedLongest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, l := newSlots(1), lane{place: "one"}
+		require.NoError(t, s.take(t.Context(), l))
+		took := make(chan int, 3)
+		ctx, cancel := context.WithCancel(t.Context())
+		for i, ctx := range []context.Context{t.Context(), ctx, t.Context()} {
+			go func() {
+				if s.take(ctx, l) == nil {
+					took <- i
+				}
+			}()
+			synctest.Wait()
+		}
+		cancel()
+		synctest.Wait()
+		s.give(l)
+		require.Equal(t, 0, <-took)
+		s.give(l)
+		require.Equal(t, 2, <-took)
 	})
 }
 
