@@ -29,9 +29,8 @@ type backups struct {
 	pace  *pacer
 	known *known
 	// captures is what was read of each VM whose point begins.
-	captures  *memory[*protocol.CaptureSource]
-	doors     *doors
-	newcomers *newcomers
+	captures *memory[*protocol.CaptureSource]
+	doors    *doors
 
 	clusterMu sync.Mutex
 	cluster   types.UID // empty until it was read
@@ -39,9 +38,11 @@ type backups struct {
 
 // Reconcile brings one VMBackup a step further.
 func (r *backups) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
-	if wait := r.newcomers.turn(req.NamespacedName); wait > 0 {
+	me := comer{key: req.NamespacedName}
+	if wait := r.newcomers.turn(me); wait > 0 {
 		return reconcile.Result{RequeueAfter: wait}, nil
 	}
+	defer r.newcomers.seen(me)
 	known, exists, err := r.points.Get(req.NamespacedName)
 	if err != nil {
 		return reconcile.Result{}, err
@@ -50,6 +51,7 @@ func (r *backups) Reconcile(ctx context.Context, req reconcile.Request) (reconci
 		if former := r.known.see(req.NamespacedName, ""); former != "" {
 			r.forget(former)
 		}
+		r.newcomers.forget(me)
 		return reconcile.Result{}, nil
 	}
 	if former := r.known.see(req.NamespacedName, known.Point().UID); former != "" {
@@ -285,9 +287,7 @@ func (r *backups) act(ctx context.Context, whole points.Whole, v plan.BackupView
 	if err != nil {
 		return 0, err
 	}
-	if later > 0 && (after == 0 || later < after) {
-		after = later
-	}
+	after = sooner(after, later)
 	owner := v1alpha1.ObjectReference{Kind: "VMBackup", Namespace: b.Namespace, Name: b.Name, UID: b.UID}
 	if err := r.followUp(ctx, owner, v1alpha1.LabelPoint, v.Jobs, in.Actions); err != nil {
 		if v.GoesWith == "" {
@@ -298,6 +298,13 @@ func (r *backups) act(ctx context.Context, whole points.Whole, v plan.BackupView
 		r.Log.Warn("could not clean up after a point", "vmbackup", b.Namespace+"/"+b.Name, "goes with", v.GoesWith, "error", err)
 	}
 	for _, o := range in.Start {
+		if o.Op == plan.OpCapture {
+			// What is captured was read when the point was looked at first.
+			if wait := r.newcomers.aside(comer{key: client.ObjectKeyFromObject(b)}); wait > 0 {
+				after = sooner(after, wait)
+				continue
+			}
+		}
 		r.start(b.DeepCopy(), v.Target, o)
 	}
 	if in.Probe && v.Target != nil {
@@ -339,6 +346,14 @@ func (r *backups) act(ctx context.Context, whole points.Whole, v plan.BackupView
 		return 0, nil
 	}
 	return after, nil
+}
+
+// sooner is the shorter one of two times to wait, of which 0 is none.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || b > 0 && b < a {
+		return b
+	}
+	return a
 }
 
 func hasFinalizer(o client.Object, name string) bool {

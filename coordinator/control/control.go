@@ -182,6 +182,7 @@ type Controller struct {
 	graves    *graves
 	objects   *Objects
 	points    points.Index
+	newcomers *newcomers
 	wake      wakers
 	tuned     atomic.Pointer[Tuning]
 	leading   <-chan struct{}           // closed when this process leads
@@ -214,6 +215,13 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) (*Controller, error
 	c.jobs = newJobStore(c)
 	c.probes = newProber(c)
 	c.missing = newMissing()
+	c.newcomers = newNewcomers(func(who comer) {
+		if who.schedule {
+			c.wake.schedules.wake(who.key)
+		} else {
+			c.wake.backups.wake(who.key)
+		}
+	})
 	c.refreshes = newRefresher(c)
 	c.graves = newGraves(c)
 	if c.Tombstones == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -22,10 +23,14 @@ type schedules struct {
 	fresh  *freshest[*v1alpha1.VMSchedule]
 	known  *known
 	timers *timers
+	// made are points that were made and are not recorded yet.
+	made *memory[[]*v1alpha1.VMBackup]
 }
 
 // Reconcile brings one VMSchedule up to date.
 func (r *schedules) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	me := comer{schedule: true, key: req.NamespacedName}
+	defer r.newcomers.seen(me)
 	var cached v1alpha1.VMSchedule
 	err := r.cache.Get(ctx, req.NamespacedName, &cached)
 	if client.IgnoreNotFound(err) != nil {
@@ -35,10 +40,17 @@ func (r *schedules) Reconcile(ctx context.Context, req reconcile.Request) (recon
 		r.forget(former)
 	}
 	if err != nil {
+		r.newcomers.forget(me)
 		return reconcile.Result{}, nil
 	}
 	s := r.fresh.latest(&cached)
-	in, err := r.decide(ctx, s)
+	known := r.recorded(s)
+	if r.mayWait(known) {
+		if wait := r.newcomers.turn(me); wait > 0 {
+			return reconcile.Result{RequeueAfter: wait}, nil
+		}
+	}
+	in, err := r.decide(ctx, known)
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("VMSchedule %s: %w", req, err)
 	}
@@ -53,10 +65,34 @@ func (r *schedules) Reconcile(ctx context.Context, req reconcile.Request) (recon
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("VMSchedule %s: %w", req, err)
 	}
-	return reconcile.Result{RequeueAfter: in.After}, nil
+	after := in.After
+	if len(r.made.get(s.UID)) > 0 {
+		after = sooner(after, asideMost)
+	}
+	return reconcile.Result{RequeueAfter: after}, nil
+}
+
+// recorded is a schedule with the points that were made of it, recorded or not.
+func (r *schedules) recorded(s *v1alpha1.VMSchedule) *v1alpha1.VMSchedule {
+	made := r.made.get(s.UID)
+	if len(made) == 0 {
+		return s
+	}
+	s = s.DeepCopy()
+	runs.Made(&s.Status, made, nil)
+	return s
+}
+
+// mayWait: nobody has changed the schedule, its timer has not come, and all points of
+// its runs are made. What is left is to tell how they went, and which are to go.
+func (r *schedules) mayWait(s *v1alpha1.VMSchedule) bool {
+	return s.DeletionTimestamp.IsZero() && s.Generation == s.Status.ObservedGeneration && r.timers.has(s.UID) &&
+		s.Status.NextTime != nil && s.Status.NextTime.After(time.Now()) &&
+		!slices.ContainsFunc(s.Status.Runs, func(run v1alpha1.ScheduleRun) bool { return len(run.Pending) > 0 })
 }
 
 func (r *schedules) forget(uid types.UID) {
+	r.made.forget(uid)
 	r.fresh.forget(uid)
 	r.timers.forget(uid)
 }
@@ -164,6 +200,7 @@ func (r *schedules) keep(ctx context.Context, s *v1alpha1.VMSchedule, want bool)
 // was asked for, zero when there was nothing to write.
 func (r *schedules) write(ctx context.Context, s *v1alpha1.VMSchedule, st v1alpha1.VMScheduleStatus) (time.Time, error) {
 	if equality.Semantic.DeepEqual(s.Status, st) {
+		r.made.forget(s.UID)
 		return time.Time{}, nil
 	}
 	before, asked := s.ResourceVersion, time.Now()
@@ -174,6 +211,7 @@ func (r *schedules) write(ctx context.Context, s *v1alpha1.VMSchedule, st v1alph
 		return asked, fmt.Errorf("writing its status: %w", err)
 	}
 	r.fresh.wrote(s.DeepCopy(), before)
+	r.made.forget(s.UID)
 	return asked, nil
 }
 
@@ -220,8 +258,9 @@ const (
 	recordAge = time.Second
 )
 
-// make creates points and records which there are. Where the record is lost they
-// are met by their names when they are made again. recorded is when the API server
+// make creates points and records which there are, a little later when other points
+// come at once. Where the record is lost they are met by their names when they are made
+// again. recorded is when the API server
 // was last told of, or asked for, their runs.
 func (r *schedules) make(ctx context.Context, s *v1alpha1.VMSchedule, points []*v1alpha1.VMBackup, recorded time.Time) error {
 	if len(points) == 0 {
@@ -252,6 +291,10 @@ func (r *schedules) make(ctx context.Context, s *v1alpha1.VMSchedule, points []*
 	}
 	if len(made)+len(refused) == 0 {
 		return failed
+	}
+	if failed == nil && len(refused) == 0 && r.newcomers.aside(comer{schedule: true, key: client.ObjectKeyFromObject(s)}) > 0 {
+		r.made.put(s.UID, made)
+		return nil
 	}
 	st := s.Status.DeepCopy()
 	runs.Made(st, made, refused)

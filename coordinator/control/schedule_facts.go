@@ -120,14 +120,18 @@ func (c *Controller) readersOf(ctx context.Context, from client.Reader, points [
 	return out, nil
 }
 
-// vmsOf are the VMs of a schedule that exist now, read live: the cache knows no
-// labels of VMs.
+// vmsOf are the VMs of a schedule that exist now. One that the cache shows exists, or
+// did a moment ago; one that it does not show is asked for. What a selector picks is
+// read live: the cache knows no labels of VMs.
 func (c *Controller) vmsOf(ctx context.Context, s *v1alpha1.VMSchedule) (*runs.VMs, error) {
 	out := &runs.VMs{}
 	if s.Spec.Selector == nil {
-		vm, _, err := c.lookFor(ctx, kindVM, s.Namespace, s.Spec.VM)
+		vm := virtualMachines()
+		err := c.cache.Get(ctx, client.ObjectKey{Namespace: s.Namespace, Name: s.Spec.VM}, vm, client.UnsafeDisableDeepCopy)
 		if err != nil {
-			return nil, err
+			if vm, _, err = c.lookFor(ctx, kindVM, s.Namespace, s.Spec.VM); err != nil {
+				return nil, err
+			}
 		}
 		if vm != nil && vm.DeletionTimestamp.IsZero() {
 			out.Names = []string{vm.Name}

@@ -6,6 +6,7 @@ import (
 	"maps"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -20,14 +21,17 @@ import (
 )
 
 func (c *Controller) addSchedules(ctx context.Context, mgr ctrl.Manager) error {
-	t, err := newTimers(ctx, c.Leading, c.wake.schedules.wake, c.Log)
+	t, err := newTimers(ctx, c.Leading, func(key types.NamespacedName) {
+		c.newcomers.note(comer{schedule: true, key: key})
+		c.wake.schedules.wake(key)
+	}, c.Log)
 	if err != nil {
 		return err
 	}
 	if err := mgr.Add(t); err != nil {
 		return fmt.Errorf("adding the timers: %w", err)
 	}
-	r := &schedules{Controller: c, fresh: newFreshest[*v1alpha1.VMSchedule](), known: newKnown(), timers: t}
+	r := &schedules{Controller: c, fresh: newFreshest[*v1alpha1.VMSchedule](), known: newKnown(), timers: t, made: newMemory[[]*v1alpha1.VMBackup]()}
 	return ctrl.NewControllerManagedBy(mgr).Named("schedules").
 		For(&v1alpha1.VMSchedule{}, builder.WithPredicates(saysOtherwise)).
 		Watches(&v1alpha1.VMBackup{}, handler.EnqueueRequestsFromMapFunc(c.scheduleOf), builder.WithPredicates(turns)).

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,14 +25,17 @@ type timers struct {
 	wake      func(types.NamespacedName)
 	log       *slog.Logger
 
-	mu   sync.Mutex
-	jobs map[types.UID]timer
+	mu sync.Mutex
+	// of has the timer of each schedule. Those that run at the same times, of which
+	// there may be thousands, have one together.
+	of     map[types.UID]*timer
+	timers map[string]*timer // by schedule.Timetable.Key
 }
 
 type timer struct {
-	key   types.NamespacedName
 	table string
 	job   uuid.UUID
+	wakes map[types.UID]types.NamespacedName
 }
 
 // leader is asked by gocron before each run.
@@ -65,24 +70,47 @@ func newTimers(ctx context.Context, leads func() bool, wake func(types.Namespace
 			log.Debug("ending the timers", "error", err)
 		}
 	})
-	return &timers{scheduler: s, wake: wake, log: log, jobs: map[types.UID]timer{}}, nil
+	return &timers{scheduler: s, wake: wake, log: log, of: map[types.UID]*timer{}, timers: map[string]*timer{}}, nil
 }
 
 // set has a schedule woken by a timetable from now on.
 func (t *timers) set(uid types.UID, key types.NamespacedName, table schedule.Timetable) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	name := table.String() + " " + table.Location().String()
-	if t.jobs[uid].table == name {
+	at := table.Key()
+	if old := t.of[uid]; old != nil && old.table == at {
 		return nil
 	}
 	t.drop(uid)
-	job, err := t.scheduler.NewJob(gocron.CronJob(name, false), gocron.NewTask(func() { t.wake(key) }), gocron.WithCronImplementation(times{table}))
-	if err != nil {
-		return fmt.Errorf("setting its timer: %w", err)
+	one := t.timers[at]
+	if one == nil {
+		one = &timer{table: at, wakes: map[types.UID]types.NamespacedName{}}
+		job, err := t.scheduler.NewJob(gocron.CronJob(at, false), gocron.NewTask(func() { t.came(one) }), gocron.WithCronImplementation(times{table}))
+		if err != nil {
+			return fmt.Errorf("setting its timer: %w", err)
+		}
+		one.job = job.ID()
+		t.timers[at] = one
 	}
-	t.jobs[uid] = timer{key: key, table: name, job: job.ID()}
+	one.wakes[uid], t.of[uid] = key, one
 	return nil
+}
+
+// came wakes all schedules of a timer.
+func (t *timers) came(one *timer) {
+	t.mu.Lock()
+	keys := slices.Collect(maps.Values(one.wakes))
+	t.mu.Unlock()
+	for _, key := range keys {
+		t.wake(key)
+	}
+}
+
+// has tells whether a schedule is woken at its times.
+func (t *timers) has(uid types.UID) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.of[uid] != nil
 }
 
 func (t *timers) forget(uid types.UID) {
@@ -92,10 +120,15 @@ func (t *timers) forget(uid types.UID) {
 }
 
 func (t *timers) drop(uid types.UID) {
-	if old, ok := t.jobs[uid]; ok {
+	old := t.of[uid]
+	if old == nil {
+		return
+	}
+	delete(t.of, uid)
+	if delete(old.wakes, uid); len(old.wakes) == 0 {
 		// The only error is that there is no such job.
 		_ = t.scheduler.RemoveJob(old.job)
-		delete(t.jobs, uid)
+		delete(t.timers, old.table)
 	}
 }
 
@@ -130,8 +163,8 @@ func (t *timers) Start(ctx context.Context) error {
 func (t *timers) anew() {
 	t.mu.Lock()
 	var keys []types.NamespacedName
-	for uid, old := range t.jobs {
-		keys = append(keys, old.key)
+	for uid, old := range t.of {
+		keys = append(keys, old.wakes[uid])
 		t.drop(uid)
 	}
 	t.mu.Unlock()

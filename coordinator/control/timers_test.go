@@ -57,6 +57,18 @@ func TestTimers(t *testing.T) {
 		require.Len(t, until(10*time.Second), 10)
 		timers.forget("a")
 		require.Empty(t, until(24*time.Hour))
+		require.False(t, timers.has("a"))
+
+		for _, uid := range []types.UID{"a", "b", "c"} {
+			require.NoError(t, timers.set(uid, types.NamespacedName{Name: string(uid)}, table("0 2 * * *", "UTC")))
+		}
+		require.Len(t, timers.timers, 1, "those of the same times have one timer")
+		require.Len(t, until(24*time.Hour), 3)
+		timers.forget("b")
+		require.NoError(t, timers.set("c", types.NamespacedName{Name: "c"}, table("0 3 * * *", "UTC")))
+		require.Len(t, timers.timers, 2)
+		require.Len(t, until(24*time.Hour), 2)
+		require.True(t, timers.has("c"))
 		cancel()
 		time.Sleep(time.Minute) // what it began has its own deadlines
 	})

@@ -34,10 +34,10 @@ const atOnce = 16
 func (c *Controller) addBackups(mgr ctrl.Manager) error {
 	r := &backups{
 		Controller: c, fresh: newFreshest[*v1alpha1.VMBackup](), pace: newPacer(), known: newKnown(),
-		captures: newMemory[*protocol.CaptureSource](), doors: newDoors(), newcomers: newNewcomers(),
+		captures: newMemory[*protocol.CaptureSource](), doors: newDoors(),
 	}
 	return ctrl.NewControllerManagedBy(mgr).Named("points").
-		For(&v1alpha1.VMBackup{}, builder.WithPredicates(notAtRest, r.newcomers.noted())).
+		For(&v1alpha1.VMBackup{}, builder.WithPredicates(notAtRest, c.newcomers.noted())).
 		Watches(&v1alpha1.NodeJob{}, jobsOf("VMBackup")).
 		Watches(&v1alpha1.VMRestore{}, handler.EnqueueRequestsFromMapFunc(readPoint)).
 		Watches(&v1alpha1.VMBackup{}, handler.EnqueueRequestsFromMapFunc(c.supersededBy), builder.WithPredicates(becameReady)).

@@ -131,3 +131,12 @@ func (t Timetable) Location() *time.Location { return t.zone }
 
 // String is the expression.
 func (t Timetable) String() string { return t.expression }
+
+// Key is the same for timetables with the same times.
+func (t Timetable) Key() string {
+	key := t.expression + " " + t.zone.String()
+	if t.every > 0 {
+		key += fmt.Sprintf(" from %d", t.anchor.Unix())
+	}
+	return key
+}

@@ -139,3 +139,17 @@ func TestJitter(t *testing.T) {
 	}
 	require.InDelta(t, 29.5, (sum / n).Seconds(), 2, "spread evenly")
 }
+
+func TestKeysAreThoseOfEqualTimes(t *testing.T) {
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	key := func(expression, zone string, anchor time.Time) string {
+		out, err := Parse(expression, zone, anchor)
+		require.NoError(t, err)
+		return out.Key()
+	}
+	require.Equal(t, key("0 2 * * *", "", at), key(" 0 2 * * * ", "UTC", at.Add(time.Hour)))
+	require.NotEqual(t, key("0 2 * * *", "UTC", at), key("0 2 * * *", "Europe/Berlin", at))
+	require.NotEqual(t, key("0 2 * * *", "UTC", at), key("0 3 * * *", "UTC", at))
+	require.Equal(t, key("@every 6h", "UTC", at), key("@every 6h", "UTC", at))
+	require.NotEqual(t, key("@every 6h", "UTC", at), key("@every 6h", "UTC", at.Add(time.Hour)), "it counts from another moment")
+}
