@@ -14,7 +14,6 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -140,7 +139,6 @@ func parse(args []string) (flags, error) {
 }
 
 func run(ctx context.Context, f flags) error {
-	boundGarbage()
 	level := &slog.LevelVar{}
 	level.Set(f.level)
 	handler := slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})
@@ -203,6 +201,7 @@ func run(ctx context.Context, f flags) error {
 	if err := mgr.Add(server); err != nil {
 		return fmt.Errorf("adding the HTTP server: %w", err)
 	}
+	boundGarbage(ctx, mgr.GetCache().WaitForCacheSync)
 	if err := mgr.Start(ctx); err != nil {
 		return fmt.Errorf("running: %w", err)
 	}
@@ -254,7 +253,6 @@ func ready(ctx context.Context, mgr ctrl.Manager, served ...func() error) func(*
 	var synced atomic.Bool
 	go func() {
 		synced.Store(mgr.GetCache().WaitForCacheSync(ctx))
-		debug.FreeOSMemory() // filling them has taken more than they hold
 	}()
 	return func(*http.Request) error {
 		if !synced.Load() {

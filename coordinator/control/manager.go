@@ -60,6 +60,7 @@ func Scheme() (*runtime.Scheme, error) {
 func ManagerOptions(scheme *runtime.Scheme, o Options, e Election) ctrl.Options {
 	own := map[string]cache.Config{o.Namespace: {}}
 	theirs := map[string]cache.Config{o.LonghornNamespace: {}}
+	sizes := newAmounts()
 	kinds := map[client.Object]cache.ByObject{
 		&v1alpha1.VMBackup{}:            {Transform: points.NewPacker().Transform},
 		&v1alpha1.VMSchedule{}:          {Transform: shareSchedule},
@@ -71,11 +72,12 @@ func ManagerOptions(scheme *runtime.Scheme, o Options, e Election) ctrl.Options 
 		&longhorn.Snapshot{}:            {Namespaces: theirs, Transform: stripSnapshot},
 		&longhorn.Backup{}:              {Namespaces: theirs, Transform: stripBackup},
 		virtualMachines():               {Transform: stripMetadata},
-		&corev1.PersistentVolume{}:      {Transform: stripVolumeObject},
-		&corev1.PersistentVolumeClaim{}: {},
+		&corev1.PersistentVolume{}:      {Transform: sizes.volume},
+		&corev1.PersistentVolumeClaim{}: {Transform: sizes.claim},
 	}
 	return ctrl.Options{
-		Scheme: scheme,
+		Scheme:         scheme,
+		MapperProvider: newMapper,
 		Cache: cache.Options{
 			DefaultTransform: cache.TransformStripManagedFields(),
 			ByObject:         kinds,
@@ -166,11 +168,12 @@ func stripBackup(o any) (any, error) {
 	return slim, nil
 }
 
-// stripMetadata keeps of an object that it exists, and whether it is meant to be
-// protected.
+// stripMetadata keeps of an object that it exists, whether it is to go, and whether it
+// is meant to be protected.
 func stripMetadata(o any) (any, error) {
 	if m, ok := o.(*metav1.PartialObjectMetadata); ok {
 		slim := identity(m)
+		slim.DeletionTimestamp = m.DeletionTimestamp
 		if v, set := m.Labels[v1alpha1.LabelProtection]; set {
 			slim.Labels = map[string]string{v1alpha1.LabelProtection: v}
 		}
@@ -190,14 +193,6 @@ func virtualMachines() *metav1.PartialObjectMetadata {
 	return o
 }
 
-func stripVolumeObject(o any) (any, error) {
-	if v, ok := o.(*corev1.PersistentVolume); ok {
-		bare(v)
-		v.Spec.NodeAffinity = nil
-	}
-	return o, nil
-}
-
 // shareSchedule shares among schedules the texts that many of them have.
 func shareSchedule(o any) (any, error) {
 	s, ok := o.(*v1alpha1.VMSchedule)
@@ -205,7 +200,7 @@ func shareSchedule(o any) (any, error) {
 		return o, nil
 	}
 	s.ManagedFields = nil
-	texts := []*string{&s.Namespace, &s.Spec.Cron, &s.Spec.TimeZone, &s.Spec.Target}
+	texts := []*string{&s.Namespace, &s.Spec.Cron, &s.Spec.TimeZone, &s.Spec.Target, (*string)(&s.Spec.Type), (*string)(&s.Spec.DeletionPolicy)}
 	if at := s.Status.Timetable; at != nil {
 		texts = append(texts, &at.Cron, &at.TimeZone)
 	}
@@ -214,11 +209,17 @@ func shareSchedule(o any) (any, error) {
 		texts = append(texts, &c.Type, &c.Reason, &c.Message)
 	}
 	for _, text := range texts {
-		if *text != "" {
-			*text = unique.Make(*text).Value()
-		}
+		*text = one(*text)
 	}
 	return s, nil
+}
+
+// one is a string equal to s that all share who ask for it.
+func one(s string) string {
+	if s == "" {
+		return ""
+	}
+	return unique.Make(s).Value()
 }
 
 func bare(o metav1.Object) {
@@ -251,7 +252,13 @@ func addIndexes(ctx context.Context, ix client.FieldIndexer) error {
 		{&v1alpha1.NodeJob{}, indexOwner, func(o client.Object) string { return string(o.(*v1alpha1.NodeJob).Spec.Owner.UID) }},
 		{&v1alpha1.VMRestore{}, indexPoint, func(o client.Object) string { return o.(*v1alpha1.VMRestore).Spec.Backup }},
 	} {
-		if err := ix.IndexField(ctx, i.of, i.name, func(o client.Object) []string { return []string{i.value(o)} }); err != nil {
+		values := func(o client.Object) []string {
+			if v := i.value(o); v != "" {
+				return []string{v}
+			}
+			return nil
+		}
+		if err := ix.IndexField(ctx, i.of, i.name, values); err != nil {
 			return fmt.Errorf("adding index %s: %w", i.name, err)
 		}
 	}
