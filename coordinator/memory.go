@@ -22,9 +22,9 @@ const (
 )
 
 const (
-	garbageLook = 5 * time.Second
+	garbageLook = 2 * time.Second
 	// restAfter is after how many looks that found it at rest in a row a coordinator is.
-	restAfter = 6
+	restAfter = 4
 )
 
 // collector tells whether the process is at work, by what it takes of memory.
