@@ -22,7 +22,7 @@ func (k *cluster) during(t *testing.T, g *gate, vm, point string, meanwhile func
 	t.Helper()
 	g.close()
 	defer g.open()
-	k.run(t, "hayloft", "backup", "create", vm, "--name", point, "--target", gateName, "-n", vmNamespace)
+	k.run(t, "hayloft", "backup", "create", vm, "--name", point, "--target", g.target, "-n", vmNamespace)
 	g.awaitHeld(t)
 	meanwhile()
 	require.Equal(t, v1alpha1.BackupUploading, k.point(t, point).Status.Phase, "it is in its middle")

@@ -22,13 +22,11 @@ import (
 	"hayloft.dev/pkg/api/v1alpha1"
 )
 
-// gateName is the BackupTarget whose S3 server is behind the gate.
-const gateName = "gate"
-
 // gate stands in front of the S3 server, in the control plane's network. Closed, it holds blocks that are written or read:
 // a backup or a restore then is in its middle for as long as a test needs.
 type gate struct {
 	endpoint string
+	target   string // the BackupTarget whose S3 server is behind the gate; "": none
 
 	mu      sync.Mutex
 	closed  chan struct{} // nil: open
@@ -68,12 +66,13 @@ func (k *cluster) newGate(t *testing.T) *gate {
 	return g
 }
 
-// makeGate makes a gate and the target behind it.
-func (k *cluster) makeGate(t *testing.T) *gate {
+// makeGate makes a gate and the target behind it: of a scenario, so that it holds nobody else's blocks.
+func (k *cluster) makeGate(t *testing.T, scenario string) *gate {
 	t.Helper()
 	g, s3 := k.newGate(t), k.storage.S3
+	g.target = "gate-" + scenario
 	k.put(t, &v1alpha1.BackupTarget{
-		ObjectMeta: metav1.ObjectMeta{Name: gateName},
+		ObjectMeta: metav1.ObjectMeta{Name: g.target},
 		Spec: v1alpha1.BackupTargetSpec{
 			S3:               &v1alpha1.S3Target{Endpoint: g.endpoint, Insecure: true, Bucket: s3.Bucket, Region: s3.Region},
 			CredentialSecret: secretName,

@@ -23,7 +23,7 @@ import (
 // that it finds there, so that a single scenario can be tried again and again without the minutes before it:
 //
 //	export HAYLOFT_KEEP=/tmp/kept
-//	go test -count 1 -v -run 'TestRealLonghorn/Longhorn_backs_up_too' ./test/cluster
+//	go test -count 1 -v -run 'TestRealLonghorn/at_once/Longhorn_backs_up_too' ./test/cluster
 //	bin/local/hayloft-local down --dir /tmp/kept/storage; bin/cluster/hayloft-cluster down --dir /tmp/kept
 const keepVar = "HAYLOFT_KEEP"
 

@@ -63,11 +63,7 @@ func (k *cluster) uninstalls(t *testing.T, points map[string]map[string]string) 
 	k.awaitReady(t)
 	k.follow(t, "install.md", "helm install", "--take-ownership", "--take-ownership --set image.tag="+imageTag)
 	k.awaitReady(t)
-	t.Run("restored", func(t *testing.T) {
-		for point, want := range points {
-			t.Run(point, beside(func(t *testing.T) { k.requireRestores(t, point, point+"-back", want) }))
-		}
-	})
+	k.requireAllRestore(t, points)
 }
 
 // uproots removes the points' objects and the definitions too; their data stays on the target.

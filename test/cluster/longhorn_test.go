@@ -15,7 +15,7 @@ import (
 	"hayloft.dev/test/harness"
 )
 
-// installLonghorn installs the real longhorn-manager and waits until volumes can be attached on every node.
+// installLonghorn installs the real longhorn-manager.
 func (k *cluster) installLonghorn(t *testing.T) {
 	t.Helper()
 	folder := filepath.Join(harness.Root(t), "deploy", "longhorn")
@@ -23,6 +23,12 @@ func (k *cluster) installLonghorn(t *testing.T) {
 		k.run(t, "cluster/hayloft-cluster", "enter", "--dir", k.Dir, node.Name, "--", "mount", "--bind", filepath.Join(folder, "node"), "/usr/local/sbin")
 	}
 	k.run(t, "local/kubectl", "apply", "-f", filepath.Join(folder, "longhorn.yaml"))
+}
+
+// awaitLonghorn waits until volumes can be attached on every node. A manager looks at its disks for the first time half a
+// minute after its start.
+func (k *cluster) awaitLonghorn(t *testing.T) {
+	t.Helper()
 	await(t, upTimeout, "Longhorn", func() error { return k.longhornMissing(t) })
 }
 

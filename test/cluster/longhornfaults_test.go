@@ -15,28 +15,38 @@ import (
 	"hayloft.dev/test/harness"
 )
 
-// longhornFaults are what befalls Longhorn during backups of one VM, and a restore. The points that come of it are restored
-// and compared.
-func (k *cluster) longhornFaults(t *testing.T, g *gate) {
+// losses are what one VM loses: a replica during a backup, the engine of a restore, blocks on the target.
+func (k *cluster) losses(t *testing.T) {
+	g := k.makeGate(t, "worn")
+	k.makeVM(t, "worn", kubevirt.RunStrategyAlways, k.Nodes[1].Name, 8)
+	want := k.quiet(t, "worn")
+	t.Run("a replica is rebuilt", func(t *testing.T) { k.during(t, g, "worn", "worn-1", func() { k.rebuilds(t) }) })
+	t.Run("an engine is killed during a restore", func(t *testing.T) { k.losesRestore(t, g, "worn-1", want[disks[0]]) })
+	t.Run("blocks are missing and damaged on the target", func(t *testing.T) { k.misses(t, "worn-1") })
+	k.requireRestores(t, "worn-1", "worn-1-back", want)
+}
+
+// longhornFaults are what befalls Longhorn, and with it every volume, during backups of one VM. The points that come of it
+// are restored and compared.
+func (k *cluster) longhornFaults(t *testing.T) {
+	g := k.makeGate(t, "busy")
 	k.makeVM(t, "busy", kubevirt.RunStrategyAlways, k.Nodes[0].Name, 3)
-	var want map[string]string
+	points := map[string]map[string]string{}
 	for i, fault := range []struct {
 		name string
 		meet func(t *testing.T)
 	}{
 		{"longhorn-manager is killed", k.killsManagers},
-		{"a replica is rebuilt", k.rebuilds},
 		{"an instance manager is killed", k.killsInstanceManager},
 	} {
 		point := fmt.Sprintf("busy-%d", i+1)
 		t.Run(fault.name, func(t *testing.T) {
-			want = k.rewrite(t, "busy", 100+i)
+			want := k.rewrite(t, "busy", 100+i)
 			k.during(t, g, "busy", point, func() { fault.meet(t) })
-			k.requireRestores(t, point, point+"-back", want)
+			points[point] = want
 		})
 	}
-	t.Run("an engine is killed during a restore", func(t *testing.T) { k.losesRestore(t, g, "busy-3", want[disks[0]]) })
-	t.Run("blocks are missing and damaged on the target", func(t *testing.T) { k.misses(t, "busy-3") })
+	k.requireAllRestore(t, points)
 }
 
 // killsManagers: Longhorn's managers and with them its webhooks go, and come back.
@@ -57,7 +67,7 @@ func (k *cluster) killsManagers(t *testing.T) {
 
 // rebuilds: a replica of a disk is deleted, and Longhorn makes another one.
 func (k *cluster) rebuilds(t *testing.T) {
-	volume := k.volumeOf(t, "busy-"+disks[0])
+	volume := k.volumeOf(t, "worn-"+disks[0])
 	replicas := &longhorn.ReplicaList{}
 	require.NoError(t, k.c.List(t.Context(), replicas, client.InNamespace(harness.LonghornNamespace), client.MatchingLabels{"longhornvolume": volume}))
 	require.Len(t, replicas.Items, 2)

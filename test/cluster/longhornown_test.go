@@ -19,7 +19,8 @@ import (
 )
 
 // ownBackups: Longhorn itself backs up a disk of which Hayloft wants a backup. theirs is the gate in Longhorn's way.
-func (k *cluster) ownBackups(t *testing.T, g, theirs *gate) {
+func (k *cluster) ownBackups(t *testing.T, theirs *gate) {
+	g := k.makeGate(t, "both")
 	k.makeVM(t, "both", kubevirt.RunStrategyAlways, k.Nodes[0].Name, 6)
 	volume := k.volumeOf(t, "both-"+disks[0])
 	t.Run("Hayloft waits for Longhorn", func(t *testing.T) { k.waits(t, theirs, volume) })

@@ -14,8 +14,10 @@ import (
 )
 
 // TestRealLonghorn goes through what depends on longhorn-manager's behaviour with the real one, its webhooks and instance
-// managers. docs/longhorn.md says what is stood in for. Each scenario has VMs of its own, so that one alone can be run (keepVar).
+// managers. docs/longhorn.md says what is stood in for. Each scenario has VMs and targets of its own, so that it can be run
+// alone (keepVar), and beside others but for the last ones, which meet every volume.
 func TestRealLonghorn(t *testing.T) {
+	t.Parallel()
 	k := keptCluster(t)
 	if k == nil {
 		k = newCluster(t, bin(t, "cluster/longhorn/image.tar"))
@@ -24,19 +26,23 @@ func TestRealLonghorn(t *testing.T) {
 		k.startStorage(t, "--real-longhorn")
 		k.install(t)
 		k.awaitReady(t)
+		k.awaitLonghorn(t)
 		k.makeTarget(t)
 	} else {
 		k.clear(t)
 	}
-	g, theirs := k.makeGate(t), k.newGate(t)
+	theirs := k.newGate(t)
 	k.longhornReads(t, theirs.endpoint)
-	t.Run("the main job", k.mainJob)
-	t.Run("a stopped VM", k.stoppedVM)
-	t.Run("Longhorn shows what Hayloft makes", k.shows)
-	t.Run("snapshots", k.snapshots)
-	t.Run("a VM starts, migrates and stops during backups", func(t *testing.T) { k.moves(t, g) })
-	t.Run("Longhorn backs up too", func(t *testing.T) { k.ownBackups(t, g, theirs) })
-	t.Run("Longhorn fails during a backup", func(t *testing.T) { k.longhornFaults(t, g) })
+	t.Run("at once", func(t *testing.T) {
+		t.Run("a VM starts, migrates and stops during backups", beside(k.moves))
+		t.Run("snapshots", beside(k.snapshots))
+		t.Run("replicas and blocks are lost", beside(k.losses))
+		t.Run("Longhorn backs up too", beside(func(t *testing.T) { k.ownBackups(t, theirs) }))
+		t.Run("Longhorn shows what Hayloft makes", beside(k.shows))
+		t.Run("the main job", beside(k.mainJob))
+		t.Run("a stopped VM", beside(k.stoppedVM))
+	})
+	t.Run("Longhorn fails during a backup", k.longhornFaults)
 }
 
 // shows: Longhorn has a Snapshot object for each snapshot of ours and a Backup object for each backup of ours, and they go

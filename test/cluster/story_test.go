@@ -33,7 +33,7 @@ func TestHayloft(t *testing.T) {
 
 // faults are what befalls backups of one VM. It returns the points that came of it: point -> disk -> SHA-256.
 func (k *cluster) faults(t *testing.T) map[string]map[string]string {
-	g := k.makeGate(t)
+	g := k.makeGate(t, "busy")
 	k.makeVM(t, "busy", kubevirt.RunStrategyAlways, k.Nodes[0].Name, 3)
 	points := map[string]map[string]string{}
 	for i, fault := range []struct {

@@ -200,6 +200,14 @@ func (k *cluster) requireRestores(t *testing.T, point, vm string, want map[strin
 	k.removeRestored(t, vm, restored)
 }
 
+// requireAllRestore does so with several points at once: point -> disk -> SHA-256.
+func (k *cluster) requireAllRestore(t *testing.T, points map[string]map[string]string) {
+	t.Helper()
+	together(t, slices.Sorted(maps.Keys(points)), func(t *testing.T, point string) {
+		k.requireRestores(t, point, point+"-back", points[point])
+	})
+}
+
 // restore restores a point to a new VM that is off, by a VMRestore of its name: disk -> claim.
 func (k *cluster) restore(t *testing.T, point, vm string) map[string]string {
 	t.Helper()
