@@ -89,7 +89,23 @@ test-faults: deps build race local ## whole stacks in which everything is killed
 e2e: cluster longhorn $(LOCAL)/kubectl ## images and chart on a real cluster of two nodes, as root
 	@$(MAKE) --no-print-directory build local images VERSION=e2e
 	cd deploy/cluster && go test $$(go list ./... | grep -v '/node$$')
-	go test -count 1 -v -timeout 60m -parallel 8 ./test/cluster
+	go test -count 1 -v -timeout 60m -parallel 12 ./test/cluster
+
+# What .ci/run has time for: without the real Longhorn, and with one fault of those that befall Hayloft's own programs.
+.PHONY: e2e-short
+e2e-short: e2e-parts ## of it: what .ci/run has time for
+	go test -count 1 -v -short -skip '^TestClusterLeavesNothing$$' -timeout 15m -parallel 12 ./test/cluster
+
+.PHONY: e2e-able
+e2e-able: e2e-parts ## of it: whether this machine can run a cluster at all
+	go test -count 1 -v -run '^TestClusterLeavesNothing$$' -timeout 10m ./test/cluster
+
+# Images of the programs that the other tests run: for those of `make images` every package is built once more.
+.PHONY: e2e-parts
+e2e-parts: cluster $(LOCAL)/kubectl
+	@$(MAKE) --no-print-directory build local VERSION=e2e
+	cd deploy/tools && go run ./images -programs $(BIN) -out $(BIN)/images -version e2e
+	cd deploy/cluster && go test $$(go list ./... | grep -v '/node$$')
 
 # `make test-faults` runs two minutes of one seed. HAYLOFT_STRESS_SEED runs one again; MINUTES,
 # VMS and RUNNING make it smaller, ONCE_FAILED=1 runs the seeds that once failed.

@@ -18,6 +18,9 @@ import (
 // alone (keepVar), and beside others but for the last ones, which meet every volume.
 func TestRealLonghorn(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("`make e2e` has the real Longhorn")
+	}
 	k := keptCluster(t)
 	if k == nil {
 		k = newCluster(t, bin(t, "cluster/longhorn/image.tar"))

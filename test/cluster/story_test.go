@@ -11,7 +11,8 @@ import (
 	"hayloft.dev/pkg/api/v1alpha1"
 )
 
-// TestHayloft goes through a cluster's life with Hayloft, from an empty cluster to one that Hayloft has left.
+// TestHayloft goes through a cluster's life with Hayloft, from an empty cluster to one that Hayloft has left. In short mode
+// there is no schedule, no VM is paused, and of the faults only that an agent is killed.
 func TestHayloft(t *testing.T) {
 	t.Parallel()
 	k := newCluster(t)
@@ -23,10 +24,14 @@ func TestHayloft(t *testing.T) {
 	t.Run("at once", func(t *testing.T) {
 		t.Run("the main job", beside(k.mainJob))
 		t.Run("a stopped VM", beside(k.stoppedVM))
-		t.Run("a schedule", beside(k.schedules))
+		if !testing.Short() {
+			t.Run("a schedule", beside(k.schedules))
+		}
 	})
 	points := k.faults(t)
-	t.Run("a VM is paused", k.pauses)
+	if !testing.Short() {
+		t.Run("a VM is paused", k.pauses)
+	}
 	t.Run("the chart uninstalls and comes back", func(t *testing.T) { k.uninstalls(t, points) })
 	t.Run("all is removed but what is on the target", func(t *testing.T) { k.uproots(t, points) })
 }
@@ -45,6 +50,9 @@ func (k *cluster) faults(t *testing.T) map[string]map[string]string {
 		{"a node is cut off", k.cutsOff},
 		{"the chart is upgraded", k.upgrades},
 	} {
+		if i > 0 && testing.Short() {
+			break
+		}
 		point := fmt.Sprintf("busy-%d", i+1)
 		t.Run(fault.name, func(t *testing.T) {
 			for _, disk := range disks { // so that there is something to upload
