@@ -52,8 +52,6 @@ type cluster struct {
 	program *exec.Cmd
 	gone    chan struct{} // closed when the program has ended
 	storage storage
-
-	areGuestsPods bool // else processes, which can follow a VM that migrates
 }
 
 type machine struct {

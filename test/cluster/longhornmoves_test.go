@@ -18,7 +18,7 @@ import (
 // back, and stops, each time during a backup. Its volumes are migratable, as Harvester's are.
 func (k *cluster) moves(t *testing.T) {
 	g := k.makeGate(t, "away")
-	k.makeVM(t, "away", kubevirt.RunStrategyHalted, "", 5)
+	k.makeVM(t, "away", kubevirt.RunStrategyHalted, "", 5, leavePods)
 	wants := map[string]map[string]string{} // point -> disk -> SHA-256
 	t.Run("several backups at once while it is off", func(t *testing.T) {
 		want := k.hash(t, "away")
@@ -66,6 +66,9 @@ func (k *cluster) moves(t *testing.T) {
 	})
 	k.requireAllRestore(t, wants)
 }
+
+// leavePods has a VM's guest be a process: one in a pod cannot migrate.
+func leavePods(vm *kubevirt.VirtualMachine) { delete(vm.Annotations, podAnnotation) }
 
 // evicts: a VM that is off is started on another node than the one where its volume is attached for its backup. It runs at
 // once, and the backup goes on there. It returns what is in the point.

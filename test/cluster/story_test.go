@@ -16,7 +16,6 @@ import (
 func TestHayloft(t *testing.T) {
 	t.Parallel()
 	k := newCluster(t)
-	k.areGuestsPods = true
 	k.makeNamespaces(t)
 	k.startStorage(t)
 	require.True(t, t.Run("the chart installs", k.installs))

@@ -28,6 +28,9 @@ const (
 	tail        = 8 * mib // of a disk: where a guest writes its records
 )
 
+// podAnnotation has a VM's guest run in a pod of an image.
+const podAnnotation = "local.hayloft.dev/pod"
+
 // guestImage is an image that every node has. Guests run in pods of it, and use nothing of it.
 const guestImage = "hayloft.dev/pause:cluster"
 
@@ -47,7 +50,7 @@ func claim(name string) *corev1.PersistentVolumeClaim {
 func virtualMachine(name string, strategy kubevirt.VirtualMachineRunStrategy, node string) *kubevirt.VirtualMachine {
 	vm := &kubevirt.VirtualMachine{}
 	vm.Namespace, vm.Name = vmNamespace, name
-	vm.Annotations = map[string]string{"local.hayloft.dev/node": node}
+	vm.Annotations = map[string]string{"local.hayloft.dev/node": node, podAnnotation: guestImage}
 	vm.Spec.RunStrategy = &strategy
 	vm.Spec.Template = &kubevirt.VirtualMachineInstanceTemplateSpec{}
 	for _, disk := range disks {
@@ -81,9 +84,6 @@ func (k *cluster) makeVM(t *testing.T, name string, strategy kubevirt.VirtualMac
 		k.disk(t, "fill", c.Name, "--seed", strconv.Itoa(seed*len(disks)+slices.Index(disks, disk)), "--length", strconv.Itoa(diskSize-tail))
 	})
 	vm := virtualMachine(name, strategy, node)
-	if k.areGuestsPods {
-		vm.Annotations["local.hayloft.dev/pod"] = guestImage
-	}
 	for _, change := range changes {
 		change(vm)
 	}
