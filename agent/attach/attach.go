@@ -39,7 +39,8 @@ const (
 	// between two tries to have a volume attached.
 	retryFloor = 200 * time.Millisecond
 	// lookAgain is after how long it is asked again whether a workload still
-	// wants a volume that it has not attached.
+	// wants a volume that it has not attached, and whether the node for which we
+	// asked is still there.
 	lookAgain = 5 * time.Second
 	// dropTime bounds the removal of a ticket that nobody waits for.
 	dropTime = 20 * time.Second
@@ -155,9 +156,10 @@ func (a *Attacher) others(ctx context.Context, va *longhorn.VolumeAttachment, q 
 }
 
 // own has the volume attached by our ticket. It returns errAgain when we gave
-// way meanwhile, or Longhorn took no ticket of ours now.
+// way meanwhile, Longhorn took no ticket of ours now, or another node than this
+// agent's, which may be lost, has not attached it for a while.
 func (a *Attacher) own(ctx context.Context, va *longhorn.VolumeAttachment, q Request) (Location, Ticket, error) {
-	node, err := a.nodeFor(ctx, q.Volume)
+	node, err := a.nodeFor(ctx, q)
 	if err != nil {
 		return Location{}, Ticket{}, err
 	}
@@ -170,7 +172,16 @@ func (a *Attacher) own(ctx context.Context, va *longhorn.VolumeAttachment, q Req
 	}
 	h := a.holding(ctx, q, node, stands)
 	t := Ticket{Volume: q.Volume, ID: q.TicketID, hold: h}
-	loc, err := h.attached(ctx, q.Guest)
+	wctx := ctx
+	if node != a.Node {
+		var cancel context.CancelFunc
+		wctx, cancel = context.WithTimeoutCause(ctx, lookAgain, errAgain)
+		defer cancel()
+	}
+	loc, err := h.attached(wctx, q.Guest)
+	if err != nil && wctx.Err() != nil && ctx.Err() == nil {
+		err = errAgain
+	}
 	if errors.Is(err, errRemoved) {
 		// By the leader, who saw it in a workload's way before this agent did.
 		if va, gerr := a.attachment(ctx, q.Volume); gerr == nil && foreign(va) != nil {

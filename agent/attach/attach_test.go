@@ -59,8 +59,18 @@ func TestChooseNode(t *testing.T) {
 		r.Spec.NodeID, r.Spec.FailedAt = node, failedAt
 		return r
 	}
-	require.Equal(t, "own", chooseNode("own", nil), "no replica anywhere yet")
-	require.Equal(t, "own", chooseNode("own", []longhorn.Replica{on("a", ""), on("own", "")}))
-	require.Equal(t, "a", chooseNode("own", []longhorn.Replica{on("b", ""), on("a", "")}))
-	require.Equal(t, "b", chooseNode("own", []longhorn.Replica{on("b", ""), on("own", "2026-01-01T00:00:00Z")}), "a failed replica is none")
+	const local = longhorn.DataLocalityBestEffort
+	require.Equal(t, "own", chooseNode("own", "", local, nil), "no replica anywhere yet")
+	require.Equal(t, "own", chooseNode("own", "", local, []longhorn.Replica{on("a", ""), on("own", "")}))
+	require.Equal(t, "a", chooseNode("own", "", local, []longhorn.Replica{on("b", ""), on("a", "")}))
+	require.Equal(t, "b", chooseNode("own", "", local, []longhorn.Replica{on("b", ""), on("own", "2026-01-01T00:00:00Z")}), "a failed replica is none")
+
+	silent := on("b", "")
+	silent.Status.CurrentState = longhorn.InstanceStateUnknown
+	for _, locality := range []longhorn.DataLocality{longhorn.DataLocalityDisabled, local} {
+		require.Equal(t, "a", chooseNode("own", "a", locality, []longhorn.Replica{on("a", ""), silent}), "the data is on lost nodes alone")
+		require.Equal(t, "own", chooseNode("own", "a", locality, []longhorn.Replica{on("a", ""), on("own", "")}))
+	}
+	require.Equal(t, "own", chooseNode("own", "a", longhorn.DataLocalityDisabled, []longhorn.Replica{on("a", ""), on("c", "")}))
+	require.Equal(t, "c", chooseNode("own", "a", local, []longhorn.Replica{on("a", ""), on("c", "")}))
 }

@@ -30,6 +30,7 @@ var (
 	errGaveWay = errors.New("gave way to a workload")
 	errRemoved = errors.New("our ticket was removed by somebody")
 	errClosed  = errors.New("our ticket was given back")
+	errMoved   = errors.New("our ticket is for another node now")
 )
 
 // hold is one watch over a ticket of ours, from when it was put until it is
@@ -63,6 +64,8 @@ func (a *Attacher) holding(ctx context.Context, q Request, node string, stands *
 			h.leaving = nil
 		}
 		return h
+	} else if h != nil {
+		h.end(errMoved)
 	}
 	h := &hold{a: a, request: q, node: node, changed: make(chan struct{})}
 	h.ctx, h.end = context.WithCancelCause(context.WithoutCancel(ctx))

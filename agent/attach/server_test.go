@@ -176,6 +176,33 @@ func TestTheNodeHasAReplicaWhereItMust(t *testing.T) {
 	}
 }
 
+// The engine of a volume that is attached for a ticket of ours is on a node that is
+// lost while the next owner waits for it there.
+func TestALostNodeIsLeft(t *testing.T) {
+	w := newWorld(t)
+	w.patch(&longhorn.Volume{}, "v", `{"spec":{"dataLocality":"disabled"}}`, false)
+	w.create("Replica", "v-r-0", map[string]any{"volumeName": "v", "nodeID": "n2"})
+	w.create("Replica", "v-r-1", map[string]any{"volumeName": "v", "nodeID": "n3"})
+	w.ticket(id(1), "n2")
+	w.attached("n2", id(1))
+	a := w.running(t.Context(), 2)
+	w.awaitTickets(id(2))
+	node := func() string {
+		va := &longhorn.VolumeAttachment{}
+		require.NoError(t, w.c.Get(t.Context(), client.ObjectKey{Namespace: w.ns, Name: "v"}, va))
+		return va.Spec.AttachmentTickets[id(2)].NodeID
+	}
+	require.Equal(t, "n2", node(), "a node that is not lost keeps the volume")
+	w.patch(&longhorn.Engine{}, "v-e-0", `{"status":{"currentState":"unknown","storageIP":"","port":0}}`, true)
+	require.EventuallyWithT(t, func(c *assert.CollectT) { require.Equal(c, "n1", node()) }, patience, 20*time.Millisecond)
+	w.attached("n1", id(2))
+	got := <-a
+	require.NoError(t, got.err)
+	require.Equal(t, "n1", got.loc.Node)
+	require.NoError(t, w.a.Release(t.Context(), got.ticket))
+	w.awaitTickets()
+}
+
 func TestGivesWayToATicket(t *testing.T) {
 	w := newWorld(t)
 	a := w.running(t.Context(), 1)

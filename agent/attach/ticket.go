@@ -137,34 +137,60 @@ func (a *Attacher) volume(ctx context.Context, name string) (*longhorn.Volume, e
 // agent's. Data goes from replica to target, or from replica to replica, and not
 // through the engine, so that Longhorn itself takes any node for a backup too. Only
 // where the volume is to have its data on the engine's node it must be one with a
-// replica: Longhorn would make one there, or refuse.
-func (a *Attacher) nodeFor(ctx context.Context, volume string) (string, error) {
-	vol, err := a.volume(ctx, volume)
+// replica: Longhorn would make one there, or refuse. A volume whose node was lost is
+// taken from there if another node has its data; one that is being restored is not,
+// since a restore is begun anew in another volume.
+func (a *Attacher) nodeFor(ctx context.Context, q Request) (string, error) {
+	vol, err := a.volume(ctx, q.Volume)
 	if err != nil {
 		return "", err
 	}
-	if vol.Spec.NodeID != "" {
-		return vol.Spec.NodeID, nil
-	}
-	if vol.Spec.DataLocality == longhorn.DataLocalityDisabled {
+	at := vol.Spec.NodeID
+	if at != "" {
+		lost := false
+		if q.givesWay() && at != a.Node {
+			if lost, err = a.lost(ctx, q.Volume, at); err != nil {
+				return "", err
+			}
+		}
+		if !lost {
+			return at, nil
+		}
+	} else if vol.Spec.DataLocality == longhorn.DataLocalityDisabled {
 		return a.Node, nil
 	}
 	var replicas longhorn.ReplicaList
-	if err := a.Client.List(ctx, &replicas, client.InNamespace(a.Namespace), client.MatchingLabels{labelVolume: volume}); err != nil {
-		return "", fmt.Errorf("listing the replicas of volume %s: %w", volume, err)
+	if err := a.Client.List(ctx, &replicas, client.InNamespace(a.Namespace), client.MatchingLabels{labelVolume: q.Volume}); err != nil {
+		return "", fmt.Errorf("listing the replicas of volume %s: %w", q.Volume, err)
 	}
-	return chooseNode(a.Node, replicas.Items), nil
+	return chooseNode(a.Node, at, vol.Spec.DataLocality, replicas.Items), nil
 }
 
-// chooseNode is the agent's own node if it holds a replica, else one that does.
-func chooseNode(own string, replicas []longhorn.Replica) string {
+// lost tells whether Longhorn knows nothing of the volume's engine on a node any
+// more. It says so when Kubernetes calls the node not ready.
+func (a *Attacher) lost(ctx context.Context, volume, node string) (bool, error) {
+	var engines longhorn.EngineList
+	if err := a.Client.List(ctx, &engines, client.InNamespace(a.Namespace), client.MatchingLabels{labelVolume: volume}); err != nil {
+		return false, fmt.Errorf("listing the engines of volume %s: %w", volume, err)
+	}
+	return slices.ContainsFunc(engines.Items, func(e longhorn.Engine) bool {
+		return e.Spec.NodeID == node && e.Status.CurrentState == longhorn.InstanceStateUnknown
+	}), nil
+}
+
+// chooseNode is the agent's own node if that will do, else one with a replica; from
+// a lost node, on which alone there is a replica, the volume cannot be taken.
+func chooseNode(own, lost string, locality longhorn.DataLocality, replicas []longhorn.Replica) string {
 	var nodes []string
 	for _, r := range replicas {
-		if r.Spec.NodeID != "" && r.Spec.FailedAt == "" {
+		if r.Spec.NodeID != "" && r.Spec.NodeID != lost && r.Spec.FailedAt == "" && r.Status.CurrentState != longhorn.InstanceStateUnknown {
 			nodes = append(nodes, r.Spec.NodeID)
 		}
 	}
-	if len(nodes) == 0 || slices.Contains(nodes, own) {
+	switch {
+	case len(nodes) == 0 && lost != "":
+		return lost
+	case len(nodes) == 0 || locality == longhorn.DataLocalityDisabled || slices.Contains(nodes, own):
 		return own
 	}
 	return slices.Min(nodes)
