@@ -227,6 +227,7 @@ func TestSnapshotsThatLoseSomething(t *testing.T) {
 func TestListThatMayBeOlderThanTheCut(t *testing.T) {
 	t.Parallel()
 	w := snapshotWorld(t)
+	w.asItself()
 	w.opts.Plan.LookEvery = time.Hour
 	_, stop := w.start("one")
 	session, _ := w.session("n1")

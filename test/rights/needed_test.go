@@ -45,7 +45,7 @@ var needed = map[string]map[string]string{
 		"longhorn-system replicas.longhorn.io ":                                              "TestMainJob",
 		"longhorn-system snapshots.longhorn.io ":                                             "TestMainJob",
 		"longhorn-system backups.longhorn.io ":                                               "TestMainJob",
-		"longhorn-system engines.longhorn.io ":                                               "TestRareRights",
+		"longhorn-system engines.longhorn.io ":                                               "TestListThatMayBeOlderThanTheCut",
 		"longhorn-system backingimages.longhorn.io ":                                         "TestBackingImage",
 		"longhorn-system backuptargets.longhorn.io ":                                         "TestHarvestersIntervalIsHealed",
 		"longhorn-system backupbackingimages.longhorn.io ":                                   "TestRareRights",
