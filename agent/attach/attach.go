@@ -164,7 +164,7 @@ func (a *Attacher) own(ctx context.Context, va *longhorn.VolumeAttachment, q Req
 		return Location{}, Ticket{}, err
 	}
 	stands, err := a.put(ctx, q, node, ownTickets(va, q.TicketID))
-	if apierrors.IsInvalid(err) || apierrors.IsForbidden(err) {
+	if apierrors.IsInvalid(err) || apierrors.IsForbidden(err) || apierrors.IsInternalError(err) { // the last: its webhook did not answer
 		a.log().Info("Longhorn takes no ticket of ours now", "volume", q.Volume, "error", err)
 		return Location{}, Ticket{}, errAgain
 	} else if err != nil {

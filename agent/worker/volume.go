@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -16,7 +17,9 @@ import (
 // nobody else has or is about to. An engine that runs is not taken as it is:
 // after an earlier job of ours gave its ticket back, it is about to end. Only
 // where the cut just before has left its ticket, or had needed none, its engine
-// is, if it answers under its name. The ticket is kept until the job has ended.
+// is, if it answers under its name. One that gives no answer is waited for: it may be
+// on a node that is lost, which Longhorn takes a minute to see. The ticket is kept
+// until the job has ended.
 func (r *run) engine(ctx context.Context, volume string, fe attach.Frontend) (Engine, attach.Location, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.Limits.Attach)
 	defer cancel()
@@ -27,16 +30,38 @@ func (r *run) engine(ctx context.Context, volume string, fe attach.Frontend) (En
 			return e, r.former.at, nil
 		}
 	}
-	loc, ticket, err := r.Attacher.Running(ctx, attach.Request{
+	request := attach.Request{
 		Volume: volume, TicketID: r.ticket(volume), Type: ticketType(r.job), Frontend: fe, Guest: guest(r.job),
 		Waiting: r.yielding(ctx, volume),
-	})
-	r.keep(ticket)
-	if err != nil {
-		return nil, attach.Location{}, fmt.Errorf("getting volume %s attached: %w", volume, err)
 	}
-	r.found(loc)
-	return r.open(loc), loc, nil
+	for {
+		loc, ticket, err := r.Attacher.Running(ctx, request)
+		r.keep(ticket)
+		if err != nil {
+			return nil, attach.Location{}, fmt.Errorf("getting volume %s attached: %w", volume, err)
+		}
+		e := r.open(loc)
+		silent := r.silent(ctx, e, loc, fe)
+		if silent == nil {
+			r.found(loc)
+			return e, loc, nil
+		}
+		if err := pause(ctx, r.Limits.RetryFloor); err != nil {
+			return nil, attach.Location{}, fmt.Errorf("waiting for the engine of volume %s on node %s to answer: %w", volume, loc.Node, silent)
+		}
+	}
+}
+
+// silent is why an engine on another node, where it may be lost, gives no answer. A
+// restore is begun anew in another volume instead of being waited for.
+func (r *run) silent(ctx context.Context, e Engine, loc attach.Location, fe attach.Frontend) error {
+	if loc.Node == r.Node || fe != attach.FrontendAny {
+		return nil
+	}
+	if _, err := within(ctx, r.Limits.Call, e.Info); errors.Is(err, engine.ErrUnavailable) {
+		return err
+	}
+	return nil // or the work finds out
 }
 
 // yielding says in the job's status whom a volume is left to, when that has
