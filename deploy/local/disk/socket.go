@@ -15,7 +15,8 @@ func SocketPath(volume string) string { return "/var/run/longhorn-" + volume + "
 
 // findSocket is the path by which this process reaches it: the socket of an engine that runs in a container, as with the
 // real longhorn-manager (deploy/longhorn), is in the container's files, which procfs shows. While a volume migrates live it
-// has two engines, each with a socket: the newer one's is where the migration goes to.
+// has two engines, each with a socket: the newer one's is where the migration goes to. A node that was lost comes back with
+// engines that nobody ends: of one engine's processes the youngest is it.
 func findSocket(volume, procfs string) (string, error) {
 	path := SocketPath(volume)
 	if _, err := os.Stat(path); err == nil {
@@ -25,25 +26,42 @@ func findSocket(volume, procfs string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	found, newest := "", -1
+	found, newest, began := "", -1, uint64(0)
 	for _, file := range commands {
 		command, err := os.ReadFile(file)
 		if err != nil {
 			continue // it has ended
 		}
 		number, is := engineNumber(strings.Split(strings.TrimSuffix(string(command), "\x00"), "\x00"), volume)
-		if !is || number <= newest {
+		start := startOf(filepath.Dir(file))
+		if !is || number < newest || number == newest && start <= began && found != "" {
 			continue
 		}
 		inside := filepath.Join(filepath.Dir(file), "root", path)
 		if _, err := os.Stat(inside); err == nil {
-			found, newest = inside, number
+			found, newest, began = inside, number, start
 		}
 	}
 	if found == "" {
 		return "", fmt.Errorf("finding the engine of volume %s: no process of it has the socket %s", volume, path)
 	}
 	return found, nil
+}
+
+// startOf is when a process began, in ticks since the machine did: the 22nd field of its stat, the 20th after its name, which
+// may have anything in it. 0: nobody knows.
+func startOf(process string) uint64 {
+	stat, err := os.ReadFile(filepath.Join(process, "stat"))
+	if err != nil {
+		return 0 // it has ended
+	}
+	_, rest, _ := strings.Cut(string(stat[strings.LastIndex(string(stat), ")")+1:]), " ")
+	fields := strings.Fields(rest)
+	if len(fields) < 20 {
+		return 0
+	}
+	start, _ := strconv.ParseUint(fields[19], 10, 64)
+	return start
 }
 
 // engineNumber reads a command line: longhorn ... --engine-instance-name VOLUME-e-NUMBER ... controller VOLUME ... Longhorn
