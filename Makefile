@@ -221,7 +221,7 @@ $(CLUSTER)/helm: deploy/tools/go.mod deploy/tools/go.sum
 	cd deploy/tools && go build -ldflags "-s -w" -o $@ helm.sh/helm/v3/cmd/helm
 
 # Each of Longhorn's programs is built with the versions that its own module asks for. The one image has the names of all.
-LONGHORN_NAMES := docker.io/longhornio/longhorn-manager:v1.8.1,docker.io/longhornio/longhorn-engine:v1.8.0,docker.io/longhornio/longhorn-instance-manager:v1.8.0
+LONGHORN_NAMES := docker.io/longhornio/longhorn-manager:v1.8.1,docker.io/longhornio/longhorn-engine:v1.8.0,docker.io/longhornio/longhorn-instance-manager:v1.8.0,docker.io/longhornio/backing-image-manager:v1.8.0
 
 $(LONGHORN)/longhorn-manager: deploy/longhorn/manager/go.mod deploy/longhorn/manager/go.sum
 	cd deploy/longhorn/manager && go mod tidy -diff && go build -ldflags "-s -w -X github.com/longhorn/longhorn-manager/meta.Version=v1.8.1" -o $@ github.com/longhorn/longhorn-manager
@@ -229,10 +229,13 @@ $(LONGHORN)/longhorn-manager: deploy/longhorn/manager/go.mod deploy/longhorn/man
 $(LONGHORN)/longhorn-instance-manager: deploy/longhorn/instancemanager/go.mod deploy/longhorn/instancemanager/go.sum $(wildcard deploy/longhorn/spdk/pkg/*/*.go) | deps
 	cd deploy/longhorn/instancemanager && go mod tidy -diff && CGO_ENABLED=1 go build -ldflags "-s -w -X main.Version=v1.8.0" -o $@ github.com/longhorn/longhorn-instance-manager
 
+$(LONGHORN)/backing-image-manager: deploy/longhorn/backingimagemanager/go.mod deploy/longhorn/backingimagemanager/go.sum
+	cd deploy/longhorn/backingimagemanager && go mod tidy -diff && go build -ldflags "-s -w -X main.Version=v1.8.0" -o $@ github.com/longhorn/backing-image-manager
+
 $(LONGHORN)/probe: go.mod deploy/longhorn/probe/main.go
 	go build -trimpath -ldflags "-s -w" -o $@ ./deploy/longhorn/probe
 
-$(LONGHORN)/image.tar: $(LONGHORN)/longhorn-manager $(LONGHORN)/longhorn-instance-manager $(LONGHORN)/probe $(LOCAL)/longhorn deploy/longhorn/root.sh deploy/longhorn/image/tgtadm deploy/tools/rootimage/main.go
+$(LONGHORN)/image.tar: $(LONGHORN)/longhorn-manager $(LONGHORN)/longhorn-instance-manager $(LONGHORN)/backing-image-manager $(LONGHORN)/probe $(LOCAL)/longhorn deploy/longhorn/root.sh deploy/longhorn/image/tgtadm deploy/tools/rootimage/main.go
 	scripts=$$(cd deploy/longhorn/instancemanager && go list -m -f '{{.Dir}}' github.com/longhorn/longhorn-instance-manager)/package; \
 	  deploy/longhorn/root.sh $(LONGHORN)/root $(LONGHORN) $(LOCAL)/longhorn $$scripts
 	cd deploy/tools && go run ./rootimage -root $(LONGHORN)/root -names $(LONGHORN_NAMES) -out $@

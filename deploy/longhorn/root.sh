@@ -20,11 +20,12 @@ put() {
 	xargs cp --dereference --parents --target-directory "$root" <<<"$libraries"
 }
 
-for name in bash cat cp diff ls mkdir mount nsenter rm sh sleep tee test umount; do
+for name in bash cat cp diff ls mkdir mount nsenter qemu-img rm sh sleep tee test umount; do
 	put "$(type -P "$name")" usr/bin "$name"
 done
 put "$built/longhorn-manager" usr/local/sbin
 put "$built/longhorn-instance-manager" usr/local/bin
+put "$built/backing-image-manager" usr/local/bin
 put "$built/probe" usr/local/bin grpc_health_probe
 ln -s grpc_health_probe "$root/usr/local/bin/nc"
 put "$scripts/instance-manager" usr/local/bin

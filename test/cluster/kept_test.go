@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -17,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/test/harness"
 )
 
 // keepVar in the environment names the folder of a cluster that goes on running after a test. TestRealLonghorn uses the one
@@ -51,15 +53,24 @@ func (k *cluster) clear(t *testing.T) {
 		patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:"true"}}}`, v1alpha1.AnnotationForceDeletion)
 		require.NoError(t, k.c.Patch(t.Context(), &p, client.RawPatch("application/merge-patch+json", patch)))
 	}
-	for _, list := range []client.ObjectList{
-		&v1alpha1.VMRestoreList{}, &v1alpha1.VMBackupList{}, &kubevirt.VirtualMachineInstanceMigrationList{}, &kubevirt.VirtualMachineList{}, &corev1.PersistentVolumeClaimList{},
+	for _, left := range []struct {
+		list client.ObjectList
+		in   string
+	}{
+		{&v1alpha1.VMRestoreList{}, vmNamespace},
+		{&v1alpha1.VMBackupList{}, vmNamespace},
+		{&kubevirt.VirtualMachineInstanceMigrationList{}, vmNamespace},
+		{&kubevirt.VirtualMachineList{}, vmNamespace},
+		{&corev1.PersistentVolumeClaimList{}, vmNamespace},
+		{&longhorn.VolumeList{}, harness.LonghornNamespace},
+		{&longhorn.BackingImageList{}, harness.LonghornNamespace},
 	} {
-		await(t, upTimeout, fmt.Sprintf("%T to be empty", list), func() error {
-			if err := k.c.List(t.Context(), list, client.InNamespace(vmNamespace)); err != nil {
+		await(t, upTimeout, fmt.Sprintf("%T to be empty", left.list), func() error {
+			if err := k.c.List(t.Context(), left.list, client.InNamespace(left.in)); err != nil {
 				return err
 			}
-			if n := meta.LenList(list); n > 0 {
-				return errors.Join(fmt.Errorf("%d are left", n), meta.EachListItem(list, func(o runtime.Object) error {
+			if n := meta.LenList(left.list); n > 0 {
+				return errors.Join(fmt.Errorf("%d are left", n), meta.EachListItem(left.list, func(o runtime.Object) error {
 					return client.IgnoreNotFound(k.c.Delete(t.Context(), o.(client.Object)))
 				}))
 			}

@@ -138,9 +138,7 @@ func (k *cluster) misses(t *testing.T, point string) {
 // blockOf is the file of one of the blocks that a disk of a point has on the target.
 func (k *cluster) blockOf(t *testing.T, point, disk string) string {
 	t.Helper()
-	disks := k.point(t, point).Status.Disks
-	d := disks[slices.IndexFunc(disks, func(d v1alpha1.BackupDisk) bool { return d.Name == disk })]
-	folder := filepath.Join(k.storage.Dir, "s3", "data", "*", "backupstore", "volumes", "*", "*", d.Volume)
+	d, folder := k.onTarget(t, point, disk)
 	configs, err := filepath.Glob(filepath.Join(folder, "backups", "backup_"+d.Backup+".cfg"))
 	require.NoError(t, err)
 	require.Len(t, configs, 1)
@@ -155,6 +153,17 @@ func (k *cluster) blockOf(t *testing.T, point, disk string) string {
 	require.NoError(t, err)
 	require.Len(t, blocks, 1)
 	return blocks[0]
+}
+
+// onTarget is a disk of a point, and the folder of its volume on the target.
+func (k *cluster) onTarget(t *testing.T, point, disk string) (d v1alpha1.BackupDisk, folder string) {
+	t.Helper()
+	disks := k.point(t, point).Status.Disks
+	d = disks[slices.IndexFunc(disks, func(d v1alpha1.BackupDisk) bool { return d.Name == disk })]
+	folders, err := filepath.Glob(filepath.Join(k.storage.Dir, "s3", "data", "*", "backupstore", "volumes", "*", "*", d.Volume))
+	require.NoError(t, err)
+	require.Len(t, folders, 1)
+	return d, folders[0]
 }
 
 // flipByte changes one byte of a file in place; a second time undoes it.

@@ -41,6 +41,7 @@ func TestRealLonghorn(t *testing.T) {
 		t.Run("snapshots", beside(k.snapshots))
 		t.Run("replicas and blocks are lost", beside(k.losses))
 		t.Run("Longhorn backs up too", beside(func(t *testing.T) { k.ownBackups(t, theirs) }))
+		t.Run("disks over an image", beside(k.overImage))
 		t.Run("Longhorn shows what Hayloft makes", beside(k.shows))
 		t.Run("the main job", beside(k.mainJob))
 		t.Run("a stopped VM", beside(k.stoppedVM))

@@ -71,16 +71,7 @@ func (k *cluster) makeVM(t *testing.T, name string, strategy kubevirt.VirtualMac
 	t.Helper()
 	together(t, disks, func(t *testing.T, disk string) {
 		c := claim(name + "-" + disk)
-		require.NoError(t, k.c.Create(t.Context(), c))
-		await(t, patience, "claim "+c.Name, func() error {
-			if err := k.c.Get(t.Context(), client.ObjectKeyFromObject(c), c); err != nil {
-				return err
-			}
-			if c.Status.Phase != corev1.ClaimBound {
-				return fmt.Errorf("it is %s", c.Status.Phase)
-			}
-			return nil
-		})
+		k.makeClaim(t, c)
 		k.disk(t, "fill", c.Name, "--seed", strconv.Itoa(seed*len(disks)+slices.Index(disks, disk)), "--length", strconv.Itoa(diskSize-tail))
 	})
 	vm := virtualMachine(name, strategy, node)
@@ -91,6 +82,21 @@ func (k *cluster) makeVM(t *testing.T, name string, strategy kubevirt.VirtualMac
 	if strategy == kubevirt.RunStrategyAlways {
 		k.awaitVM(t, name, kubevirt.VirtualMachineStatusRunning)
 	}
+}
+
+// makeClaim makes a claim and waits until it has its volume.
+func (k *cluster) makeClaim(t *testing.T, c *corev1.PersistentVolumeClaim) {
+	t.Helper()
+	require.NoError(t, k.c.Create(t.Context(), c))
+	await(t, patience, "claim "+c.Name, func() error {
+		if err := k.c.Get(t.Context(), client.ObjectKeyFromObject(c), c); err != nil {
+			return err
+		}
+		if c.Status.Phase != corev1.ClaimBound {
+			return fmt.Errorf("it is %s", c.Status.Phase)
+		}
+		return nil
+	})
 }
 
 func (k *cluster) awaitVM(t *testing.T, name string, status kubevirt.VirtualMachinePrintableStatus) {
