@@ -49,8 +49,7 @@ func (k *cluster) waits(t *testing.T, theirs *gate, volume string) {
 	require.NoError(t, k.ownIs(t, own, longhorn.BackupStateInProgress))
 	theirs.open()
 	k.awaitPoint(t, "both-1")
-	await(t, patience, "Longhorn's backup", func() error { return k.ownIs(t, own, longhorn.BackupStateCompleted) })
-	k.requireRestores(t, "both-1", "both-1-back", want)
+	k.requireBoth(t, own, "both-1", want)
 }
 
 // goesAstray: Longhorn begins a backup in the middle of Hayloft's. The replica then has Longhorn's endpoint and key for both,
@@ -60,9 +59,10 @@ func (k *cluster) goesAstray(t *testing.T, g, theirs *gate, volume string) {
 	k.guest(t, "fill", "both", "--disk", disks[0], "--seed", "500", "--length", strconv.Itoa(16*mib))
 	want := k.quiet(t, "both")
 	defer theirs.refuse("")
+	var own string
 	k.during(t, g, "both", "both-2", func() {
 		theirs.refuse(names.Backup(k.point(t, "both-2").UID, disks[0], 1))
-		own := k.longhornBacksUp(t, "own-2-"+volume, volume)
+		own = k.longhornBacksUp(t, "own-2-"+volume, volume)
 		await(t, patience, "Longhorn's backup", func() error { return k.ownIs(t, own, longhorn.BackupStateCompleted) })
 	})
 	require.Positive(t, theirs.turnedAway(), "what Hayloft's transfer wrote came by Longhorn's endpoint")
@@ -71,7 +71,39 @@ func (k *cluster) goesAstray(t *testing.T, g, theirs *gate, volume string) {
 			require.EqualValues(t, 2, disk.Attempt)
 		}
 	}
-	k.requireRestores(t, "both-2", "both-2-back", want)
+	k.requireBoth(t, own, "both-2", want)
+}
+
+// requireBoth restores a backup of Longhorn's own by Longhorn, and the point of Hayloft's beside which it was made, and compares
+// both.
+func (k *cluster) requireBoth(t *testing.T, own, point string, want map[string]string) {
+	await(t, patience, "Longhorn's backup", func() error { return k.ownIs(t, own, longhorn.BackupStateCompleted) })
+	restored := k.longhornRestores(t, own, point+"-longhorn")
+	k.requireRestores(t, point, point+"-back", want)
+	key := client.ObjectKeyFromObject(restored)
+	await(t, patience, "Longhorn's restore", func() error {
+		require.NoError(t, k.c.Get(t.Context(), key, restored))
+		require.NotEqual(t, longhorn.VolumeRobustnessFaulted, restored.Status.Robustness)
+		if is := restored.Status; is.RestoreRequired || !is.RestoreInitiated || is.State != longhorn.VolumeStateDetached {
+			return fmt.Errorf("volume %s is %s; it is to be restored: %v", key.Name, is.State, is.RestoreRequired)
+		}
+		return nil
+	})
+	k.requireOnReplicas(t, key.Name, want[disks[0]])
+	require.NoError(t, k.c.Delete(t.Context(), restored))
+}
+
+// longhornRestores has Longhorn restore a backup of its own to a new volume.
+func (k *cluster) longhornRestores(t *testing.T, own, volume string) *longhorn.Volume {
+	t.Helper()
+	b := &longhorn.Backup{}
+	require.NoError(t, k.c.Get(t.Context(), client.ObjectKey{Namespace: harness.LonghornNamespace, Name: own}, b))
+	v := &longhorn.Volume{ObjectMeta: metav1.ObjectMeta{Namespace: harness.LonghornNamespace, Name: volume}, Spec: longhorn.VolumeSpec{
+		Size: diskSize, NumberOfReplicas: 2, FromBackup: b.Status.URL, Frontend: longhorn.VolumeFrontendISCSI,
+		AccessMode: longhorn.AccessModeReadWriteOnce, DataEngine: longhorn.DataEngineTypeV1,
+	}}
+	require.NoError(t, k.c.Create(t.Context(), v))
+	return v
 }
 
 // longhornBacksUp has Longhorn cut and back up a volume by itself, as its users do. It returns the backup's name.
