@@ -71,12 +71,16 @@ func (k *cluster) makeGate(t *testing.T, scenario string) *gate {
 	t.Helper()
 	g, s3 := k.newGate(t), k.storage.S3
 	g.target = "gate-" + scenario
-	k.put(t, &v1alpha1.BackupTarget{
-		ObjectMeta: metav1.ObjectMeta{Name: g.target},
-		Spec: v1alpha1.BackupTargetSpec{
-			S3:               &v1alpha1.S3Target{Endpoint: g.endpoint, Insecure: true, Bucket: s3.Bucket, Region: s3.Region},
-			CredentialSecret: secretName,
-		},
+	// versitygw removes a folder with the last object in it, also while somebody else writes one there: of several targets
+	// that are tried at once the webhook may refuse one.
+	await(t, patience, "target "+g.target, func() error {
+		return k.put(t, &v1alpha1.BackupTarget{
+			ObjectMeta: metav1.ObjectMeta{Name: g.target},
+			Spec: v1alpha1.BackupTargetSpec{
+				S3:               &v1alpha1.S3Target{Endpoint: g.endpoint, Insecure: true, Bucket: s3.Bucket, Region: s3.Region},
+				CredentialSecret: secretName,
+			},
+		})
 	})
 	return g
 }

@@ -80,14 +80,15 @@ func (k *cluster) clear(t *testing.T) {
 }
 
 // put makes an object, or what has its name into it.
-func (k *cluster) put(t *testing.T, o client.Object) {
-	t.Helper()
+func (k *cluster) put(t *testing.T, o client.Object) error {
 	err := k.c.Create(t.Context(), o)
-	if apierrors.IsAlreadyExists(err) {
-		old := o.DeepCopyObject().(client.Object)
-		require.NoError(t, k.c.Get(t.Context(), client.ObjectKeyFromObject(o), old))
-		o.SetResourceVersion(old.GetResourceVersion())
-		err = k.c.Update(t.Context(), o)
+	if !apierrors.IsAlreadyExists(err) {
+		return err
 	}
-	require.NoError(t, err)
+	old := o.DeepCopyObject().(client.Object)
+	if err := k.c.Get(t.Context(), client.ObjectKeyFromObject(o), old); err != nil {
+		return err
+	}
+	o.SetResourceVersion(old.GetResourceVersion())
+	return k.c.Update(t.Context(), o)
 }

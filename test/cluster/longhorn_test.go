@@ -78,10 +78,10 @@ func (k *cluster) longhornMissing(t *testing.T) error {
 func (k *cluster) longhornReads(t *testing.T, endpoint string) {
 	t.Helper()
 	s3 := k.storage.S3
-	k.put(t, &corev1.Secret{
+	require.NoError(t, k.put(t, &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: harness.LonghornNamespace, Name: secretName},
 		StringData: map[string]string{"AWS_ACCESS_KEY_ID": s3.AccessKey, "AWS_SECRET_ACCESS_KEY": s3.SecretKey, "AWS_ENDPOINTS": endpoint},
-	})
+	}))
 	ours := &v1alpha1.BackupTarget{}
 	require.NoError(t, k.c.Get(t.Context(), client.ObjectKey{Name: target}, ours))
 	await(t, patience, "Longhorn to be told of the target", func() error {

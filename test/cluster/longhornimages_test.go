@@ -102,5 +102,5 @@ func (k *cluster) makeImageClass(t *testing.T, image string) {
 	for k, v := range plain.Parameters {
 		class.Parameters[k] = v
 	}
-	k.put(t, class)
+	require.NoError(t, k.put(t, class))
 }

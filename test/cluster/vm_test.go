@@ -24,7 +24,7 @@ import (
 const (
 	vmNamespace = "default"
 	mib         = 1 << 20
-	diskSize    = 64 * mib
+	diskSize    = 32 * mib
 	tail        = 8 * mib // of a disk: where a guest writes its records
 )
 
