@@ -89,13 +89,13 @@ test-faults: deps build race local ## whole stacks in which everything is killed
 e2e: cluster longhorn $(LOCAL)/kubectl ## images and chart on a real cluster of two nodes, as root
 	@$(MAKE) --no-print-directory build local images VERSION=e2e
 	cd deploy/cluster && go test $$(go list ./... | grep -v '/node$$')
-	GOGC=300 go test -count 1 -v -timeout 60m -parallel 12 ./test/cluster
+	GOGC=300 go test -count 1 -v -timeout 60m -parallel 8 ./test/cluster
 
 # The API servers work less for more memory, as with `make test`.
 # What .ci/run has time for: without the real Longhorn, and with one fault of those that befall Hayloft's own programs.
 .PHONY: e2e-short
 e2e-short: e2e-parts ## of it: what .ci/run has time for
-	GOGC=300 go test -count 1 -v -short -skip '^TestClusterLeavesNothing$$' -timeout 15m -parallel 12 ./test/cluster
+	GOGC=300 go test -count 1 -v -short -skip '^TestClusterLeavesNothing$$' -timeout 15m -parallel 8 ./test/cluster
 
 .PHONY: e2e-able
 e2e-able: e2e-parts ## of it: whether this machine can run a cluster at all

@@ -68,16 +68,11 @@ func bin(t testing.TB, name string) string {
 	return path
 }
 
-// newCluster starts a cluster, which is gone at the end of the test unless it is to be kept, with the images of archives
-// besides Hayloft's.
-func newCluster(t *testing.T, archives ...string) *cluster {
+// newCluster starts a cluster, with flags of `hayloft-cluster up`. It is gone at the end of the test unless it is to be kept.
+func newCluster(t *testing.T, flags ...string) *cluster {
 	t.Helper()
 	k := emptyCluster(t)
-	k.program = exec.Command(bin(t, "cluster/hayloft-cluster"), "up", "--dir", k.Dir,
-		"--crds", bin(t, "local/crds"), "--images", bin(t, "images/hayloft-images.tar"))
-	for _, archive := range archives {
-		k.program.Args = append(k.program.Args, "--images", archive)
-	}
+	k.program = exec.Command(bin(t, "cluster/hayloft-cluster"), append([]string{"up", "--dir", k.Dir}, flags...)...)
 	k.gone = k.begin(t, "output", k.program)
 	await(t, upTimeout, "a cluster", func() error { return k.takeUp(t, k.gone, "output", "cluster.json", k) })
 	k.connect(t)

@@ -22,7 +22,7 @@ import (
 // removes the rest.
 func TestClusterLeavesNothing(t *testing.T) {
 	t.Parallel()
-	k := newCluster(t)
+	k := newCluster(t, "--images", bin(t, "images/hayloft-images.tar"))
 	for _, node := range k.Nodes {
 		k.runPod(t, node.Name)
 	}

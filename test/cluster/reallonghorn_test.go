@@ -13,7 +13,7 @@ import (
 	"hayloft.dev/test/harness"
 )
 
-// TestRealLonghorn goes through what depends on longhorn-manager's behaviour with the real one, its webhooks and instance
+// TestRealLonghorn goes through VMs' lives, as far as they depend on longhorn-manager's behaviour, with the real one, its webhooks and instance
 // managers. docs/longhorn.md says what is stood in for. Each scenario has VMs and targets of its own, so that it can be run
 // alone (keepVar), and beside others but for the last ones, which meet every volume.
 func TestRealLonghorn(t *testing.T) {
@@ -23,7 +23,7 @@ func TestRealLonghorn(t *testing.T) {
 	}
 	k := keptCluster(t)
 	if k == nil {
-		k = newCluster(t, bin(t, "cluster/longhorn/image.tar"))
+		k = newCluster(t, "--crds", bin(t, "local/crds"), "--images", bin(t, "cluster/longhorn/image.tar"))
 		k.makeNamespaces(t)
 		k.installLonghorn(t)
 		k.startStorage(t, "--real-longhorn")
@@ -42,6 +42,7 @@ func TestRealLonghorn(t *testing.T) {
 		t.Run("replicas and blocks are lost", beside(k.losses))
 		t.Run("Longhorn backs up too", beside(func(t *testing.T) { k.ownBackups(t, theirs) }))
 		t.Run("disks over an image", beside(k.overImage))
+		t.Run("a schedule", beside(k.schedules))
 		t.Run("Longhorn shows what Hayloft makes", beside(k.shows))
 		t.Run("the main job", beside(k.mainJob))
 		t.Run("a stopped VM", beside(k.stoppedVM))

@@ -11,22 +11,22 @@ import (
 	"hayloft.dev/pkg/api/v1alpha1"
 )
 
-// TestHayloft goes through a cluster's life with Hayloft, from an empty cluster to one that Hayloft has left. In short mode
-// there is no schedule, no VM is paused, and of the faults only that an agent is killed.
+// TestHayloft goes through a cluster's life with Hayloft, from an empty cluster to one that Hayloft has left. In short mode the
+// main job and a stopped VM are here, which else TestRealLonghorn has; no VM is paused, and of the faults there is only that an
+// agent is killed.
 func TestHayloft(t *testing.T) {
 	t.Parallel()
-	k := newCluster(t)
+	k := newCluster(t, "--crds", bin(t, "local/crds"))
 	k.makeNamespaces(t)
 	k.startStorage(t)
 	require.True(t, t.Run("the chart installs", k.installs))
 	k.makeTarget(t)
-	t.Run("at once", func(t *testing.T) {
-		t.Run("the main job", beside(k.mainJob))
-		t.Run("a stopped VM", beside(k.stoppedVM))
-		if !testing.Short() {
-			t.Run("a schedule", beside(k.schedules))
-		}
-	})
+	if testing.Short() {
+		t.Run("at once", func(t *testing.T) {
+			t.Run("the main job", beside(k.mainJob))
+			t.Run("a stopped VM", beside(k.stoppedVM))
+		})
+	}
 	points := k.faults(t)
 	if !testing.Short() {
 		t.Run("a VM is paused", k.pauses)
