@@ -26,8 +26,8 @@ func (k *cluster) losses(t *testing.T) {
 	k.requireRestores(t, "worn-1", "worn-1-back", want)
 }
 
-// longhornFaults are what befalls Longhorn, and with it every volume, during backups of one VM. The points that come of it
-// are restored and compared.
+// longhornFaults are what befalls Longhorn, and with it every volume, during backups. The points that come of it are restored
+// and compared.
 func (k *cluster) longhornFaults(t *testing.T) {
 	g := k.makeGate(t, "busy")
 	k.makeVM(t, "busy", kubevirt.RunStrategyAlways, k.Nodes[0].Name, 3)
@@ -46,6 +46,7 @@ func (k *cluster) longhornFaults(t *testing.T) {
 			points[point] = want
 		})
 	}
+	t.Run("a node is lost", func(t *testing.T) { points["left-1"] = k.losesNode(t, "left-1") })
 	k.requireAllRestore(t, points)
 }
 

@@ -1,0 +1,48 @@
+package cluster
+
+import (
+	"fmt"
+	"testing"
+
+	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
+	"github.com/stretchr/testify/require"
+	kubevirt "kubevirt.io/api/core/v1"
+)
+
+// losesNode: the node where a volume of a VM that is off is attached for its backup is cut off the network, with the engine, a
+// replica and an agent. Once Kubernetes has given the node up, the backup goes on at the other node, and is whole before the
+// lost one comes back. It returns what was on the disks: disk -> SHA-256.
+func (k *cluster) losesNode(t *testing.T, point string) map[string]string {
+	g := k.makeGate(t, "left")
+	k.makeVM(t, "left", kubevirt.RunStrategyHalted, "", 9)
+	want := k.hash(t, "left")
+	var node string
+	heal := func() {
+		if node != "" {
+			k.run(t, "cluster/hayloft-cluster", "heal", "--dir", k.Dir, node)
+		}
+	}
+	defer heal()
+	k.during(t, g, "left", point, func() {
+		node = k.volume(t, k.volumeOf(t, "left-"+disks[0])).Status.CurrentNodeID
+		require.NotEmpty(t, node)
+		k.run(t, "cluster/hayloft-cluster", "cut", "--dir", k.Dir, node)
+		await(t, upTimeout, "the volumes to be attached on the other node", func() error {
+			for _, disk := range disks {
+				v := k.volume(t, k.volumeOf(t, "left-"+disk))
+				if v.Status.State != longhorn.VolumeStateAttached || v.Status.CurrentNodeID != k.otherNode(node) {
+					return fmt.Errorf("volume %s is %s on %s and %s", v.Name, v.Status.State, v.Status.CurrentNodeID, v.Status.Robustness)
+				}
+			}
+			return nil
+		})
+	})
+	for _, disk := range k.point(t, point).Status.Disks {
+		require.LessOrEqual(t, disk.Attempt, int32(2), "the first one was lost with the node, and no other one")
+	}
+	heal()
+	k.awaitReady(t)
+	k.awaitLonghorn(t)
+	k.awaitDetached(t, "left")
+	return want
+}
