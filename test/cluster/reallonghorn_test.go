@@ -13,9 +13,9 @@ import (
 	"hayloft.dev/test/harness"
 )
 
-// TestRealLonghorn goes through VMs' lives, as far as they depend on longhorn-manager's behaviour, with the real one, its webhooks and instance
-// managers. docs/longhorn.md says what is stood in for. Each scenario has VMs and targets of its own, so that it can be run
-// alone (keepVar), and beside others but for the last ones, which meet every volume.
+// TestRealLonghorn goes through VMs' lives, as far as they depend on longhorn-manager's behaviour, with the real one, its
+// webhooks and instance managers. docs/longhorn.md says what is stood in for. Each scenario has VMs and targets of its own, so
+// that it can be run alone (keepVar), and beside others but for the last ones, which meet every volume.
 func TestRealLonghorn(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
