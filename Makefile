@@ -85,13 +85,13 @@ test-stacks: ## of them: Hayloft's programs on whole stacks
 test-faults: deps build race local ## whole stacks in which everything is killed, moved or started meanwhile, with the race detector
 	HAYLOFT_RACE=1 GOGC=200 go test -vet=off -timeout 40m -parallel 4 -run '$(FAULTS)' ./test/e2e
 
+# With GOGC the API servers work less for more memory, as with `make test`.
 .PHONY: e2e
 e2e: cluster longhorn $(LOCAL)/kubectl ## images and chart on a real cluster of two nodes, as root
 	@$(MAKE) --no-print-directory build local images VERSION=e2e
 	cd deploy/cluster && go test $$(go list ./... | grep -v '/node$$')
 	GOGC=300 go test -count 1 -v -timeout 60m -parallel 8 ./test/cluster
 
-# The API servers work less for more memory, as with `make test`.
 # What .ci/run has time for: without the real Longhorn, and with one fault of those that befall Hayloft's own programs.
 .PHONY: e2e-short
 e2e-short: e2e-parts ## of it: what .ci/run has time for

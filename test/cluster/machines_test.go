@@ -21,6 +21,7 @@ import (
 // TestClusterLeavesNothing: a cluster that is killed in the middle of work leaves no process and no mount, and `down`
 // removes the rest.
 func TestClusterLeavesNothing(t *testing.T) {
+	needsCluster(t)
 	t.Parallel()
 	k := newCluster(t, "--images", bin(t, "images/hayloft-images.tar"))
 	for _, node := range k.Nodes {
@@ -57,6 +58,7 @@ func TestClusterLeavesNothing(t *testing.T) {
 
 // TestInterrupt: who interrupts these tests, while a cluster is on its way up, finds nothing left of them.
 func TestInterrupt(t *testing.T) {
+	needsCluster(t)
 	t.Parallel()
 	const held = "HAYLOFT_INTERRUPT"
 	if os.Getenv(held) != "" {

@@ -16,6 +16,17 @@ import (
 // interrupted is the exit code of a program that was ended by ctrl-c.
 const interrupted = 130
 
+// noClusterVar names the variable that says why no cluster is to be started.
+const noClusterVar = "HAYLOFT_NO_CLUSTER"
+
+// needsCluster has the test's summary say that it was not run, and why.
+func needsCluster(t *testing.T) {
+	t.Helper()
+	if why := os.Getenv(noClusterVar); why != "" {
+		t.Skipf("NOT RUN: %s. Nothing has shown here that Hayloft works in a cluster.", why)
+	}
+}
+
 // started is what runs outside this process.
 var started endings
 

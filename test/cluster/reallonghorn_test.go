@@ -17,6 +17,7 @@ import (
 // webhooks and instance managers. docs/longhorn.md says what is stood in for. Each scenario has VMs and targets of its own, so
 // that it can be run alone (keepVar), and beside others but for the last ones, which meet every volume.
 func TestRealLonghorn(t *testing.T) {
+	needsCluster(t)
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("`make e2e` has the real Longhorn")

@@ -15,6 +15,7 @@ import (
 // main job and a stopped VM are here, which else TestRealLonghorn has; no VM is paused, and of the faults there is only that an
 // agent is killed.
 func TestHayloft(t *testing.T) {
+	needsCluster(t)
 	t.Parallel()
 	k := newCluster(t, "--crds", bin(t, "local/crds"))
 	k.makeNamespaces(t)
