@@ -46,7 +46,7 @@ func (k *cluster) longhornFaults(t *testing.T) {
 			points[point] = want
 		})
 	}
-	t.Run("a node is lost", func(t *testing.T) { points["left-1"] = k.losesNode(t, "left-1") })
+	t.Run("a node is lost", func(t *testing.T) { points["left-1"] = k.losesNode(t, g, "left-1") })
 	k.requireAllRestore(t, points)
 }
 

@@ -12,8 +12,7 @@ import (
 // losesNode: the node where a volume of a VM that is off is attached for its backup is cut off the network, with the engine, a
 // replica and an agent. Once Kubernetes has given the node up, the backup goes on at the other node, and is whole before the
 // lost one comes back. It returns what was on the disks: disk -> SHA-256.
-func (k *cluster) losesNode(t *testing.T, point string) map[string]string {
-	g := k.makeGate(t, "left")
+func (k *cluster) losesNode(t *testing.T, g *gate, point string) map[string]string {
 	k.makeVM(t, "left", kubevirt.RunStrategyHalted, "", 9)
 	want := k.hash(t, "left")
 	var node string
