@@ -46,7 +46,7 @@ func (u *up) startControl(ctx context.Context, group *errgroup.Group) (err error
 		return err
 	}
 	if _, err := u.run(ctx, group, u.control.NetworkSpec(proc.Spec{Kind: "kube", Name: "controller-manager", Path: u.kube(), Args: []string{
-		"controller-manager", "--dir", u.layout.kube(), "--", "--controllers=*",
+		"controller-manager", "--dir", u.layout.kube(), "--", "--controllers=*", "--node-monitor-grace-period=" + nodeGrace,
 	}})); err != nil {
 		return err
 	}
