@@ -146,13 +146,13 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	guests := &quiesce.Guests{KubeVirt: kubevirt}
+	attacher := &attach.Attacher{Client: live, Namespace: o.longhornNamespace, Node: o.node, Log: log}
+	guests := &quiesce.Guests{KubeVirt: kubevirt, Volumes: attacher}
 	if o.pauserSocket != "" {
 		guests.Pauser = &quiesce.Pauser{Socket: o.pauserSocket, Node: o.node}
 	}
 	counts := metrics.NewAgent(ctrlmetrics.Registry)
 	keeper := session.NewKeeper(live, lease.Options{Namespace: o.namespace, Node: o.node, Duration: o.leaseDuration, Log: log}, counts, log)
-	attacher := &attach.Attacher{Client: live, Namespace: o.longhornNamespace, Node: o.node, Log: log}
 	w := &worker.Worker{
 		Jobs:     mgr.GetCache(),
 		Client:   live,

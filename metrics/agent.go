@@ -49,7 +49,7 @@ var (
 	})
 	agentFreeze = define(Metric{
 		Name: "hayloft_agent_freeze_seconds", Kind: Histogram, By: Agent, Labels: []string{"way"}, Buckets: shortBuckets,
-		Help: "Time that guests rested, of cuts that count, by the way in which they were brought to rest: freeze (of their file systems) or pause (of their container).",
+		Help: "Time that guests rested, of cuts that count, by the way in which they were brought to rest: freeze (of their file systems) or pause (of their container; of VMs that do not run, of others that have their disks mounted).",
 	})
 	agentHooks = define(Metric{
 		Name: "hayloft_agent_hook_duration_seconds", Kind: Histogram, By: Agent, Labels: []string{"hook", "outcome"}, Buckets: workBuckets,

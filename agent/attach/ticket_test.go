@@ -90,3 +90,19 @@ func TestStarts(t *testing.T) {
 		require.Equal(t, c.want, starts(c.vmi), name)
 	}
 }
+
+// TestPodNodes: only what Kubernetes attaches for pods is somebody who may write.
+func TestPodNodes(t *testing.T) {
+	va := attachmentOf(map[string]string{"csi-1": "b", "csi-2": "a", "csi-3": "b", "ui": "c", names.Ticket("node-1-aaaaaaaa", 4): "d"})
+	for id, ticket := range va.Spec.AttachmentTickets {
+		ticket.Type = longhorn.AttacherTypeSnapshotController
+		switch id {
+		case "csi-1", "csi-2", "csi-3":
+			ticket.Type = longhorn.AttacherTypeCSIAttacher
+		case "ui":
+			ticket.Type = longhorn.AttacherTypeLonghornAPI
+		}
+	}
+	require.Equal(t, []string{"a", "b"}, podNodes(va))
+	require.Empty(t, podNodes(attachmentOf(nil)))
+}

@@ -19,6 +19,8 @@ func TestElsewhere(t *testing.T) {
 	nowhere.Node = ""
 	hooked.Hooks.Before = &hooks.Hook{Must: true}
 	after.Hooks.After = &hooks.Hook{Must: true}
+	used, usedHere, spread := stopped, stopped, stopped
+	used.UsedOn, usedHere.UsedOn, spread.UsedOn = []string{there}, []string{here}, []string{there, here}
 	may.Hooks = hooks.Hooks{Before: &hooks.Hook{}, After: &hooks.Hook{}}
 	for name, c := range map[string]struct {
 		policy v1alpha1.QuiescePolicy
@@ -38,6 +40,10 @@ func TestElsewhere(t *testing.T) {
 		"a hook afterwards must end well": {"BestEffort", "Freeze", after, there, OwnHooks},
 		"hooks that may fail":             {"BestEffort", "", may, "", ""},
 		"hooks where nobody is asked":     {"Never", "", hooked, "", ""},
+		"what has its disks is there":     {"Required", "Pause", used, there, OwnOthers},
+		"what has its disks is here":      {"Required", "Pause", usedHere, "", ""},
+		"what has its disks is spread":    {"Required", "Pause", spread, "", ""}, // no agent can pause all of it
+		"what has its disks, if it may":   {"BestEffort", "Pause", used, "", ""},
 		"both":                            {"Required", "Pause", hooked, there, OwnPause},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -38,35 +39,65 @@ type Guest struct {
 	// Why may say more than that there is no agent.
 	Way Way
 	Why string
+	// Beside are the PersistentVolumes of which whatever else has them mounted is to
+	// be paused along; none: nothing is. Unreached says why that cannot be all of it.
+	Beside    []string
+	Unreached string
+	// UsedOn are the nodes on which other workloads than the VM have them attached.
+	UsedOn []string
 }
 
 // Guests brings guests to rest by the way that each of them has.
 type Guests struct {
 	*KubeVirt
-	Pauser *Pauser // nil: nothing is paused
+	Pauser  *Pauser // nil: nothing is paused
+	Volumes Volumes // asked only where there is a pauser
 }
 
-// Look finds out whether the VM runs, and how it can be brought to rest.
-func (q *Guests) Look(ctx context.Context, g v1alpha1.CutGuest) (Guest, error) {
+// Look finds out whether the VM runs, how it can be brought to rest, and what else
+// has its disks.
+func (q *Guests) Look(ctx context.Context, g v1alpha1.CutGuest, disks []v1alpha1.CutDisk) (Guest, error) {
 	found, err := q.KubeVirt.Look(ctx, g)
 	if err != nil {
 		return found, err
 	}
-	node := ""
-	if q.Pauser != nil {
-		node = q.Pauser.Node
+	if q.Pauser == nil {
+		found.Way, found.Why = choose(g, found, "")
+		return found, nil
 	}
-	found.Way, found.Why = choose(g, found, node)
-	return found, nil
+	found.Way, found.Why = choose(g, found, q.Pauser.Node)
+	if !pausesOthers(g) || found.Running && found.Way == "" {
+		return found, nil
+	}
+	uses := make([]use, len(disks))
+	for i, d := range disks {
+		uses[i].volume = d.Volume
+		if uses[i].persistent, uses[i].nodes, err = q.Volumes.Use(ctx, d.Volume); err != nil {
+			return found, err
+		}
+	}
+	return beside(found, q.Pauser.Node, uses), nil
 }
 
 // Freeze brings a guest to rest by the way that was found. It goes on by itself
-// when the deadline has passed.
-func (q *Guests) Freeze(ctx context.Context, g v1alpha1.CutGuest, found Guest) error {
+// when the deadline has passed. A pause is one of what else has the disks too, which
+// is returned in words.
+func (q *Guests) Freeze(ctx context.Context, g v1alpha1.CutGuest, found Guest) (others []string, err error) {
 	if found.Way == ByPause {
 		return q.Pauser.Freeze(ctx, g, found)
 	}
-	return q.KubeVirt.Freeze(ctx, g)
+	return nil, q.KubeVirt.Freeze(ctx, g)
+}
+
+// FreezeOthers pauses what has the disks of a VM that is stopped, or whose guest is
+// frozen, for the limit at most; it returns what that is, in words.
+func (q *Guests) FreezeOthers(ctx context.Context, g v1alpha1.CutGuest, found Guest, limit time.Duration) ([]string, error) {
+	return q.Pauser.FreezeOthers(ctx, g, found, limit)
+}
+
+// ThawOthers lets that go on. An error says that it may have gone on before.
+func (q *Guests) ThawOthers(ctx context.Context, g v1alpha1.CutGuest) error {
+	return q.Pauser.ThawOthers(ctx, g)
 }
 
 // Thaw lets a guest go on that rests by the way that was found. After a pause an

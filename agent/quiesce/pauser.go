@@ -20,8 +20,8 @@ import (
 const compute = "compute"
 
 // Pauser asks the pauser beside this agent to pause the container in which a VM
-// runs. What is paused goes on when this process ends, however it ends, since the
-// connection is what holds it.
+// runs, and those that have its volumes mounted. What is paused goes on when this
+// process ends, however it ends, since the connection is what holds it.
 type Pauser struct {
 	Socket string
 	Node   string // that of this agent
@@ -36,15 +36,47 @@ type paused struct {
 	in   *json.Decoder
 }
 
-// Freeze has the container stand still, for the deadline at most.
-func (p *Pauser) Freeze(ctx context.Context, g v1alpha1.CutGuest, found Guest) error {
-	q := wire.Request{Container: compute, Limit: time.Duration(g.DeadlineSeconds) * time.Second}
+// Freeze has the container stand still, and in the same hold all that has the
+// volumes mounted, for the deadline at most.
+func (p *Pauser) Freeze(ctx context.Context, g v1alpha1.CutGuest, found Guest) (others []string, err error) {
+	q := wire.Request{Container: compute, Users: users(g, found), Limit: time.Duration(g.DeadlineSeconds) * time.Second}
 	for _, uid := range podsOn(found, p.Node) {
 		q.Pods = append(q.Pods, wire.Pod{Namespace: g.Namespace, UID: string(uid)})
 	}
-	h, err := p.hold(ctx, q)
+	others, err = p.keep(ctx, g, q)
 	if err != nil {
-		return fmt.Errorf("pausing the container of VM %s/%s: %w", g.Namespace, g.VM, err)
+		return nil, fmt.Errorf("pausing the container of VM %s/%s: %w", g.Namespace, g.VM, err)
+	}
+	return others, nil
+}
+
+// FreezeOthers has what has the volumes mounted stand still, and not the VM.
+func (p *Pauser) FreezeOthers(ctx context.Context, g v1alpha1.CutGuest, found Guest, limit time.Duration) ([]string, error) {
+	others, err := p.keep(ctx, g, wire.Request{Users: users(g, found), Limit: limit})
+	if err != nil {
+		return nil, fmt.Errorf("pausing what has the claims of VM %s/%s mounted: %w", g.Namespace, g.VM, err)
+	}
+	return others, nil
+}
+
+// users are what has the volumes mounted, but the VM's own pods; nil: nothing is
+// meant.
+func users(g v1alpha1.CutGuest, found Guest) *wire.Users {
+	if len(found.Beside) == 0 {
+		return nil
+	}
+	u := &wire.Users{Namespace: g.Namespace, Volumes: found.Beside}
+	for uid := range found.Pods {
+		u.Except = append(u.Except, string(uid))
+	}
+	return u
+}
+
+// keep asks for a hold and keeps it for the VM.
+func (p *Pauser) keep(ctx context.Context, g v1alpha1.CutGuest, q wire.Request) ([]string, error) {
+	h, others, err := p.hold(ctx, q)
+	if err != nil {
+		return nil, err
 	}
 	p.mu.Lock()
 	former := p.holds[g.VMUID]
@@ -56,17 +88,33 @@ func (p *Pauser) Freeze(ctx context.Context, g v1alpha1.CutGuest, found Guest) e
 	if former != nil {
 		_ = former.conn.Close()
 	}
-	return nil
+	return others, nil
 }
 
 // Thaw lets the container go on. It returns nil only if it stood still until now.
 func (p *Pauser) Thaw(ctx context.Context, g v1alpha1.CutGuest) error {
+	if err := p.let(ctx, g); err != nil {
+		return fmt.Errorf("letting the container of VM %s/%s go on: %w", g.Namespace, g.VM, err)
+	}
+	return nil
+}
+
+// ThawOthers lets what FreezeOthers has paused go on, in the same way.
+func (p *Pauser) ThawOthers(ctx context.Context, g v1alpha1.CutGuest) error {
+	if err := p.let(ctx, g); err != nil {
+		return fmt.Errorf("letting what has the claims of VM %s/%s mounted go on: %w", g.Namespace, g.VM, err)
+	}
+	return nil
+}
+
+// let ends what is held for a VM.
+func (p *Pauser) let(ctx context.Context, g v1alpha1.CutGuest) error {
 	p.mu.Lock()
 	h := p.holds[g.VMUID]
 	delete(p.holds, g.VMUID)
 	p.mu.Unlock()
 	if h == nil {
-		return fmt.Errorf("the container of VM %s/%s is not paused by this agent", g.Namespace, g.VM)
+		return errors.New("nothing is paused for it by this agent")
 	}
 	// Whatever the answer, the connection ends here, and the hold with it.
 	defer h.conn.Close()
@@ -75,16 +123,12 @@ func (p *Pauser) Thaw(ctx context.Context, g v1alpha1.CutGuest) error {
 	if err == nil && r.Error != "" {
 		err = errors.New(r.Error)
 	}
-	if err != nil {
-		return fmt.Errorf("letting the container of VM %s/%s go on: %w", g.Namespace, g.VM, err)
-	}
-	return nil
+	return err
 }
 
-func (p *Pauser) hold(ctx context.Context, q wire.Request) (*paused, error) {
-	h, err := p.dial(ctx)
-	if err != nil {
-		return nil, err
+func (p *Pauser) hold(ctx context.Context, q wire.Request) (h *paused, others []string, err error) {
+	if h, err = p.dial(ctx); err != nil {
+		return nil, nil, err
 	}
 	var r wire.Reply
 	err = h.exchange(ctx, q, &r)
@@ -93,9 +137,9 @@ func (p *Pauser) hold(ctx context.Context, q wire.Request) (*paused, error) {
 	}
 	if err != nil {
 		_ = h.conn.Close()
-		return nil, err
+		return nil, nil, err
 	}
-	return h, nil
+	return h, r.Users, nil
 }
 
 func (p *Pauser) dial(ctx context.Context) (*paused, error) {

@@ -1,6 +1,7 @@
 // Package quiesce brings the guest of a running VM to rest around a cut, and lets
 // it go on afterwards: KubeVirt is asked to have its agent freeze its file
-// systems, or, where there is none, the node's pauser to pause its container.
+// systems, or, where there is none, the node's pauser to pause its container. What
+// else has its disks mounted is paused as well.
 //
 // It knows how to ask and what the answers mean. When to ask, how long a guest
 // may rest and what a refusal means for the point is the worker's to decide.

@@ -203,7 +203,7 @@ func (r *run) recordCut(cutters []cutter, c goodCut, hooks []v1alpha1.HookStatus
 	}
 	at := metav1.NewMicroTime(c.began)
 	reached, why := c.still.reached()
-	r.Observer.Cut(string(reached), string(c.still.before.Way), c.window, c.still.frozen)
+	r.Observer.Cut(string(reached), string(c.still.way()), c.window, c.still.frozen)
 	r.result = func(s *v1alpha1.NodeJobStatus) {
 		s.Cut = &v1alpha1.CutStatus{
 			Number: c.number, StartedAt: &at, WindowMicroseconds: c.window.Microseconds(), Snapshots: snapshots, Hooks: hooks,

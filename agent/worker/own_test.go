@@ -32,10 +32,10 @@ func TestTheGuestsOwnAgentIsWaitedFor(t *testing.T) {
 		"it is stopped":            {[]sighting{stopped}, "", "", nil, 0},
 		"nobody knows":             {[]sighting{unknown}, "", "", nil, 0},
 		"nobody comes":             {[]sighting{there}, "QuiesceFailed", "policy Required asks for: it runs on node n2, only the agent there can pause it, and that one has not taken the cut up within 1m46s", []string{"n2"}, 106 * time.Second},
-		"nobody knows for a while": {[]sighting{there, unknown, unknown, here}, "VolumeWanted", "not run on node n2 any more", []string{"n2"}, 6 * time.Second},
-		"it migrates here":         {[]sighting{there, here}, "VolumeWanted", "not run on node n2 any more", []string{"n2"}, 2 * time.Second},
-		"it migrates elsewhere":    {[]sighting{there, there, further, here}, "VolumeWanted", "not run on node n3 any more", []string{"n2", "n3"}, 6 * time.Second},
-		"it is stopped meanwhile":  {[]sighting{there, stopped}, "VolumeWanted", "not run on node n2 any more", []string{"n2"}, 2 * time.Second},
+		"nobody knows for a while": {[]sighting{there, unknown, unknown, here}, "VolumeWanted", "not so any more that VM ns/web runs on node n2", []string{"n2"}, 6 * time.Second},
+		"it migrates here":         {[]sighting{there, here}, "VolumeWanted", "not so any more that VM ns/web runs on node n2", []string{"n2"}, 2 * time.Second},
+		"it migrates elsewhere":    {[]sighting{there, there, further, here}, "VolumeWanted", "not so any more that VM ns/web runs on node n3", []string{"n2", "n3"}, 6 * time.Second},
+		"it is stopped meanwhile":  {[]sighting{there, stopped}, "VolumeWanted", "not so any more that VM ns/web runs on node n2", []string{"n2"}, 2 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -66,6 +66,9 @@ func TestTheGuestsOwnAgentIsWaitedFor(t *testing.T) {
 	hooks := classify(t.Context(), unheard(cutGuest(v1alpha1.QuiesceBestEffort), "n2", quiesce.OwnHooks, time.Minute))
 	require.Equal(t, v1alpha1.ReasonHookFailed, hooks.reason)
 	require.ErrorContains(t, hooks, "the hooks of VM web were not run")
+	others := classify(t.Context(), unheard(cutGuest(v1alpha1.QuiesceRequired), "n2", quiesce.OwnOthers, time.Minute))
+	require.Equal(t, v1alpha1.ReasonQuiesceFailed, others.reason)
+	require.ErrorContains(t, others, "VM web does not run, but what has its disks was not paused, which spec.quiesce.policy Required asks for: it is on node n2, only the agent there can pause that")
 }
 
 // TestAWaitEndsWithTheJob: whoever is given the job must not wait for this agent.

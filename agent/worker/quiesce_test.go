@@ -28,6 +28,7 @@ func TestRestReached(t *testing.T) {
 	wanted, elsewhere := cutGuest(v1alpha1.QuiesceRequired), quiesce.Guest{Running: true, Why: "the VM runs on node"}
 	wanted.Method = v1alpha1.QuiescePause
 	refused := errors.New("virt-launcher says no")
+	shell, unpaused := []string{"container sh of pod maint"}, errors.New("container sh is stubborn")
 	for name, c := range map[string]struct {
 		rest    rest
 		want    v1alpha1.Consistency
@@ -59,6 +60,18 @@ func TestRestReached(t *testing.T) {
 		"pause refused":                   {rest{guest: best, before: pauses, why: refused}, "QuiesceFailed", "says no", true, true},
 		"pause refused, required":         {rest{guest: wanted, before: pauses, why: refused}, "QuiesceFailed", "says no", false, false},
 		"cannot be paused":                {rest{guest: wanted, before: elsewhere}, "QuiesceFailed", "runs on node", false, false},
+		"stopped, and a pod paused":       {rest{guest: best, paused: t0, others: shell}, "Paused", "the VM does not run; what else has its disks mounted was paused: container sh of pod maint", true, true},
+		"the same, required":              {rest{guest: wanted, paused: t0, others: shell}, "Paused", "the VM does not run", true, true},
+		"stopped, and no pod to pause":    {rest{guest: wanted, paused: t0}, "Offline", "", true, true},
+		"stopped, and a pod not paused":   {rest{guest: best, otherwise: unpaused}, "QuiesceFailed", "the VM does not run, but what else has its disks may have written to them: container sh is stubborn", true, true},
+		"the same, required, not paused":  {rest{guest: wanted, otherwise: unpaused}, "QuiesceFailed", "is stubborn", false, false},
+		"stopped, a pod came":             {rest{guest: wanted, after: quiesce.Guest{UsedOn: []string{"n1"}}}, "CrashConsistent", "something got the disks of the VM", true, false},
+		"stopped, a pod stays":            {rest{guest: best, before: quiesce.Guest{UsedOn: []string{"n1"}}, after: quiesce.Guest{UsedOn: []string{"n1"}}}, "Offline", "", true, true},
+		"started beside a paused pod":     {rest{guest: best, after: running, paused: t0, others: shell}, "CrashConsistent", "was started while", true, true},
+		"frozen, and a pod paused":        {rest{guest: best, before: agent, asked: t0, cut: t0.Add(time.Second), paused: t0, others: shell}, "Frozen", "what else has its disks mounted was paused: container sh of pod maint", true, true},
+		"frozen, and a pod not paused":    {rest{guest: best, before: agent, asked: t0, cut: t0.Add(time.Second), otherwise: unpaused}, "Frozen", "what else has its disks may have written to them: container sh is stubborn", true, true},
+		"the same, and the thaw failed":   {rest{guest: best, before: agent, asked: t0, cut: t0.Add(time.Second), why: refused, otherwise: unpaused}, "Frozen", "virt-launcher says no; what else has its disks may", true, true},
+		"paused with a pod":               {rest{guest: wanted, before: pauses, asked: t0, cut: t0.Add(time.Second), others: shell}, "Paused", "what else has its disks mounted was paused: container sh of pod maint", true, true},
 		"no agent, cannot be paused":      {rest{guest: best, before: elsewhere}, "NoGuestAgent", "in the VM; the VM runs on node", true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -84,12 +97,18 @@ type askedGuest struct {
 	before, after hooks.Ran
 	hooks         []string // that were run, in this order
 
+	others     []string // who is paused, with the guest or alone
+	hushOthers func(context.Context) error
+	letOthers  func(context.Context) error
+	limit      time.Duration // that they were last paused for
+	still      int           // how often they are paused now
+
 	// looks are what is found in turn, in place of found; the last one stays.
 	looks []sighting
 	here  string // this agent's node
 }
 
-func (a *askedGuest) Look(context.Context, v1alpha1.CutGuest) (quiesce.Guest, error) {
+func (a *askedGuest) Look(context.Context, v1alpha1.CutGuest, []v1alpha1.CutDisk) (quiesce.Guest, error) {
 	if len(a.looks) == 0 {
 		return a.found, nil
 	}
@@ -107,8 +126,25 @@ func (a *askedGuest) Elsewhere(_ v1alpha1.CutGuest, found quiesce.Guest) (string
 	return "", ""
 }
 
-func (a *askedGuest) Freeze(ctx context.Context, _ v1alpha1.CutGuest, _ quiesce.Guest) error {
-	return a.freeze(ctx)
+func (a *askedGuest) Freeze(ctx context.Context, _ v1alpha1.CutGuest, found quiesce.Guest) ([]string, error) {
+	if found.Way == quiesce.ByPause {
+		return a.others, a.freeze(ctx)
+	}
+	return nil, a.freeze(ctx)
+}
+
+func (a *askedGuest) FreezeOthers(ctx context.Context, _ v1alpha1.CutGuest, _ quiesce.Guest, limit time.Duration) ([]string, error) {
+	a.limit = limit
+	if err := a.hushOthers(ctx); err != nil {
+		return nil, err
+	}
+	a.still++
+	return a.others, nil
+}
+
+func (a *askedGuest) ThawOthers(ctx context.Context, _ v1alpha1.CutGuest) error {
+	a.still--
+	return a.letOthers(ctx)
 }
 
 func (a *askedGuest) Thaw(ctx context.Context, _ v1alpha1.CutGuest, _ quiesce.Guest) error {
@@ -139,7 +175,7 @@ func quiesceRun(ctx context.Context, g Guests) *run {
 	return &run{
 		Limits:  DefaultLimits(),
 		Worker:  &Worker{Guests: g, Log: slog.New(slog.DiscardHandler)},
-		job:     &v1alpha1.NodeJob{},
+		job:     &v1alpha1.NodeJob{Spec: v1alpha1.NodeJobSpec{Cut: &v1alpha1.CutJob{}}},
 		session: aSession{ctx},
 	}
 }
@@ -226,6 +262,63 @@ func TestAPauseIsEndedWhoeverOwnsTheVolumes(t *testing.T) {
 				require.Equal(t, c.want, got)
 				require.Equal(t, c.thaws, g.thaws)
 				require.LessOrEqual(t, time.Since(began), c.atMost)
+			})
+		})
+	}
+}
+
+// TestOthersThatHaveTheDisks stand still too, under the same dead-man, and are let go
+// whoever owns the volumes and whatever becomes of the guest.
+func TestOthersThatHaveTheDisks(t *testing.T) {
+	failing := func(context.Context) error { return errors.New("containerd says no") }
+	hangs := func(ctx context.Context) error { <-ctx.Done(); return context.Cause(ctx) }
+	slow := func(context.Context) error { time.Sleep(4 * time.Second); return nil }
+	frozen := quiesce.Guest{Running: true, Agent: true, Way: quiesce.ByFreeze, Beside: []string{"pv"}}
+	stopped := quiesce.Guest{Beside: []string{"pv"}}
+	half := quiesce.Guest{Beside: []string{"pv"}, Unreached: "volume v is attached on node n2"}
+	bare := quiesce.Guest{Running: true, Beside: []string{"pv"}}
+	wanted := cutGuest(v1alpha1.QuiesceRequired)
+	wanted.Method = v1alpha1.QuiescePause
+	for name, c := range map[string]struct {
+		found     quiesce.Guest
+		guest     *v1alpha1.CutGuest
+		freeze    func(context.Context) error
+		hush, let func(context.Context) error
+		want      v1alpha1.Consistency
+		says      string
+		limit     time.Duration // that they were paused for; 0: they were not asked
+		good      bool
+	}{
+		"beside a frozen guest":        {frozen, nil, fine, fine, fine, "Frozen", "was paused: sh", 10 * time.Second, true},
+		"after a freeze that was slow": {frozen, nil, slow, fine, fine, "Frozen", "was paused: sh", 6 * time.Second, true},
+		"the freeze fails":             {frozen, nil, failing, fine, fine, "QuiesceFailed", "says no", 0, true},
+		"they are refused":             {frozen, nil, fine, failing, fine, "Frozen", "may have written to them: containerd says no", 10 * time.Second, true},
+		"they did not last":            {frozen, nil, fine, fine, failing, "Frozen", "is not certain: containerd says no", 10 * time.Second, true},
+		"no answer":                    {frozen, nil, fine, hangs, fine, "Frozen", "may have written to them: context deadline exceeded", 10 * time.Second, true},
+		"of a VM that is stopped":      {stopped, wanted, nil, fine, fine, "Paused", "does not run; what else", 10 * time.Second, true},
+		"refused, stopped":             {stopped, nil, nil, failing, fine, "QuiesceFailed", "says no", 10 * time.Second, true},
+		"refused, stopped, required":   {stopped, wanted, nil, failing, fine, "QuiesceFailed", "says no", 10 * time.Second, false},
+		"some are elsewhere":           {half, nil, nil, fine, fine, "QuiesceFailed", "node n2", 10 * time.Second, true},
+		"elsewhere, required":          {half, wanted, nil, fine, fine, "QuiesceFailed", "node n2", 0, false},
+		"of a guest that cannot rest":  {bare, nil, nil, fine, fine, "NoGuestAgent", "install", 0, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				over, end := context.WithCancelCause(t.Context())
+				g := &askedGuest{found: c.found, freeze: c.freeze, thaw: fine, others: []string{"sh"}, hushOthers: c.hush, letOthers: c.let}
+				r := quiesceRun(over, g)
+				if c.guest == nil {
+					c.guest = cutGuest(v1alpha1.QuiesceBestEffort)
+				}
+				s := r.hush(t.Context(), c.guest, nil)
+				end(lease.ErrFenced)
+				r.let(t.Context(), &s)
+				got, why := s.reached()
+				require.Equal(t, c.want, got, why)
+				require.Contains(t, why, c.says)
+				require.Equal(t, c.limit, g.limit)
+				require.Equal(t, c.good, s.good())
+				require.Zero(t, g.still, "what was paused goes on")
 			})
 		})
 	}

@@ -24,6 +24,9 @@ const callTime = 30 * time.Second
 type Pod struct {
 	Namespace, Name, UID, Container string
 	Sandbox                         bool
+	// Volumes are PersistentVolumes that the container says it has mounted, and
+	// ReadOnly those that it says it may only read. It does not really.
+	Volumes, ReadOnly []string
 }
 
 // Labels are those that a kubelet's containerd puts on the container.
@@ -78,7 +81,7 @@ func (c *Containerd) Start(t testing.TB, writer, name string, pod Pod) *Containe
 	if err != nil {
 		t.Fatal(err)
 	}
-	made, err := c.Client.NewContainer(ctx, id, containerd.WithContainerLabels(pod.Labels()), containerd.WithNewSpec(
+	made, err := c.Client.NewContainer(ctx, id, containerd.WithContainerLabels(pod.Labels()), pod.metadata(), containerd.WithNewSpec(
 		oci.WithRootFSPath(root), oci.WithProcessArgs("/writer", "/data"), oci.WithCgroup("/"+id),
 		oci.WithMounts([]specs.Mount{{Type: "bind", Source: data, Destination: "/data", Options: []string{"rbind", "rw"}}}),
 	))
@@ -123,8 +126,23 @@ func (c *Containerd) Sandbox(t testing.TB, name string, pod Pod, annotations map
 	})
 }
 
-// sandbox is the beginning of what the CRI plug-in keeps of a sandbox, in the JSON
-// that its Metadata makes of itself.
+// metadata is what the CRI plug-in keeps of a pod's container: the volumes where a
+// kubelet has them.
+func (p Pod) metadata() containerd.NewContainerOpts {
+	var m container
+	m.Version = "v1"
+	for readOnly, volumes := range map[bool][]string{false: p.Volumes, true: p.ReadOnly} {
+		for _, v := range volumes {
+			m.Metadata.Config.Mounts = append(m.Metadata.Config.Mounts, mount{
+				HostPath: "/var/lib/kubelet/pods/" + p.UID + "/volumes/kubernetes.io~csi/" + v + "/mount", ReadOnly: readOnly,
+			})
+		}
+	}
+	return containerd.WithContainerExtension("io.cri-containerd.container.metadata", &m)
+}
+
+// sandbox is the beginning of what the CRI plug-in keeps of a sandbox, and container
+// that of a container, in the JSON that their Metadata make of themselves.
 type (
 	sandbox struct {
 		Version  string
@@ -134,10 +152,23 @@ type (
 	sandboxConfig   struct {
 		Annotations map[string]string `json:"annotations"`
 	}
+	container struct {
+		Version  string
+		Metadata containerMetadata
+	}
+	containerMetadata struct{ Config containerConfig }
+	containerConfig   struct {
+		Mounts []mount `json:"mounts,omitempty"`
+	}
+	mount struct {
+		HostPath string `json:"host_path,omitempty"`
+		ReadOnly bool   `json:"readonly,omitempty"`
+	}
 )
 
 func init() {
 	typeurl.Register(&sandbox{}, "github.com/containerd/cri/pkg/store/sandbox", "Metadata")
+	typeurl.Register(&container{}, "github.com/containerd/cri/pkg/store/container", "Metadata")
 }
 
 // remove ends a container, paused or not.

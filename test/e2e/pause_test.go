@@ -101,6 +101,8 @@ func pauses(t *testing.T, s *harness.Stack) {
 	require.Contains(t, b.Status.ConsistencyMessage, "is not certain")
 
 	hooked(w, ctrd, relay, agents)
+	writer := containertest.Writer(t)
+	besideVM(w, ctrd, writer, relay, agents)
 
 	t.Log("no pauser")
 	relay.refuse()
@@ -118,6 +120,10 @@ func pauses(t *testing.T, s *harness.Stack) {
 	vm.Namespace, vm.Name = w.ns, "vm"
 	w.mustRemove(vm)
 	w.gone(vm)
+
+	newRelay(t, socket)
+	besideOthers(w, ctrd, writer, agents)
+	w.nothingLeft()
 }
 
 // hooked: commands that the VM declares are run in its container before and after

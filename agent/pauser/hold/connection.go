@@ -44,18 +44,19 @@ func (s *Server) serve(ctx context.Context, conn net.Conn) {
 		close(released)
 	}()
 
-	ids, err := s.pause(held, q)
+	ids, users, err := s.pause(held, q)
 	if err != nil {
-		s.Log.Info("could not pause", "pods", q.Pods, "container", q.Container, "error", err)
+		s.Log.Info("could not pause", "pods", q.Pods, "container", q.Container, "users", q.Users, "error", err)
 		s.answer(conn, wire.Reply{Error: err.Error()})
 		return
 	}
 	s.Log.Debug("paused", "containers", ids, "limit", limit)
-	if !s.answer(conn, wire.Reply{Limit: limit}) {
+	if !s.answer(conn, wire.Reply{Limit: limit, Users: users}) {
 		drop(errGone)
 	}
 	select {
 	case <-released:
+		err = s.unheld(held, q, ids)
 	case <-held.Done():
 		err = context.Cause(held)
 		if ctx.Err() != nil {

@@ -51,6 +51,8 @@ type Containers interface {
 	// Find returns the ids of a pod's running containers of that name, or all of
 	// them, but its sandbox; none is an error, and ErrPaused one that is paused.
 	Find(ctx context.Context, pod wire.Pod, container string) ([]string, error)
+	// Users are the containers that run and may write to volumes, paused ones too.
+	Users(ctx context.Context, u wire.Users) ([]User, error)
 	// Pause makes a record and pauses a running container. One that is paused
 	// already is refused. After an error nothing of ours is left, unless it is
 	// ErrUncertain.
@@ -65,6 +67,12 @@ type Containers interface {
 	// Run runs a command in a container and waits for its end, at most until ctx
 	// ends; then it is killed. Any other exit code than 0 is an error.
 	Run(ctx context.Context, id string, command []string) error
+}
+
+// User is a container that has a volume mounted.
+type User struct {
+	ID   string
+	Name string // for people
 }
 
 // Server holds containers. All fields must be set.

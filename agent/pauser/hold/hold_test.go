@@ -26,6 +26,10 @@ type node struct {
 	fails  int                                        // calls of Resume that fail before one is answered
 	calls  []string
 
+	users  []string                        // that have any volume mounted, but those that a request excepts
+	comes  map[string]string               // when that one is paused, this one has been started meanwhile
+	listed func(ctx context.Context) error // before an answer on users
+
 	refuses     bool // to find what is paused
 	annotations map[string]string
 	ran         func(ctx context.Context, command string) error
@@ -53,6 +57,9 @@ func (n *node) Pause(ctx context.Context, id string) error {
 	defer n.mu.Unlock()
 	n.calls = append(n.calls, "pause "+id)
 	n.paused[id] = true
+	if next := n.comes[id]; next != "" {
+		n.users = append(n.users, next)
+	}
 	return nil
 }
 
@@ -67,6 +74,22 @@ func (n *node) Resume(_ context.Context, id string) (bool, error) {
 	n.calls = append(n.calls, "resume "+id)
 	delete(n.paused, id)
 	return held, nil
+}
+
+func (n *node) Users(ctx context.Context, u wire.Users) (all []User, err error) {
+	if n.listed != nil {
+		if err := n.listed(ctx); err != nil {
+			return nil, err
+		}
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, id := range n.users {
+		if !slices.Contains(u.Except, id) {
+			all = append(all, User{ID: id, Name: "container of " + id})
+		}
+	}
+	return all, nil
 }
 
 func (n *node) Left(context.Context) ([]string, error) {
@@ -127,9 +150,12 @@ func (c client) send(message any) {
 }
 
 func (c client) paused() string {
-	var r wire.Reply
+	return c.reply().Error
+}
+
+func (c client) reply() (r wire.Reply) {
 	require.NoError(c.t, c.in.Decode(&r))
-	return r.Error
+	return r
 }
 
 func (c client) released() string {

@@ -27,11 +27,14 @@ type Request struct {
 	Pods []Pod `json:"pods"`
 	// Container is the name of one container of each pod; empty: all of them.
 	Container string `json:"container,omitempty"`
+	// Users asks for what has volumes mounted, beside Pods or in place of them; nil:
+	// for nothing.
+	Users *Users `json:"users,omitempty"`
 	// Limit is how long they may stand still at most, in nanoseconds, from when
 	// the first is paused. The pauser may have a shorter one.
 	Limit time.Duration `json:"limit"`
-	// Hooks asks for those of the one pod in place of a pause; Container and Limit
-	// mean nothing then.
+	// Hooks asks for those of the one pod in place of a pause; Container, Users and
+	// Limit mean nothing then.
 	Hooks bool `json:"hooks,omitempty"`
 }
 
@@ -41,9 +44,23 @@ type Pod struct {
 	UID       string `json:"uid"`
 }
 
+// Users are the containers of this node which may write to volumes, of whichever
+// pod. The pauser finds them by what the kubelet has had mounted into them, so the
+// agent need not know which pods there are.
+type Users struct {
+	// Namespace of the pods, and so of the volumes' claims.
+	Namespace string `json:"namespace"`
+	// Volumes are the names of PersistentVolumes.
+	Volumes []string `json:"volumes"`
+	// Except are the UIDs of pods that are not meant.
+	Except []string `json:"except,omitempty"`
+}
+
 // Reply: every container asked for is paused, or Error says why none is.
 type Reply struct {
 	Error string `json:"error,omitempty"`
+	// Users that were found and are paused, in words; there may be none.
+	Users []string `json:"users,omitempty"`
 	// Limit that is in force.
 	Limit time.Duration `json:"limit,omitempty"`
 }

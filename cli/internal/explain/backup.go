@@ -151,7 +151,7 @@ func consistency(b *v1alpha1.VMBackup) string {
 	text := map[v1alpha1.Consistency]string{
 		v1alpha1.ConsistencyFrozen:        "frozen: the guest's file systems were frozen while the disks were cut",
 		v1alpha1.ConsistencyOffline:       "offline: the VM did not run",
-		v1alpha1.ConsistencyPaused:        "paused: the VM stood still while the disks were cut; nothing was flushed",
+		v1alpha1.ConsistencyPaused:        "paused: what has the disks stood still while they were cut; nothing was flushed",
 		v1alpha1.ConsistencyCrash:         "crash-consistent: what the guest would find after a power cut",
 		v1alpha1.ConsistencyNoAgent:       "crash-consistent: the guest has no agent that could freeze it",
 		v1alpha1.ConsistencyQuiesceFailed: "crash-consistent: the guest could not be brought to rest",

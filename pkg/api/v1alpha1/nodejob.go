@@ -244,17 +244,20 @@ type CutStatus struct {
 	// WindowMicroseconds is the time from there to the last snapshot cut.
 	// +optional
 	WindowMicroseconds int64 `json:"windowMicroseconds,omitempty"`
-	// Consistency that was reached, with ConsistencyMessage on why no better.
+	// Consistency that was reached, with ConsistencyMessage on why no better and on
+	// what else was paused.
 	// +optional
 	Consistency Consistency `json:"consistency,omitempty"`
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	ConsistencyMessage string `json:"consistencyMessage,omitempty"`
-	// FrozenMicroseconds is how long the guest was frozen, or paused.
+	// FrozenMicroseconds is how long the guest was frozen, or paused, or what else has
+	// the disks of a VM that does not run.
 	// +optional
 	FrozenMicroseconds int64 `json:"frozenMicroseconds,omitempty"`
-	// GuestNode is where the VM runs, while the agent there alone can bring it to the
-	// rest that is required, or run its hooks, and another agent has the job.
+	// GuestNode is where the VM runs, or what has the disks of one that does not,
+	// while the agent there alone can bring that to the rest that is required, or run
+	// its hooks, and another agent has the job.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	GuestNode string `json:"guestNode,omitempty"`

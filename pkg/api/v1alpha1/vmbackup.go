@@ -78,12 +78,13 @@ type QuiesceMethod string
 const (
 	// QuiesceAuto, or none: the guest is frozen if it has an agent. If it has none,
 	// its container is paused where the administrator has enabled that, unless the
-	// policy is Required.
+	// policy is Required. In the same case whatever else has its disks mounted is
+	// paused, whether it has an agent or not, and also when it does not run.
 	QuiesceAuto QuiesceMethod = "Auto"
 	// QuiesceFreeze only freezes.
 	QuiesceFreeze QuiesceMethod = "Freeze"
 	// QuiescePause pauses the container in which the VM runs, also where there is
-	// a guest agent. The disks are of one moment then, but nothing was flushed.
+	// a guest agent, and whatever else has its disks mounted. The disks are of one moment then, but nothing was flushed.
 	QuiescePause QuiesceMethod = "Pause"
 )
 

@@ -37,10 +37,12 @@ const (
 	// ConsistencyFrozen: the guest's file systems were frozen from before the
 	// first disk was cut until after the last one.
 	ConsistencyFrozen Consistency = "Frozen"
-	// ConsistencyOffline: the VM did not run.
+	// ConsistencyOffline: the VM did not run, and no pod that could have been paused
+	// had its disks.
 	ConsistencyOffline Consistency = "Offline"
 	// ConsistencyPaused: the container in which the VM runs stood still from before
-	// the first disk was cut until after the last one. So no disk is ahead of
+	// the first disk was cut until after the last one, and with it whatever else has
+	// the disks mounted; of a VM that does not run, only that. So no disk is ahead of
 	// another, but nothing was flushed.
 	ConsistencyPaused Consistency = "Paused"
 	// ConsistencyCrash: the guest was not asked to freeze.
@@ -77,7 +79,8 @@ type VMBackupStatus struct {
 	SourceUID types.UID `json:"sourceUID,omitempty"`
 	// +optional
 	Consistency Consistency `json:"consistency,omitempty"`
-	// ConsistencyMessage says why no better Consistency was reached.
+	// ConsistencyMessage says why no better Consistency was reached, and what was
+	// paused, or was not, of pods that have the VM's disks mounted.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	ConsistencyMessage string `json:"consistencyMessage,omitempty"`
@@ -85,7 +88,8 @@ type VMBackupStatus struct {
 	// and the last one cut.
 	// +optional
 	CutWindowMilliseconds *int64 `json:"cutWindowMilliseconds,omitempty"`
-	// FrozenMilliseconds is how long the guest was frozen, or paused.
+	// FrozenMilliseconds is how long the guest was frozen, or paused; of a VM that does
+	// not run, how long pods were that have its disks mounted.
 	// +optional
 	FrozenMilliseconds *int64 `json:"frozenMilliseconds,omitempty"`
 	// Hooks of the VM that were run around the cut, by its annotations
