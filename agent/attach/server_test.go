@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
 	kubevirt "kubevirt.io/api/core/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -36,6 +37,7 @@ const patience = time.Minute
 // world is a volume "v" on a real API server; the test plays Longhorn.
 type world struct {
 	t     *testing.T
+	at    *rest.Config
 	c     client.WithWatch
 	a     *attach.Attacher
 	ns    string // of Longhorn's objects
@@ -51,12 +53,23 @@ func newWorld(t *testing.T) *world {
 	require.NoError(t, kubevirt.AddToScheme(scheme))
 	c, err := client.NewWithWatch(config, client.Options{Scheme: scheme})
 	require.NoError(t, err)
-	w := &world{t: t, c: c, ns: harness.Namespace(t, config), users: harness.Namespace(t, config)}
+	w := &world{t: t, at: config, c: c, ns: harness.Namespace(t, config), users: harness.Namespace(t, config)}
 	w.a = &attach.Attacher{Client: c, Namespace: w.ns, Node: "n1"}
 	w.create("Volume", "v", map[string]any{"migratable": true, "accessMode": "rwx", "frontend": "blockdev", "dataEngine": "v1"})
 	w.create("VolumeAttachment", "v", map[string]any{"volume": "v", "attachmentTickets": map[string]any{}})
 	w.create("Engine", "v-e-0", map[string]any{"volumeName": "v"})
 	return w
+}
+
+// asItself has the agent act as its account, with the rights of deploy/rbac and no
+// others. The test stays an administrator.
+func (w *world) asItself() {
+	w.t.Helper()
+	config := rest.CopyConfig(w.at)
+	config.Impersonate = harness.Account(w.t, w.at, "hayloft-agent", harness.Namespace(w.t, w.at), w.ns)
+	c, err := client.NewWithWatch(config, client.Options{Scheme: w.c.Scheme()})
+	require.NoError(w.t, err)
+	w.a.Client = c
 }
 
 // create makes one of Longhorn's objects with no other fields than these.
@@ -166,6 +179,7 @@ func TestTheNodeHasAReplicaWhereItMust(t *testing.T) {
 		longhorn.DataLocalityDisabled: "n1", longhorn.DataLocalityBestEffort: "n3", longhorn.DataLocalityStrictLocal: "n3",
 	} {
 		w := newWorld(t)
+		w.asItself()
 		w.create("Replica", "v-r-0", map[string]any{"volumeName": "v", "nodeID": "n3"})
 		w.patch(&longhorn.Volume{}, "v", fmt.Sprintf(`{"spec":{"dataLocality":%q}}`, locality), false)
 		w.running(t.Context(), 1)

@@ -189,3 +189,42 @@ func TestAnImageIsMadeAgain(t *testing.T) {
 	_, message = ready(other.Status.Conditions)
 	require.Contains(t, message, "VirtualMachineImage "+w.ns+"/image-abc is another image")
 }
+
+// An image that was uploaded is made again from Longhorn's backup of it, once Longhorn
+// here knows that backup.
+func TestAnImageIsMadeAgainFromItsBackup(t *testing.T) {
+	w := newWorld(t)
+	w.imageKind()
+	w.asItself()
+	w.start("one")
+	_, b := w.point()
+	const checksum, url = "0123456789abcdef", "s3://backups@us-east-1/?backingImage=vmi-there"
+	w.fake.mu.Lock()
+	w.fake.docs[b.Status.Document].Disks[0].BackingImage = &v1alpha1.BackingImage{Name: "vmi-there", Checksum: checksum, Source: &v1alpha1.ImageSource{
+		Namespace: "there", Name: "image-abc", DisplayName: "Debian", URL: url, Backup: true,
+	}}
+	w.fake.mu.Unlock()
+	restore := func(name, vm string) *v1alpha1.VMRestore {
+		s := &v1alpha1.VMRestore{
+			ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: w.ns},
+			Spec:       v1alpha1.VMRestoreSpec{Backup: b.Name, NewVM: vm, Images: v1alpha1.ImagesRecreate},
+		}
+		w.create(s)
+		return s
+	}
+	early := restore("early", "web2")
+	w.awaitRestore(early, v1alpha1.RestoreFailed)
+	_, message := ready(early.Status.Conditions)
+	require.Contains(t, message, "Longhorn here does not know a backup of that content at "+url)
+
+	backup := &longhorn.BackupBackingImage{ObjectMeta: metav1.ObjectMeta{Name: "vmi-there-backup", Namespace: w.lh}}
+	w.create(backup)
+	backup.Status.State, backup.Status.URL, backup.Status.Checksum = longhorn.BackupStateCompleted, url, checksum
+	require.NoError(t, w.client.Status().Update(w.ctx, backup))
+	restore("asked", "web3")
+	image := w.vmImage("image-abc")
+	w.eventually("the image is made", func() bool { return w.refresh(image) })
+	require.Equal(t, map[string]any{
+		"displayName": "Debian", "sourceType": "restore", "url": url, "checksum": checksum,
+	}, image.Object["spec"])
+}

@@ -54,6 +54,15 @@ func newWorld(t *testing.T) *world {
 	}
 }
 
+// asItself has the worker act as the coordinator's account, with the rights of
+// deploy/rbac and no others. The test stays an administrator.
+func (w *world) asItself(t *testing.T) {
+	t.Helper()
+	config := harness.APIServer(t)
+	harness.Account(t, config, "hayloft-coordinator", w.Namespace, harness.Namespace(t, config))
+	w.Kubeconfig = harness.TokenKubeconfig(t, config, harness.Token(t, config, w.Namespace, "hayloft-coordinator"))
+}
+
 // credential makes a target's Secret and returns its name.
 func (w *world) credential(t *testing.T, key, secret string) string {
 	t.Helper()

@@ -289,6 +289,7 @@ func TestShareThatIsNotMountedIntoAPod(t *testing.T) {
 
 	p := w.pod(t, "hayloft-share-x-1", at, "")
 	failed(t, outcome(w.Probe(within(t, limit), at)), protocol.NotFound, "is not ready: it is starting")
+	w.asItself(t) // whose right to read events is needed here alone
 	for i, message := range []string{"an older one", "MountVolume.SetUp failed for volume \"x\":\nmount.nfs: access denied by server"} {
 		_, err = w.client.CoreV1().Events(w.Namespace).Create(t.Context(), &corev1.Event{
 			ObjectMeta: metav1.ObjectMeta{GenerateName: "e-"}, InvolvedObject: corev1.ObjectReference{Kind: "Pod", Namespace: w.Namespace, Name: p.Name, UID: p.UID},

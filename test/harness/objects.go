@@ -44,12 +44,17 @@ func Apply(t testing.TB, config *rest.Config, folders ...string) {
 	}
 }
 
-func decode(t testing.TB, file string) (objects []*unstructured.Unstructured) {
+func decode(t testing.TB, file string) []*unstructured.Unstructured {
 	t.Helper()
 	data, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return parse(t, file, data)
+}
+
+func parse(t testing.TB, file string, data []byte) (objects []*unstructured.Unstructured) {
+	t.Helper()
 	documents := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(data)))
 	for {
 		document, err := documents.Read()

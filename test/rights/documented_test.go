@@ -24,7 +24,7 @@ const heading = `# What Hayloft's accounts may do
 
 Made from deploy/rbac by a test that compares them; it is what ` + "`kubectl auth can-i --list --as system:serviceaccount:hayloft-system:ACCOUNT`" + ` shows in each namespace, less what every account may do (TestRightsAreListed asks the API server).
 The policies of deploy/policies narrow it: an agent writes the status of its own node's jobs, its own sessions' Leases and its own tickets, and nothing else of these.
-The last columns are the file of deploy/rbac, and a test (of test/e2e or coordinator/control, or TestRareRights of test/rights) that fails without the right (` + "`make rights`" + ` compares that with what the programs ask for); the chart leaves out api.yaml and heal.yaml unless its values ask for what needs them.
+The last columns are the file of deploy/rbac, and a test (of test/e2e, coordinator/control, coordinator/targetwork or agent/attach) that fails without the right (` + "`make rights`" + ` compares that with what the programs ask for); the chart leaves out api.yaml and heal.yaml unless its values ask for what needs them.
 `
 
 // TestRightsAreDocumented compares docs/rights.md with the roles.

@@ -11,9 +11,8 @@ import (
 
 // needed names for each right a test that fails when its rule is taken away. Those
 // of test/e2e run the programs with the tokens of their accounts; a coordinator
-// whose cache may not watch a kind never starts. Those of coordinator/control run
-// its controllers as its account. What neither needs, TestRareRights asks the API
-// server for. The key is where, what and the names that a right is for, as in
+// whose cache may not watch a kind never starts. Those of parts run a part of one
+// as its account. The key is where, what and the names that a right is for, as in
 // docs/rights.md.
 var needed = map[string]map[string]string{
 	"hayloft-agent": {
@@ -26,7 +25,7 @@ var needed = map[string]map[string]string{
 		"longhorn-system volumes.longhorn.io, volumeattachments.longhorn.io ":                                                            "TestMainJob",
 
 		"longhorn-system engines.longhorn.io ":           "TestMainJob",
-		"longhorn-system replicas.longhorn.io ":          "TestRareRights",
+		"longhorn-system replicas.longhorn.io ":          "TestTheNodeHasAReplicaWhereItMust",
 		"longhorn-system volumeattachments.longhorn.io ": "TestStoppedVM",
 		"hayloft-system secrets ":                        "TestMainJob",
 	},
@@ -38,7 +37,7 @@ var needed = map[string]map[string]string{
 		"hayloft-system leases.coordination.k8s.io ":                                         "TestMainJob",
 		"hayloft-system configmaps ":                                                         "TestTwoClustersOnOneTarget",
 		"hayloft-system pods ":                                                               "TestThePodOfAShare",
-		"hayloft-system events ":                                                             "TestRareRights",
+		"hayloft-system events ":                                                             "TestShareThatIsNotMountedIntoAPod",
 		"hayloft-system secrets hayloft-webhook-certificate":                                 "TestAdmission",
 		"longhorn-system volumes.longhorn.io ":                                               "TestMainJob",
 		"longhorn-system volumeattachments.longhorn.io ":                                     "TestMainJob",
@@ -48,7 +47,7 @@ var needed = map[string]map[string]string{
 		"longhorn-system engines.longhorn.io ":                                               "TestListThatMayBeOlderThanTheCut",
 		"longhorn-system backingimages.longhorn.io ":                                         "TestBackingImage",
 		"longhorn-system backuptargets.longhorn.io ":                                         "TestHarvestersIntervalIsHealed",
-		"longhorn-system backupbackingimages.longhorn.io ":                                   "TestRareRights",
+		"longhorn-system backupbackingimages.longhorn.io ":                                   "TestAnImageIsMadeAgainFromItsBackup",
 		"everywhere backuptargets.hayloft.dev ":                                              "TestMainJob",
 		"everywhere snapshotquotas.hayloft.dev ":                                             "TestMainJob",
 		"everywhere vmbackups.hayloft.dev, vmrestores.hayloft.dev, vmschedules.hayloft.dev ": "TestMainJob",
@@ -75,12 +74,13 @@ var needed = map[string]map[string]string{
 	},
 }
 
-// controllers is a folder with tests that run the coordinator's controllers.
-const controllers = "../../coordinator/control"
+// parts are folders with tests that run parts of the programs: the coordinator's
+// controllers, its target worker, and how an agent has volumes attached.
+var parts = []string{"../../coordinator/control", "../../coordinator/targetwork", "../../agent/attach"}
 
 // TestEveryRightIsNeeded: each right has such a test, and the test is there.
 func TestEveryRightIsNeeded(t *testing.T) {
-	tests := testsOf(t, "../e2e", ".", controllers)
+	tests := testsOf(t, append(parts, "../e2e")...)
 	for account, by := range needed {
 		unknown := map[string]bool{}
 		for key := range by {
@@ -115,7 +115,7 @@ func testsOf(t *testing.T, folders ...string) map[string]bool {
 }
 
 // TestRareRights: what the accounts do on few days, or with other products, they
-// may; and not the like of it.
+// may, and not the like of it: that it is needed, other tests show.
 func TestRareRights(t *testing.T) {
 	w := newWorld(t)
 	const agent, coordinator = "system:serviceaccount:hayloft-system:hayloft-agent", "system:serviceaccount:hayloft-system:hayloft-coordinator"
