@@ -97,8 +97,9 @@ e2e: cluster longhorn $(LOCAL)/kubectl ## images and chart on a real cluster of 
 e2e-short: e2e-parts ## of it: what .ci/run has time for
 	GOGC=300 go test -count 1 -v -short -skip '^TestClusterLeavesNothing$$' -timeout 15m -parallel 8 ./test/cluster
 
+# It builds nothing (make e2e-parts), so that what it says is about this machine.
 .PHONY: e2e-able
-e2e-able: e2e-parts ## of it: whether this machine can run a cluster at all
+e2e-able: ## of it: whether this machine can run a cluster at all, when its parts are built
 	go test -count 1 -v -run '^TestClusterLeavesNothing$$' -timeout 10m ./test/cluster
 
 # Images of the programs that the other tests run: for those of `make images` every package is built once more.
@@ -162,8 +163,7 @@ local: $(LOCAL)/longhorn $(LOCAL)/versitygw $(LOCAL)/kube $(LOCAL)/crds ## what 
 	go build -o $(LOCAL)/demo ./test/demo
 
 .PHONY: cluster
-cluster: $(LOCAL)/kube $(LOCAL)/crds $(CLUSTER)/kube-node $(CLUSTER)/helm ## what the cluster of two nodes is made of: bin/cluster
-	@$(MAKE) --no-print-directory deps DEPS="$(DEPS) $(CLUSTER_DEPS)"
+cluster: cluster-deps $(LOCAL)/kube $(LOCAL)/crds $(CLUSTER)/kube-node $(CLUSTER)/helm ## what the cluster of two nodes is made of: bin/cluster
 	cd deploy/cluster && go build -o $(CLUSTER)/hayloft-cluster ./hayloft-cluster
 	cd deploy/cluster && go build -trimpath -buildvcs=false -ldflags "-s -w" -o $(CLUSTER)/programs/pause ./pause
 	cd deploy/tools && go run ./images -programs $(CLUSTER)/programs -out $(CLUSTER)/images -version cluster -others pause
@@ -254,6 +254,10 @@ deps: ## the few system packages that are needed, if they are missing
 	  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
 	  $$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $$missing; \
 	fi
+
+.PHONY: cluster-deps
+cluster-deps: ## those and what the cluster of two nodes needs
+	@$(MAKE) --no-print-directory deps DEPS="$(DEPS) $(CLUSTER_DEPS)"
 
 ##@ keeping it in order
 
