@@ -38,6 +38,7 @@ import (
 // *protocol.Error says whether it may pass; any other is taken for one that may.
 type TargetWork interface {
 	Probe(ctx context.Context, at protocol.Target) (protocol.ProbeResult, error)
+	ProbeAndTidy(ctx context.Context, at protocol.Target) (protocol.ProbeResult, error)
 	Capture(ctx context.Context, at protocol.Target, r protocol.CaptureRequest) error
 	Finalize(ctx context.Context, at protocol.Target, r protocol.FinalizeRequest) (protocol.FinalizeResult, error)
 	ReadDocument(ctx context.Context, at protocol.Target, r protocol.ReadDocumentRequest) (*document.Document, error)

@@ -123,6 +123,13 @@ func (f *fakeTargets) Probe(_ context.Context, t protocol.Target) (protocol.Prob
 	return protocol.ProbeResult{Keeps: f.keeps}, err
 }
 
+func (f *fakeTargets) ProbeAndTidy(ctx context.Context, t protocol.Target) (protocol.ProbeResult, error) {
+	if err := f.do("tidy", t.Name); err != nil {
+		return protocol.ProbeResult{}, err
+	}
+	return f.Probe(ctx, t)
+}
+
 func (f *fakeTargets) Capture(_ context.Context, _ protocol.Target, r protocol.CaptureRequest) error {
 	slices.Sort(r.Claims)
 	f.missingDraft(false)

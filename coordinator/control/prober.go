@@ -28,12 +28,19 @@ type probed struct {
 	err        *plan.WorkError
 	keeps      protocol.Keeps
 	took       time.Duration
+	// tidied is when the target was last rid of what killed probes had left; zero: not
+	// since this coordinator leads, nor since its spec was changed.
+	tidied time.Time
 	// asked is the request for a test that the probe which runs, or ran last,
 	// answers.
 	asked   string
 	running bool
 	waiters []func()
 }
+
+// tidyEvery is the time between two times that a target is rid of what killed probes
+// have left.
+const tidyEvery = 24 * time.Hour
 
 // badCounts is how long a bad probe counts: long enough that everybody who
 // waited for it hears of it.
@@ -109,6 +116,11 @@ func (p *prober) request(t *v1alpha1.BackupTarget, wake func()) {
 		e.asked = asked
 	}
 	target := t.DeepCopy()
+	try := p.c.Targets.Probe
+	tidy := e.tidied.IsZero() || time.Since(e.tidied) >= tidyEvery
+	if tidy {
+		try = p.c.Targets.ProbeAndTidy
+	}
 	time.AfterFunc(wait, func() {
 		var found protocol.ProbeResult
 		var took time.Duration
@@ -117,14 +129,17 @@ func (p *prober) request(t *v1alpha1.BackupTarget, wake func()) {
 		// take no other one before, and nobody would ask again.
 		p.c.pool.run(target.UID, plan.Work{Op: "Probe"}, lane{place: target.UID, quick: true}, probeDeadline, func(ctx context.Context) (any, error) {
 			began := time.Now()
-			found, err = p.c.Targets.Probe(ctx, protocol.OnTarget(target))
+			found, err = try(ctx, protocol.OnTarget(target))
 			took = time.Since(began)
 			return nil, err
-		}, func() { p.ended(target, found, took, err) })
+		}, func() { p.ended(target, found, tidy, took, err) })
 	})
 }
 
-func (p *prober) ended(t *v1alpha1.BackupTarget, found protocol.ProbeResult, took time.Duration, err error) {
+func (p *prober) ended(t *v1alpha1.BackupTarget, found protocol.ProbeResult, tidied bool, took time.Duration, err error) {
+	if found.Untidied != "" {
+		p.c.Log.Warn("what killed probes have left on a target was not removed: it is tried again in a day", "target", t.Name, "error", found.Untidied)
+	}
 	p.mu.Lock()
 	e := p.found[t.UID]
 	if e == nil {
@@ -141,6 +156,9 @@ func (p *prober) ended(t *v1alpha1.BackupTarget, found protocol.ProbeResult, too
 			e.failures++
 		} else {
 			e.failures = 0
+			if tidied {
+				e.tidied = e.at
+			}
 		}
 	}
 	silent := e.silent()

@@ -178,6 +178,7 @@ func TestThePodOfAShare(t *testing.T) {
 	before := len(w.fake.called("probe"))
 	w.runs(p)
 	w.eventually("the target is probed again", func() bool { return len(w.fake.called("probe")) > before })
+	require.Equal(t, []string{nas.Name}, w.fake.called("tidy"), "once a day is enough")
 
 	// Gone, and made again, with other keys though it has the same name. The next leader
 	// goes on with what is there.

@@ -49,7 +49,7 @@ func (w *worker) do(ctx context.Context, r *protocol.Request, answer *protocol.A
 	case w.store == nil && onTargetsOnly(r.Operation):
 		return refuse("operation %q is for targets, not for a point in the cluster", r.Operation)
 	case r.Operation == protocol.OpProbe:
-		answer.Probe, err = w.probe(ctx, r.Target.Spec.ReadOnly)
+		answer.Probe, err = w.probe(ctx, r)
 		return err
 	case r.Operation == protocol.OpCapture && r.Capture != nil:
 		return w.capture(ctx, *r.Capture)

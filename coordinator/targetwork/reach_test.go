@@ -54,8 +54,9 @@ func TestProbeTellsOfABucketThatKeepsWhatIsDeleted(t *testing.T) {
 	for bucket, want := range map[string]protocol.Keeps{"backups": "", "versioned": protocol.KeepsVersions, "locked": protocol.KeepsLocked} {
 		at := w.s3(t, server.Target)
 		at.Spec.S3.Bucket = bucket
-		found, err := w.Probe(within(t, limit), at)
+		found, err := w.ProbeAndTidy(within(t, limit), at)
 		require.NoError(t, err, bucket)
+		require.Empty(t, found.Untidied, bucket)
 		require.Equal(t, want, found.Keeps, bucket)
 		require.Equal(t, want == "", found.Keeps.Message() == "")
 		left, err := client.ListObjectVersions(&s3.ListObjectVersionsInput{Bucket: aws.String(bucket)})

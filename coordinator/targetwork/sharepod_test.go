@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -135,7 +136,8 @@ func TestPointThroughThePodOfAShare(t *testing.T) {
 	volume.Device().WriteBlocks(1, 0, 5)
 	v := w.makeVM(t, "web", volume)
 
-	require.NoError(t, outcome(w.Probe(within(t, limit), at)))
+	leave(t, root, uuid.NewString(), 2*time.Hour)
+	require.NoError(t, outcome(w.ProbeAndTidy(within(t, limit), at)))
 	requireNoFiles(t, root)
 	require.NoError(t, w.Capture(within(t, limit), at, v.capture()))
 	_, err := w.Finalize(within(t, limit), at, v.finalize())

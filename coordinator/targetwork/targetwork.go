@@ -73,7 +73,17 @@ func ReasonOf(err error) Reason {
 // Probe lists, writes, reads back and deletes a small object, and tells whether
 // what is deleted is gone. Of a target that is only read it lists and reads.
 func (c *Caller) Probe(ctx context.Context, at Target) (ProbeResult, error) {
-	a, err := c.call(ctx, at, protocol.Request{Operation: protocol.OpProbe})
+	return c.probe(ctx, at, nil)
+}
+
+// ProbeAndTidy does what Probe does, and removes old files of probes that were killed.
+// It fails of no more than Probe does.
+func (c *Caller) ProbeAndTidy(ctx context.Context, at Target) (ProbeResult, error) {
+	return c.probe(ctx, at, &protocol.ProbeRequest{Tidy: true})
+}
+
+func (c *Caller) probe(ctx context.Context, at Target, r *protocol.ProbeRequest) (ProbeResult, error) {
+	a, err := c.call(ctx, at, protocol.Request{Operation: protocol.OpProbe, Probe: r})
 	if err != nil || a.Probe == nil {
 		return ProbeResult{}, err
 	}

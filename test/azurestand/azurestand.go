@@ -38,17 +38,24 @@ type Stand struct {
 	URL string
 
 	mu    sync.Mutex
-	blobs map[string][]byte
+	blobs map[string]blob
+	// ahead is by how much its clock is.
+	ahead time.Duration
 	// softDelete is what the account says of its delete retention.
 	softDelete bool
 	page       int
+}
+
+type blob struct {
+	data     []byte
+	modified time.Time
 }
 
 // Start begins a service that ends with the test. A listing tells so many blobs at
 // once as page says.
 func Start(tb testing.TB, page int) *Stand {
 	tb.Helper()
-	s := &Stand{blobs: map[string][]byte{}, page: page}
+	s := &Stand{blobs: map[string]blob{}, page: page}
 	server := httptest.NewServer(s)
 	tb.Cleanup(server.Close)
 	s.URL = server.URL
@@ -56,10 +63,20 @@ func Start(tb testing.TB, page int) *Stand {
 }
 
 // Put makes a blob.
-func (s *Stand) Put(name string, data []byte) {
+func (s *Stand) Put(name string, data []byte) { s.PutAt(name, data, time.Now()) }
+
+// PutAt makes a blob that was last written at some time.
+func (s *Stand) PutAt(name string, data []byte, at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.blobs[name] = data
+	s.blobs[name] = blob{data, at}
+}
+
+// Ahead sets by how much the service's clock is ahead from now on.
+func (s *Stand) Ahead(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ahead = d
 }
 
 // Names of all blobs, sorted.
@@ -89,26 +106,27 @@ func (s *Stand) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeXML(w, fmt.Sprintf(`<StorageServiceProperties><DeleteRetentionPolicy><Enabled>%t</Enabled><Days>7</Days></DeleteRetentionPolicy></StorageServiceProperties>`, s.softDelete))
 		return
 	}
-	container, blob, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"+Account+"/"), "/")
-	switch data, there := s.blobs[blob]; {
+	container, name, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"+Account+"/"), "/")
+	switch b, there := s.blobs[name]; {
 	case container != Container:
 		refuseAzure(w, http.StatusNotFound, "ContainerNotFound")
 	case r.URL.Query().Get("comp") == "list":
 		s.list(w, r)
 	case r.Method == http.MethodPut:
-		s.blobs[blob], _ = io.ReadAll(r.Body)
+		data, _ := io.ReadAll(r.Body)
+		s.blobs[name] = blob{data, time.Now().Add(s.ahead)}
 		w.WriteHeader(http.StatusCreated)
 	case !there:
 		refuseAzure(w, http.StatusNotFound, "BlobNotFound")
 	case r.Method == http.MethodDelete:
-		delete(s.blobs, blob)
+		delete(s.blobs, name)
 		w.WriteHeader(http.StatusAccepted)
 	default:
-		w.Header().Set("Content-Length", strconv.Itoa(len(data)))
-		w.Header().Set("Last-Modified", time.Now().UTC().Format(http.TimeFormat))
-		w.Header().Set("ETag", etag(data))
+		w.Header().Set("Content-Length", strconv.Itoa(len(b.data)))
+		w.Header().Set("Last-Modified", b.modified.UTC().Format(http.TimeFormat))
+		w.Header().Set("ETag", etag(b.data))
 		if r.Method == http.MethodGet {
-			_, _ = w.Write(data)
+			_, _ = w.Write(b.data)
 		}
 	}
 }
@@ -136,7 +154,7 @@ func (s *Stand) list(w http.ResponseWriter, r *http.Request) {
 			all = append(all, entry{below, "<BlobPrefix><Name>" + below + "</Name></BlobPrefix>"})
 			continue
 		}
-		all = append(all, entry{below, fmt.Sprintf("<Blob><Name>%s</Name><Properties><Etag>%s</Etag><Content-Length>%d</Content-Length></Properties></Blob>", below, etag(s.blobs[name]), len(s.blobs[name]))})
+		all = append(all, entry{below, fmt.Sprintf("<Blob><Name>%s</Name><Properties><Etag>%s</Etag><Content-Length>%d</Content-Length></Properties></Blob>", below, etag(s.blobs[name].data), len(s.blobs[name].data))})
 	}
 	from := slices.IndexFunc(all, func(e entry) bool { return e.name >= q.Get("marker") })
 	if from < 0 {

@@ -112,7 +112,7 @@ func (w *world) documentAndBackups(b *v1alpha1.VMBackup) (documents, backups []s
 // any other file but the few hundred bytes of volume.cfg that backupstore keeps
 // for each volume that ever had a backup, and files with the given suffixes. A
 // probe may be under way, and leaves its file of 36 bytes when the coordinator is
-// killed in the middle of it.
+// killed in the middle of it, which later ones remove when it is an hour old.
 func (w *world) requireEmptyTarget(except ...string) {
 	w.t.Helper()
 	left := slices.DeleteFunc(w.onTarget(), func(f string) bool {

@@ -11,9 +11,17 @@ const (
 	KeepsDeleted  Keeps = "SoftDelete" // the account holds on to it for some days
 )
 
+// ProbeRequest asks for more than to try a target out.
+type ProbeRequest struct {
+	// Tidy has old files removed that probes have left which were killed.
+	Tidy bool `json:"tidy,omitempty"`
+}
+
 // ProbeResult is what trying a target out showed, when nothing failed.
 type ProbeResult struct {
 	Keeps Keeps `json:"keeps,omitempty"`
+	// Untidied says why what probes have left could not be removed.
+	Untidied string `json:"untidied,omitempty"`
 }
 
 // Message is a sentence about a target that keeps what is deleted, "" for one

@@ -40,6 +40,7 @@ type Request struct {
 	TimeoutMilliseconds int64  `json:"timeoutMilliseconds"`
 	Target              Target `json:"target"`
 
+	Probe          *ProbeRequest          `json:"probe,omitempty"`
 	Capture        *CaptureRequest        `json:"capture,omitempty"`
 	Finalize       *FinalizeRequest       `json:"finalize,omitempty"`
 	ReadDocument   *ReadDocumentRequest   `json:"readDocument,omitempty"`

@@ -29,12 +29,22 @@ func (s *Store) Trial(ctx context.Context, path string, content []byte) (protoco
 		err = &protocol.Error{Reason: protocol.Damaged, Message: fmt.Sprintf(
 			"what was written to %s did not come back: the target does not keep what it is given", path)}
 	}
-	if removed := s.Remove(ctx, path); err == nil {
-		err = removed
+	if err != nil {
+		_ = s.Remove(ctx, path) // what was found first is told
+		return "", err
+	}
+	return s.Discard(ctx, path)
+}
+
+// Discard removes a file, and what the target keeps of it where that may be cleared
+// away, and tells what stays.
+func (s *Store) Discard(ctx context.Context, path string) (protocol.Keeps, error) {
+	if err := s.Remove(ctx, path); err != nil {
+		return "", err
 	}
 	k, ok := s.backend.(keeper)
-	if err != nil || !ok {
-		return "", err
+	if !ok {
+		return "", nil
 	}
 	return k.keeps(ctx, path)
 }
