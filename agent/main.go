@@ -89,7 +89,11 @@ func parse(args []string) (options, error) {
 	fs.DurationVar(&o.limits.Start, "start-limit", o.limits.Start, "an engine that has not started a transfer for this long has failed to")
 	fs.DurationVar(&o.limits.Lost, "lost-limit", o.limits.Lost, "a transfer whose engine has not answered for this long is lost")
 	fs.TextVar(&o.level, "log-level", slog.LevelInfo, "debug, info, warn or error")
+	asked := version.Flag(fs)
 	if err := fs.Parse(args); err != nil {
+		return o, err
+	}
+	if err := asked(); err != nil {
 		return o, err
 	}
 	if o.node == "" {

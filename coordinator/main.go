@@ -111,7 +111,11 @@ func parse(args []string) (flags, error) {
 	fs.DurationVar(&f.control.LeftoversEvery, "leftovers-every", 24*time.Hour, "time between two looks by which leftovers on a target are counted, within what refreshing may cost; 0: only when somebody asks")
 	fs.IntVar(&f.control.MaxDocuments, "refresh-max-documents", 50_000, "documents that a target may hold; of one with more nothing is found, and nothing goes")
 	fs.BoolVar(&f.control.HealIntervals, "heal-refresh-intervals", false, "set refresh intervals of Harvester's backup-target setting and of Longhorn's BackupTargets that are 0, absent or below 60s to 60s")
+	asked := version.Flag(fs)
 	if err := fs.Parse(args); err != nil {
+		return f, err
+	}
+	if err := asked(); err != nil {
 		return f, err
 	}
 	if b := f.control.Refresh; b.Floor < time.Second || b.Default < b.Floor || b.Deadline < time.Second {

@@ -29,6 +29,7 @@ import (
 	"hayloft.dev/agent/pauser/containers"
 	"hayloft.dev/agent/pauser/hold"
 	"hayloft.dev/agent/pauser/keep"
+	"hayloft.dev/pkg/version"
 )
 
 // work is the argument by which the program starts itself for the work.
@@ -82,7 +83,11 @@ func parse(args []string) (options, error) {
 	fs.DurationVar(&o.limit, "limit", 10*time.Second, "the longest that a container stays paused, whatever is asked for")
 	fs.BoolVar(&o.hooks, "hooks", false, "run the commands that pods declare by annotations pre.hook.hayloft.dev/command and post.hook.hayloft.dev/command, in their containers")
 	fs.TextVar(&o.level, "log-level", slog.LevelInfo, "debug, info, warn or error")
+	asked := version.Flag(fs)
 	if err := fs.Parse(args); err != nil {
+		return o, err
+	}
+	if err := asked(); err != nil {
 		return o, err
 	}
 	if o.listen == "" {

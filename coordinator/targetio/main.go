@@ -31,6 +31,7 @@ import (
 
 	"hayloft.dev/coordinator/targetio/cluster"
 	"hayloft.dev/coordinator/targetio/protocol"
+	"hayloft.dev/pkg/version"
 	"hayloft.dev/pkg/words"
 )
 
@@ -62,7 +63,14 @@ func main() {
 	namespace := flags.String("namespace", "", "Hayloft's own namespace, where the Secrets of targets are")
 	mounts := flags.String("mounts", "", "folder in which NFS and CIFS targets are mounted, each under its target's name")
 	pods := flags.Bool("share-pods", false, "work on NFS and CIFS targets through the Pods that the coordinators make for them")
+	asked := version.Flag(flags)
 	_ = flags.Parse(os.Args[1:])
+	if err := asked(); errors.Is(err, flag.ErrHelp) {
+		return
+	} else if err != nil {
+		fmt.Fprintln(os.Stderr, "targetio:", err)
+		os.Exit(1)
+	}
 	if *namespace == "" || flags.NArg() > 0 {
 		fmt.Fprintln(os.Stderr, "targetio: --namespace is required, and there are no arguments besides flags; the request comes on stdin")
 		os.Exit(2)

@@ -46,6 +46,9 @@ func TestWalls(t *testing.T) {
 		t.Run(w.from, func(t *testing.T) {
 			for _, line := range deps(t, w.from) {
 				path, _, _ := strings.Cut(line, " ")
+				if path == "hayloft.dev/pkg/version" {
+					continue // a word that every program says of itself
+				}
 				for _, n := range w.never {
 					if path == n || strings.HasSuffix(n, "/") && strings.HasPrefix(path, n) {
 						t.Errorf("%s links %s: %s", w.from, path, w.why)
