@@ -17,13 +17,15 @@ import (
 )
 
 func (a *app) get() *cobra.Command {
-	var output string
+	var output, selector, vm string
 	var all bool
 	c := &cobra.Command{
 		Use:               "get " + strings.Join(kinds.Words(), "|") + " [NAME...]",
 		Short:             "List backups, restores, schedules, targets, quotas or jobs",
 		ValidArgsFunction: a.completeKinds(kinds.Words(), true),
 		Example: `  hayloft get backups -A
+  hayloft get backups --vm web
+  hayloft get schedules -l tier=db
   hayloft get restores web2-20261123-050000 -o yaml`,
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -34,6 +36,9 @@ func (a *app) get() *cobra.Command {
 	}
 	c.Flags().StringVarP(&output, "output", "o", "table", "table, wide, json, yaml or name")
 	c.Flags().BoolVarP(&all, "all-namespaces", "A", false, "of all namespaces")
+	c.Flags().StringVarP(&selector, "selector", "l", "", "only those with these labels, such as tier=db,env!=test")
+	c.Flags().StringVar(&vm, "vm", "", "only those of this VM: backups that were taken of it, restores that make or replace it, schedules that name it or, by its labels, pick it")
+	_ = c.RegisterFlagCompletionFunc("vm", a.completeVMs)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		k, err := kindArg(c, args[0])
 		if err != nil {
@@ -42,6 +47,13 @@ func (a *app) get() *cobra.Command {
 		names := args[1:]
 		if all && len(names) > 0 {
 			return usage(c, "a name and --all-namespaces do not go together")
+		}
+		only, err := newFilter(c, k, selector, vm)
+		if err != nil {
+			return err
+		}
+		if only.any() && len(names) > 0 {
+			return usage(c, "a name does not go with --selector and --vm")
 		}
 		if err := checkOutput(c, output, "table", "wide", "json", "yaml", "name"); err != nil {
 			return err
@@ -58,12 +70,20 @@ func (a *app) get() *cobra.Command {
 		if len(names) > 0 {
 			found, err = named(c.Context(), cluster, k, namespace, names)
 		} else {
-			found, err = listed(c.Context(), cluster, k, namespace)
+			found, err = only.listed(c.Context(), cluster, k, namespace)
 		}
 		if err != nil {
 			return err
 		}
-		return a.print(k, found, output, all && k.Scope != kinds.Cluster, len(names) == 1, namespace)
+		if len(found) == 0 && (output == "table" || output == "wide") {
+			where := ""
+			if namespace != "" {
+				where = " in namespace " + namespace
+			}
+			_, err := fmt.Fprintf(a.Err, "There are no %ss%s%s.\n", k.Word, only, where)
+			return err
+		}
+		return a.print(k, found, output, all && k.Scope != kinds.Cluster, len(names) == 1)
 	}
 	return c
 }
@@ -81,9 +101,9 @@ func named(ctx context.Context, cluster *kube.Cluster, k kinds.Kind, namespace s
 }
 
 // listed is oldest first.
-func listed(ctx context.Context, cluster *kube.Cluster, k kinds.Kind, namespace string) ([]client.Object, error) {
+func listed(ctx context.Context, cluster *kube.Cluster, k kinds.Kind, namespace string, which ...client.ListOption) ([]client.Object, error) {
 	l := k.NewList()
-	if err := cluster.Client.List(ctx, l, client.InNamespace(namespace)); err != nil {
+	if err := cluster.Client.List(ctx, l, append(which, client.InNamespace(namespace))...); err != nil {
 		return nil, err
 	}
 	var out []client.Object
@@ -100,21 +120,13 @@ func listed(ctx context.Context, cluster *kube.Cluster, k kinds.Kind, namespace 
 	return out, err
 }
 
-func (a *app) print(k kinds.Kind, found []client.Object, output string, namespaces, single bool, namespace string) error {
+func (a *app) print(k kinds.Kind, found []client.Object, output string, namespaces, single bool) error {
 	for _, o := range found {
 		o.GetObjectKind().SetGroupVersionKind(k.GVK())
 		o.SetManagedFields(nil)
 	}
 	switch output {
 	case "table", "wide":
-		if len(found) == 0 {
-			where := ""
-			if namespace != "" {
-				where = " in namespace " + namespace
-			}
-			fmt.Fprintf(a.Err, "There are no %ss%s.\n", k.Word, where)
-			return nil
-		}
 		return table.Print(a.Out, found, table.Options{Now: a.Now(), Namespaces: namespaces, Wide: output == "wide"})
 	case "name":
 		for _, o := range found {

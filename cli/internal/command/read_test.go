@@ -11,9 +11,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"hayloft.dev/cli/internal/command"
+	"hayloft.dev/cli/internal/kinds"
 	"hayloft.dev/pkg/api/v1alpha1"
 )
 
@@ -56,6 +58,74 @@ func TestGet(t *testing.T) {
 	r = w.run(t, "get", "restore", "none")
 	assert.Equal(t, 1, r.code)
 	assert.Equal(t, "Error: there is no restore called \"none\"\n", r.err)
+}
+
+// TestGetSome: by labels, and by the VM that an object is of.
+func TestGetSome(t *testing.T) {
+	w := newWorld(t)
+	for name, vm := range map[string]string{"a": "web", "b": "web", "c": "db"} {
+		require.NoError(t, w.Create(t.Context(), &v1alpha1.VMBackup{
+			ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name, Labels: map[string]string{"name": name}},
+			Spec:       v1alpha1.VMBackupSpec{VM: vm, Target: "s3"},
+		}))
+	}
+	for name, spec := range map[string]v1alpha1.VMRestoreSpec{
+		"makes": {Backup: "a", NewVM: "web"}, "replaces": {Backup: "a", Replace: &v1alpha1.Replace{VM: "web"}},
+		"other": {Backup: "a", NewVM: "web2"}, "disk": {Backup: "a", DiskClaim: &v1alpha1.DiskClaim{Disk: "root", Claim: "web"}},
+	} {
+		require.NoError(t, w.Create(t.Context(), &v1alpha1.VMRestore{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name}, Spec: spec}))
+	}
+	for name, spec := range map[string]v1alpha1.VMScheduleSpec{
+		"named": {VM: "web"}, "not-named": {VM: "db"},
+		"picks": {Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"tier": "front"}}}, "all": {Selector: &metav1.LabelSelector{}},
+		"picks-others": {Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"tier": "back"}}},
+	} {
+		spec.Cron, spec.Target = "@daily", "s3"
+		require.NoError(t, w.Create(t.Context(), &v1alpha1.VMSchedule{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name}, Spec: spec}))
+	}
+	vm := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"running": false, "template": map[string]any{"spec": map[string]any{"domain": map[string]any{"devices": map[string]any{}}}}}}}
+	vm.SetGroupVersionKind(kinds.VMKind)
+	vm.SetNamespace(w.namespace)
+	vm.SetName("web")
+	vm.SetLabels(map[string]string{"tier": "front"})
+	require.NoError(t, w.Create(t.Context(), vm))
+
+	for args, want := range map[string][]string{
+		"backups --vm web":            {"a", "b"},
+		"backups -l name":             {"a", "b", "c"},
+		"backups -l name!=a --vm=web": {"b"},
+		"backups -l name=c,name!=a":   {"c"},
+		"restores --vm web":           {"makes", "replaces"},
+		"schedules --vm web":          {"named", "picks", "all"},
+		"schedules --vm gone":         nil,
+	} {
+		r := w.run(t, append([]string{"get", "-o", "name"}, strings.Fields(args)...)...)
+		require.Equal(t, 0, r.code, r.err)
+		var names []string
+		for _, line := range strings.Fields(r.out) {
+			_, name, _ := strings.Cut(line, "/")
+			names = append(names, name)
+		}
+		assert.ElementsMatch(t, want, names, args)
+	}
+	r := w.run(t, "get", "backups", "--vm", "none", "-l", "name")
+	assert.Equal(t, "There are no backups of VM none with labels name in namespace "+w.namespace+".\n", r.err)
+	r = w.run(t, "get", "backups", "-l", "name=none")
+	assert.Equal(t, 0, r.code)
+	assert.Equal(t, "There are no backups with labels name=none in namespace "+w.namespace+".\n", r.err)
+	r = w.run(t, "get", "backups", "-A", "--vm", "db", "-o", "name")
+	assert.Contains(t, r.out, "vmbackup.hayloft.dev/c\n")
+	assert.NotContains(t, r.out, "vmbackup.hayloft.dev/a\n")
+
+	for args, want := range map[string]string{
+		"backups --vm ": "db\nweb\n:4\n", "restores --vm ": "web\nweb2\n:4\n", "schedules --vm ": "db\nweb\n:4\n", "jobs --vm ": ":4\n",
+	} {
+		full := append([]string{"__complete", "--kubeconfig", w.kubeconfig, "-n", w.namespace, "get"}, strings.Split(args, " ")...)
+		var out, errs strings.Builder
+		code := command.Run(t.Context(), command.Env{Program: "hayloft", Args: full, Out: &out, Err: &errs, Now: time.Now})
+		assert.Equal(t, 0, code, errs.String())
+		assert.Equal(t, want, out.String(), args)
+	}
 }
 
 func TestGetJobsLooksInHayloftsNamespace(t *testing.T) {

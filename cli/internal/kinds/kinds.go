@@ -105,6 +105,9 @@ var DefinitionKind = schema.GroupVersionKind{Group: "apiextensions.k8s.io", Vers
 // SettingKind is that of Harvester's settings.
 var SettingKind = schema.GroupVersionKind{Group: "harvesterhci.io", Version: "v1beta1", Kind: "Setting"}
 
+// VMKind is KubeVirt's of virtual machines.
+var VMKind = schema.GroupVersionKind{Group: "kubevirt.io", Version: "v1", Kind: "VirtualMachine"}
+
 // others are kinds that are not Hayloft's, by what the doctor and the commands
 // that look around read of them.
 func others(m *meta.DefaultRESTMapper) {
@@ -112,6 +115,8 @@ func others(m *meta.DefaultRESTMapper) {
 		meta.RESTScopeNamespace: {
 			{Version: "v1", Kind: "ConfigMap"},
 			{Version: "v1", Kind: "Event"},
+			{Version: "v1", Kind: "Secret"},
+			VMKind,
 			{Group: "coordination.k8s.io", Version: "v1", Kind: "Lease"},
 			{Group: "longhorn.io", Version: "v1beta2", Kind: "Volume"},
 			{Group: "longhorn.io", Version: "v1beta2", Kind: "VolumeAttachment"},
