@@ -18,6 +18,7 @@ func main() {
 	code := command.Run(ctx, command.Env{
 		Program: filepath.Base(os.Args[0]),
 		Args:    os.Args[1:],
+		In:      os.Stdin,
 		Out:     os.Stdout,
 		Err:     os.Stderr,
 		Now:     time.Now,

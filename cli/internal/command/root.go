@@ -24,6 +24,8 @@ type Env struct {
 	// Program is the name it was called by.
 	Program string
 	Args    []string
+	// In is standard input, which is read only where it is named.
+	In io.Reader
 	// Out gets results, Err progress and errors.
 	Out, Err io.Writer
 	Now      func() time.Time
@@ -88,7 +90,7 @@ func (a *app) root() *cobra.Command {
 		group(&cobra.Command{Use: "schedule", Short: "Have backups and snapshots made again and again"}, a.scheduleCommands()...),
 		group(&cobra.Command{Use: "retention", Short: "See which points schedules keep"}, a.retentionPreview()),
 		group(&cobra.Command{Use: "upgrade", Short: "Bring work to rest before an upgrade, and let it go on after"}, a.upgradeCommands()...),
-		group(&cobra.Command{Use: "target", Short: "Look after targets"}, a.targetRefresh(), a.targetTest(), a.targetNamespaces(), a.targetRemember(), a.targetLeftovers()),
+		group(&cobra.Command{Use: "target", Short: "Make targets and look after them"}, a.targetCreate(), a.targetRefresh(), a.targetTest(), a.targetNamespaces(), a.targetRemember(), a.targetLeftovers()),
 		group(&cobra.Command{Use: "key", Short: "Make keys for the Secrets in backups"}, a.keyGenerate()),
 		a.get(), a.describe(), a.waitFor(), a.delete(), a.cancel(), a.pin(), a.unpin(), a.claim(), a.doctor(), a.uninstall(), a.version(),
 	)
