@@ -90,7 +90,7 @@ test-faults: deps build race local ## whole stacks in which everything is killed
 e2e: cluster longhorn $(LOCAL)/kubectl ## images and chart on a real cluster of two nodes, as root
 	@$(MAKE) --no-print-directory build local images VERSION=e2e
 	cd deploy/cluster && go test $$(go list ./... | grep -v '/node$$')
-	GOGC=500 go test -count 1 -v -timeout 60m -parallel 8 ./test/cluster
+	GOGC=500 go test -count 1 -v -timeout 60m -parallel 24 ./test/cluster
 
 # What .ci/run has time for: without the real Longhorn, and with one fault of those that befall Hayloft's own programs.
 .PHONY: e2e-short

@@ -15,7 +15,30 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/test/harness"
 )
+
+// fault befalls a backup of a VM that runs, in its middle. The point becomes ready all the same.
+type fault struct {
+	name string
+	meet func(t *testing.T, g *gate, vm, point string)
+}
+
+// befall has faults befall backups of a VM to the target behind a gate, one after the other. It returns the points that came of
+// it: point -> disk -> SHA-256.
+func (k *cluster) befall(t *testing.T, g *gate, vm string, faults ...fault) map[string]map[string]string {
+	t.Helper()
+	points := map[string]map[string]string{}
+	for i, f := range faults {
+		point := fmt.Sprintf("%s-%d", vm, i+1)
+		t.Run(f.name, func(t *testing.T) {
+			want := k.rewrite(t, vm, 100+i)
+			f.meet(t, g, vm, point)
+			points[point] = want
+		})
+	}
+	return points
+}
 
 // during backs a VM up and does something while its blocks are held; the point must become ready all the same.
 func (k *cluster) during(t *testing.T, g *gate, vm, point string, meanwhile func()) {
@@ -58,32 +81,32 @@ func (k *cluster) pods(t *testing.T, component string) []corev1.Pod {
 }
 
 // killsAgent: the agent that steers a backup is killed; the transfer goes on, and the next agent adopts it.
-func (k *cluster) killsAgent(t *testing.T, g *gate, point string) {
-	k.during(t, g, "busy", point, func() {
-		for _, pod := range k.pods(t, "agent") {
-			if pod.Spec.NodeName == k.Nodes[0].Name {
-				require.NoError(t, k.c.Delete(t.Context(), &pod, client.GracePeriodSeconds(0)))
-				await(t, patience, "the killed agent's pod to go", func() error {
-					err := k.c.Get(t.Context(), client.ObjectKeyFromObject(&pod), &corev1.Pod{})
-					if !apierrors.IsNotFound(err) {
-						return fmt.Errorf("it is there: %w", err)
-					}
-					return nil
-				})
+func (k *cluster) killsAgent(t *testing.T, g *gate, vm, point string) {
+	k.during(t, g, vm, point, func() {
+		pod := k.agentOn(t, k.instance(t, vm).Status.NodeName)
+		require.NoError(t, k.c.Delete(t.Context(), &pod, client.GracePeriodSeconds(0)))
+		await(t, patience, "the killed agent's pod to go", func() error {
+			err := k.c.Get(t.Context(), client.ObjectKeyFromObject(&pod), &corev1.Pod{})
+			if !apierrors.IsNotFound(err) {
+				return fmt.Errorf("it is there: %w", err)
 			}
-		}
+			return nil
+		})
 		k.awaitReady(t)
 	})
 }
 
-// drains: a node is drained in the middle of a backup; what is left is its agent.
-func (k *cluster) drains(t *testing.T, g *gate, point string) {
-	node := k.Nodes[0].Name
-	k.during(t, g, "busy", point, func() {
+// drains: the node where a VM runs is drained in the middle of its backup. The VM migrates, and what goes on elsewhere with it is
+// the backup.
+func (k *cluster) drains(t *testing.T, g *gate, vm, point string) {
+	node := k.instance(t, vm).Status.NodeName
+	k.during(t, g, vm, point, func() {
 		k.setUnschedulable(t, node, true)
+		defer k.setUnschedulable(t, node, false)
+		m := k.migrate(t, vm) // as KubeVirt does where it is asked to evict the VM's pod
 		await(t, upTimeout, "the drained node's pods to go", func() error { return k.evict(t, node) })
+		k.awaitMigrated(t, m)
 	})
-	k.setUnschedulable(t, node, false)
 	k.awaitReady(t)
 }
 
@@ -93,15 +116,15 @@ func (k *cluster) setUnschedulable(t *testing.T, node string, is bool) {
 	require.NoError(t, k.c.Patch(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: node}}, patch))
 }
 
-// evict asks for the eviction of what does not belong to a DaemonSet, as `kubectl drain` does, and says what is left. KubeVirt
-// refuses that of a VM's pod and migrates the VM; these cannot migrate and stay.
+// evict asks for the eviction of what does not belong to a DaemonSet, as `kubectl drain` does, and says what is left. VMs in pods
+// cannot migrate here and stay, and with them Longhorn's instance managers, which have a budget of none while volumes need them.
 func (k *cluster) evict(t *testing.T, node string) error {
 	t.Helper()
 	pods := &corev1.PodList{}
 	require.NoError(t, k.c.List(t.Context(), pods))
 	left := 0
 	for _, pod := range pods.Items {
-		if pod.Spec.NodeName != node || len(pod.OwnerReferences) == 0 || pod.OwnerReferences[0].Kind == "DaemonSet" || pod.Labels[kubevirt.AppLabel] != "" {
+		if pod.Spec.NodeName != node || len(pod.OwnerReferences) == 0 || pod.OwnerReferences[0].Kind == "DaemonSet" || pod.Labels[kubevirt.AppLabel] != "" || pod.Namespace == harness.LonghornNamespace {
 			continue
 		}
 		left++
@@ -118,9 +141,9 @@ func (k *cluster) evict(t *testing.T, node string) error {
 
 // cutsOff: the node whose agent steers a backup is cut off the network; another agent goes on. Healed, the node is used
 // again, and nothing was done twice.
-func (k *cluster) cutsOff(t *testing.T, g *gate, point string) {
-	node := k.Nodes[0].Name
-	k.during(t, g, "busy", point, func() {
+func (k *cluster) cutsOff(t *testing.T, g *gate, vm, point string) {
+	node := k.instance(t, vm).Status.NodeName
+	k.during(t, g, vm, point, func() {
 		before := k.sessions(t, point)
 		k.run(t, "cluster/hayloft-cluster", "cut", "--dir", k.Dir, node)
 		await(t, upTimeout, "another agent to take over", func() error {
@@ -158,21 +181,27 @@ func (k *cluster) sessions(t *testing.T, point string) map[string]string {
 	return sessions
 }
 
-// upgrades: the release is upgraded to other images in the middle of a backup, and then all is paused and resumed, and the
-// upgrade taken back, by the commands of docs/upgrade.md.
-func (k *cluster) upgrades(t *testing.T, g *gate, point string) {
-	const next = imageTag + "-next"
+// nextTag is of the images that the release is upgraded to.
+const nextTag = imageTag + "-next"
+
+// upgrades: the release is upgraded to other images in the middle of a backup, by the command of docs/upgrade.md.
+func (k *cluster) upgrades(t *testing.T, g *gate, vm, point string) {
 	for _, node := range k.Nodes {
 		for _, image := range []string{"agent", "coordinator"} {
 			name := "hayloft.dev/" + image + ":"
-			k.run(t, "cluster/hayloft-cluster", "enter", "--dir", k.Dir, node.Name, "--", "ctr", "--namespace", "k8s.io", "images", "tag", name+imageTag, name+next)
+			k.run(t, "cluster/hayloft-cluster", "enter", "--dir", k.Dir, node.Name, "--", "ctr", "--namespace", "k8s.io", "images", "tag", name+imageTag, name+nextTag)
 		}
 	}
-	k.during(t, g, "busy", point, func() {
-		k.follow(t, "upgrade.md", "helm upgrade", "-f values.yaml", "-f "+k.values(t, next)+" --wait --timeout 5m")
+	k.during(t, g, vm, point, func() {
+		k.follow(t, "upgrade.md", "helm upgrade", "-f values.yaml", "-f "+k.values(t, nextTag)+" --wait --timeout 5m")
 		k.awaitReady(t)
-		k.requireImages(t, next)
+		k.requireImages(t, nextTag)
 	})
+}
+
+// upgradesAndBack: then all is paused and resumed, and the upgrade taken back, by the page's other commands.
+func (k *cluster) upgradesAndBack(t *testing.T, g *gate, vm, point string) {
+	k.upgrades(t, g, vm, point)
 	k.follow(t, "upgrade.md", "hayloft upgrade check")
 	k.follow(t, "upgrade.md", "helm rollback", "-n hayloft-system", "-n hayloft-system --wait --timeout 5m")
 	k.awaitReady(t)

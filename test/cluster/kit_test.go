@@ -33,6 +33,7 @@ const (
 	patience   = 3 * time.Minute // for what a kubelet or a controller does in some seconds
 	poll       = 200 * time.Millisecond
 	commandFor = 5 * time.Minute // the longest that helm or hayloft may take
+	long       = 3 * time.Second // what takes longer is said, for whoever wants all of it to take less
 
 	imageTag = "e2e" // of the images that make e2e makes
 )
@@ -169,14 +170,24 @@ func endProgram(t *testing.T, program *exec.Cmd, input io.Closer, gone <-chan st
 // await asks until there is no error any more.
 func await(t testing.TB, timeout time.Duration, what string, ask func() error) {
 	t.Helper()
-	for end := time.Now().Add(timeout); ; time.Sleep(poll) {
+	begin := time.Now()
+	for end := begin.Add(timeout); ; time.Sleep(poll) {
 		err := ask()
 		if err == nil {
+			sayLong(t, begin, what)
 			return
 		}
 		if time.Now().After(end) {
 			t.Fatalf("waiting for %s: %v", what, err)
 		}
+	}
+}
+
+// sayLong says what took long.
+func sayLong(t testing.TB, begin time.Time, what string) {
+	t.Helper()
+	if took := time.Since(begin); took > long {
+		t.Logf("%s: %.1f s, until %s", what, took.Seconds(), time.Now().Format(time.TimeOnly))
 	}
 }
 
@@ -217,6 +228,7 @@ func (k *cluster) try(t testing.TB, program string, args ...string) (string, err
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+k.Kubeconfig, "HOME="+k.Dir)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
+	defer sayLong(t, time.Now(), filepath.Base(program)+" "+strings.Join(args, " "))
 	err := cmd.Run()
 	return out.String(), err
 }

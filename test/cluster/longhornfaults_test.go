@@ -2,6 +2,8 @@ package cluster
 
 import (
 	"fmt"
+	"maps"
+	"sync"
 	"testing"
 
 	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
@@ -15,54 +17,78 @@ import (
 	"hayloft.dev/test/harness"
 )
 
-// losses are what one VM loses: a replica during a backup, the engine of a restore, blocks on the target.
+// losses are what one VM loses: a replica during a backup, and the engine of a restore.
 func (k *cluster) losses(t *testing.T) {
 	g := k.makeGate(t, "worn")
 	k.makeVM(t, "worn", kubevirt.RunStrategyAlways, k.Nodes[1].Name, 8)
 	want := k.quiet(t, "worn")
 	t.Run("a replica is rebuilt", func(t *testing.T) { k.during(t, g, "worn", "worn-1", func() { k.rebuilds(t) }) })
 	t.Run("an engine is killed during a restore", func(t *testing.T) { k.losesRestore(t, g, "worn-1", want[disks[0]]) })
-	t.Run("blocks are missing and damaged on the target", func(t *testing.T) { k.misses(t, "worn-1") })
 	k.requireRestores(t, "worn-1", "worn-1-back", want)
 }
 
-// longhornFaults are what befalls Longhorn, and with it every volume, during backups. The points that come of it are restored
-// and compared.
-func (k *cluster) longhornFaults(t *testing.T) {
-	g := k.makeGate(t, "busy")
-	k.makeVM(t, "busy", kubevirt.RunStrategyAlways, k.Nodes[0].Name, 3)
-	points := map[string]map[string]string{}
-	for i, fault := range []struct {
-		name string
-		meet func(t *testing.T)
-	}{
-		{"longhorn-manager is killed", k.killsManagers},
-		{"an instance manager is killed", k.killsInstanceManager},
-	} {
-		point := fmt.Sprintf("busy-%d", i+1)
-		t.Run(fault.name, func(t *testing.T) {
-			want := k.rewrite(t, "busy", 100+i)
-			k.during(t, g, "busy", point, func() { fault.meet(t) })
-			points[point] = want
-		})
+// victims are VMs of which backups meet faults: they are made before that.
+type victims struct {
+	made sync.Once
+	left map[string]string // what is on the disks of the VM that is off: disk -> SHA-256
+}
+
+func (v *victims) make(t *testing.T, k *cluster) {
+	v.made.Do(func() {
+		k.makeVM(t, "busy", kubevirt.RunStrategyAlways, k.Nodes[1].Name, 3, leavePods)
+		k.makeVM(t, "steered", kubevirt.RunStrategyAlways, k.Nodes[1].Name, 11)
+		k.makeVM(t, "left", kubevirt.RunStrategyHalted, "", 9)
+		v.left = k.hash(t, "left")
+	})
+}
+
+// failures are what befalls Longhorn and Hayloft, and with them every volume, during backups. It returns the points that came of
+// it: point -> disk -> SHA-256.
+func (k *cluster) failures(t *testing.T, v *victims) map[string]map[string]string {
+	vms := map[string][]fault{ // and what befalls their backups
+		"busy":    {{"a node is drained", k.drains}, {"longhorn-manager is killed", k.killsManagers}, {"an instance manager is killed", k.killsInstanceManager}},
+		"steered": {{"an agent is killed", k.killsAgent}, {"the chart is upgraded", k.upgrades}},
 	}
-	t.Run("a node is lost", func(t *testing.T) { points["left-1"] = k.losesNode(t, g, "left-1") })
-	k.requireAllRestore(t, points)
+	gates := map[string]*gate{}
+	for vm := range vms {
+		gates[vm] = k.makeGate(t, vm)
+	}
+	points := map[string]map[string]string{}
+	t.Run("Longhorn and Hayloft fail", func(t *testing.T) {
+		v.make(t, k)
+		var mu sync.Mutex
+		for vm, faults := range vms {
+			t.Run("beneath VM "+vm, beside(func(t *testing.T) {
+				made := k.befall(t, gates[vm], vm, faults...)
+				mu.Lock()
+				defer mu.Unlock()
+				maps.Copy(points, made)
+			}))
+		}
+	})
+	t.Run("a node is lost", func(t *testing.T) {
+		v.make(t, k)
+		k.losesNode(t, gates["busy"], "left-1")
+		points["left-1"] = v.left
+	})
+	return points
 }
 
 // killsManagers: Longhorn's managers and with them its webhooks go, and come back.
-func (k *cluster) killsManagers(t *testing.T) {
-	require.NoError(t, k.c.DeleteAllOf(t.Context(), &corev1.Pod{}, client.InNamespace(harness.LonghornNamespace),
-		client.MatchingLabels{"app": "longhorn-manager"}, client.GracePeriodSeconds(0)))
-	await(t, upTimeout, "longhorn-manager", func() error {
-		set := &appsv1.DaemonSet{}
-		if err := k.c.Get(t.Context(), client.ObjectKey{Namespace: harness.LonghornNamespace, Name: "longhorn-manager"}, set); err != nil {
-			return err
-		}
-		if n := set.Status.NumberReady; int(n) != len(k.Nodes) {
-			return fmt.Errorf("%d are ready", n)
-		}
-		return nil
+func (k *cluster) killsManagers(t *testing.T, g *gate, vm, point string) {
+	k.during(t, g, vm, point, func() {
+		require.NoError(t, k.c.DeleteAllOf(t.Context(), &corev1.Pod{}, client.InNamespace(harness.LonghornNamespace),
+			client.MatchingLabels{"app": "longhorn-manager"}, client.GracePeriodSeconds(0)))
+		await(t, upTimeout, "longhorn-manager", func() error {
+			set := &appsv1.DaemonSet{}
+			if err := k.c.Get(t.Context(), client.ObjectKey{Namespace: harness.LonghornNamespace, Name: "longhorn-manager"}, set); err != nil {
+				return err
+			}
+			if n := set.Status.NumberReady; int(n) != len(k.Nodes) {
+				return fmt.Errorf("%d are ready", n)
+			}
+			return nil
+		})
 	})
 }
 
@@ -104,21 +130,23 @@ func (k *cluster) healthy(t *testing.T, name string) error {
 
 // killsInstanceManager: the instance manager where the VM runs goes, and with it its engines and replicas. The guest loses
 // its disks and is started again.
-func (k *cluster) killsInstanceManager(t *testing.T) {
-	managers := &longhorn.InstanceManagerList{}
-	require.NoError(t, k.c.List(t.Context(), managers, client.InNamespace(harness.LonghornNamespace)))
-	before := k.instance(t, "busy")
-	for _, m := range managers.Items {
-		if m.Spec.NodeID == k.Nodes[0].Name {
-			require.NoError(t, k.c.Delete(t.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: m.Namespace, Name: m.Name}}, client.GracePeriodSeconds(0)))
+func (k *cluster) killsInstanceManager(t *testing.T, g *gate, vm, point string) {
+	k.during(t, g, vm, point, func() {
+		managers := &longhorn.InstanceManagerList{}
+		require.NoError(t, k.c.List(t.Context(), managers, client.InNamespace(harness.LonghornNamespace)))
+		before := k.instance(t, vm)
+		for _, m := range managers.Items {
+			if m.Spec.NodeID == before.Status.NodeName {
+				require.NoError(t, k.c.Delete(t.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: m.Namespace, Name: m.Name}}, client.GracePeriodSeconds(0)))
+			}
 		}
-	}
-	await(t, upTimeout, "the VM to run again", func() error {
-		vmi := k.instance(t, "busy")
-		if vmi.UID == before.UID || vmi.Status.Phase != kubevirt.Running {
-			return fmt.Errorf("its instance %s is %s", vmi.UID, vmi.Status.Phase)
-		}
-		return nil
+		await(t, upTimeout, "the VM to run again", func() error {
+			vmi := k.instance(t, vm)
+			if vmi.UID == before.UID || vmi.Status.Phase != kubevirt.Running {
+				return fmt.Errorf("its instance %s is %s", vmi.UID, vmi.Status.Phase)
+			}
+			return nil
+		})
 	})
 }
 

@@ -14,67 +14,12 @@ import (
 	"hayloft.dev/test/harness"
 )
 
-// moves is one VM's day: it is off, starts on another node than where its volumes are attached, migrates live, there and
-// back, and stops, each time during a backup. Its volumes are migratable, as Harvester's are.
-func (k *cluster) moves(t *testing.T) {
+// startsAndStops: a VM that is off starts on another node than where its volumes are attached for its backup, and runs at once;
+// then it stops during another one. Either backup goes on where the volumes are afterwards.
+func (k *cluster) startsAndStops(t *testing.T) {
 	g := k.makeGate(t, "away")
-	k.makeVM(t, "away", kubevirt.RunStrategyHalted, "", 5, leavePods)
-	wants := map[string]map[string]string{} // point -> disk -> SHA-256
-	t.Run("several backups at once while it is off", func(t *testing.T) {
-		want := k.hash(t, "away")
-		points := []string{"away-a", "away-b", "away-c"}
-		for _, point := range points {
-			k.run(t, "hayloft", "backup", "create", "away", "--name", point, "--target", target, "-n", vmNamespace)
-		}
-		for _, point := range points {
-			k.awaitPoint(t, point)
-		}
-		k.awaitDetached(t, "away")
-		wants[points[1]] = want
-	})
-	require.True(t, t.Run("it starts on another node", func(t *testing.T) { wants["away-1"] = k.evicts(t, g) }))
-	t.Run("it migrates", func(t *testing.T) {
-		want := k.rewrite(t, "away", 200)
-		k.during(t, g, "away", "away-2", func() { k.awaitMigrated(t, k.migrate(t, "away")) })
-		wants["away-2"] = want
-	})
-	t.Run("its backup begins while it migrates", func(t *testing.T) {
-		want := k.rewrite(t, "away", 300)
-		k.patchVM(t, "away", `{"metadata":{"annotations":{"local.hayloft.dev/migration":"5s"}}}`)
-		m := k.migrate(t, "away")
-		await(t, patience, "the migration to be under way", func() error {
-			require.NoError(t, k.c.Get(t.Context(), client.ObjectKeyFromObject(m), m))
-			if m.Status.Phase == kubevirt.MigrationPhaseUnset || m.Status.Phase == kubevirt.MigrationPending {
-				return fmt.Errorf("it is %s", m.Status.Phase)
-			}
-			return nil
-		})
-		k.run(t, "hayloft", "backup", "create", "away", "--name", "away-3", "--target", target, "-n", vmNamespace)
-		k.awaitMigrated(t, m)
-		k.awaitPoint(t, "away-3")
-		wants["away-3"] = want
-	})
-	t.Run("it stops", func(t *testing.T) {
-		want := k.rewrite(t, "away", 400)
-		k.during(t, g, "away", "away-4", func() {
-			k.patchVM(t, "away", `{"spec":{"runStrategy":"Halted"}}`)
-			k.awaitVM(t, "away", kubevirt.VirtualMachineStatusStopped)
-		})
-		k.awaitDetached(t, "away")
-		require.Equal(t, want, k.hash(t, "away"))
-		wants["away-4"] = want
-	})
-	k.requireAllRestore(t, wants)
-}
-
-// leavePods has a VM's guest be a process: one in a pod cannot migrate.
-func leavePods(vm *kubevirt.VirtualMachine) { delete(vm.Annotations, podAnnotation) }
-
-// evicts: a VM that is off is started on another node than the one where its volume is attached for its backup. It runs at
-// once, and the backup goes on there. It returns what is in the point.
-func (k *cluster) evicts(t *testing.T, g *gate) map[string]string {
-	k.disk(t, "fill", "away-"+disks[0], "--seed", "100", "--length", strconv.Itoa(16*mib)) // so that there is something to upload
-	want := k.hash(t, "away")
+	k.makeVM(t, "away", kubevirt.RunStrategyHalted, "", 5)
+	wants := map[string]map[string]string{"away-1": k.hash(t, "away")} // point -> disk -> SHA-256
 	k.during(t, g, "away", "away-1", func() {
 		at := k.volume(t, k.volumeOf(t, "away-"+disks[0])).Status.CurrentNodeID
 		require.NotEmpty(t, at)
@@ -83,8 +28,42 @@ func (k *cluster) evicts(t *testing.T, g *gate) map[string]string {
 		k.awaitVM(t, "away", kubevirt.VirtualMachineStatusRunning)
 		require.Equal(t, node, k.instance(t, "away").Status.NodeName)
 	})
-	return want
+
+	wants["away-2"] = k.rewrite(t, "away", 400)
+	k.during(t, g, "away", "away-2", func() {
+		k.patchVM(t, "away", `{"spec":{"runStrategy":"Halted"}}`)
+		k.awaitVM(t, "away", kubevirt.VirtualMachineStatusStopped)
+	})
+	k.awaitDetached(t, "away")
+	require.Equal(t, wants["away-2"], k.hash(t, "away"))
+	k.requireAllRestore(t, wants)
 }
+
+// migrates: a VM migrates live, there during a backup, and back while one begins. Its volumes are migratable, as Harvester's are.
+func (k *cluster) migrates(t *testing.T) {
+	g := k.makeGate(t, "roams")
+	k.makeVM(t, "roams", kubevirt.RunStrategyAlways, k.Nodes[1].Name, 10, leavePods)
+	wants := map[string]map[string]string{"roams-1": k.quiet(t, "roams")} // point -> disk -> SHA-256
+	k.during(t, g, "roams", "roams-1", func() { k.awaitMigrated(t, k.migrate(t, "roams")) })
+
+	wants["roams-2"] = k.rewrite(t, "roams", 300)
+	k.patchVM(t, "roams", `{"metadata":{"annotations":{"local.hayloft.dev/migration":"5s"}}}`)
+	m := k.migrate(t, "roams")
+	await(t, patience, "the migration to be under way", func() error {
+		require.NoError(t, k.c.Get(t.Context(), client.ObjectKeyFromObject(m), m))
+		if m.Status.Phase == kubevirt.MigrationPhaseUnset || m.Status.Phase == kubevirt.MigrationPending {
+			return fmt.Errorf("it is %s", m.Status.Phase)
+		}
+		return nil
+	})
+	k.run(t, "hayloft", "backup", "create", "roams", "--name", "roams-2", "--target", target, "-n", vmNamespace)
+	k.awaitMigrated(t, m)
+	k.awaitPoint(t, "roams-2")
+	k.requireAllRestore(t, wants)
+}
+
+// leavePods has a VM's guest be a process: one in a pod cannot migrate.
+func leavePods(vm *kubevirt.VirtualMachine) { delete(vm.Annotations, podAnnotation) }
 
 // rewrite has the guest write other data onto its disks, so that there is something to upload, and be quiet. It returns what
 // is on them: disk -> SHA-256.

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -90,6 +91,7 @@ func (k *cluster) follow(t *testing.T, page, begins string, changes ...string) s
 	for _, what := range []string{"CACHE", "CONFIG", "DATA"} {
 		cmd.Env = append(cmd.Env, fmt.Sprintf("HELM_%s_HOME=%s", what, filepath.Join(k.Dir, "helm")))
 	}
+	defer sayLong(t, time.Now(), page+": "+begins)
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "docs/%s:\n%s\n%s", page, script, out)
 	return string(out)

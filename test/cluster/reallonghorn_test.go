@@ -18,17 +18,20 @@ import (
 // that it can be run alone (keepVar), and beside others but for the last ones, which meet every volume.
 func TestRealLonghorn(t *testing.T) {
 	needsCluster(t)
-	t.Parallel()
 	if testing.Short() {
 		t.Skip("`make e2e` has the real Longhorn")
 	}
 	k := keptCluster(t)
-	if k == nil {
+	isNew := k == nil
+	if isNew {
 		k = newCluster(t, "--crds", bin(t, "local/crds"), "--images", bin(t, "cluster/longhorn/image.tar"))
 		k.makeNamespaces(t)
 		k.installLonghorn(t)
 		k.startStorage(t, "--real-longhorn")
 		k.install(t)
+	}
+	t.Parallel() // not before: this test takes longest, and from here on Longhorn looks at its disks first, for half a minute
+	if isNew {
 		k.awaitReady(t)
 		k.awaitLonghorn(t)
 		k.makeTarget(t)
@@ -37,18 +40,25 @@ func TestRealLonghorn(t *testing.T) {
 	}
 	theirs := k.newGate(t)
 	k.longhornReads(t, theirs.endpoint)
+	v := &victims{}
 	t.Run("at once", func(t *testing.T) {
-		t.Run("a VM starts, migrates and stops during backups", beside(k.moves))
-		t.Run("snapshots", beside(k.snapshots))
-		t.Run("replicas and blocks are lost", beside(k.losses))
+		t.Run("a VM migrates during backups", beside(k.migrates))
+		t.Run("a VM starts and stops during backups", beside(k.startsAndStops))
+		t.Run("a replica and an engine are lost", beside(k.losses))
 		t.Run("Longhorn backs up too", beside(func(t *testing.T) { k.ownBackups(t, theirs) }))
+		t.Run("snapshots", beside(k.snapshots))
 		t.Run("disks over an image", beside(k.overImage))
 		t.Run("a schedule", beside(k.schedules))
-		t.Run("Longhorn shows what Hayloft makes", beside(k.shows))
-		t.Run("the main job", beside(k.mainJob))
 		t.Run("a stopped VM", beside(k.stoppedVM))
+		t.Run("the main job", beside(func(t *testing.T) {
+			k.mainJob(t)
+			t.Run("blocks are missing and damaged on the target", func(t *testing.T) { k.misses(t, "shop-1") })
+		}))
+		t.Run("Longhorn shows what Hayloft makes", beside(k.shows))
+		t.Run("VMs for what follows", beside(func(t *testing.T) { v.make(t, k) }))
 	})
-	t.Run("Longhorn fails during a backup", k.longhornFaults)
+	points := k.failures(t, v)
+	t.Run("the chart uninstalls and comes back", func(t *testing.T) { k.uninstalls(t, points) })
 }
 
 // shows: Longhorn has a Snapshot object for each snapshot of ours and a Backup object for each backup of ours, and they go

@@ -11,9 +11,9 @@ import (
 	"hayloft.dev/pkg/api/v1alpha1"
 )
 
-// TestHayloft goes through a cluster's life with Hayloft, from an empty cluster to one that Hayloft has left. In short mode the
-// main job and a stopped VM are here, which else TestRealLonghorn has; no VM is paused, and of the faults there is only that an
-// agent is killed.
+// TestHayloft goes through a cluster's life with Hayloft, from an empty cluster to one that Hayloft has left, on the stand-in for
+// longhorn-manager. In short mode it has what else TestRealLonghorn has: the main job, a stopped VM, an agent that is killed, and
+// that the chart is uninstalled and comes back; and nothing else befalls a backup, and no VM is paused.
 func TestHayloft(t *testing.T) {
 	needsCluster(t)
 	t.Parallel()
@@ -22,48 +22,24 @@ func TestHayloft(t *testing.T) {
 	k.startStorage(t)
 	require.True(t, t.Run("the chart installs", k.installs))
 	k.makeTarget(t)
+	faults := []fault{{"a node is cut off", k.cutsOff}, {"the chart is upgraded", k.upgradesAndBack}}
 	if testing.Short() {
+		faults = []fault{{"an agent is killed", k.killsAgent}}
 		t.Run("at once", func(t *testing.T) {
 			t.Run("the main job", beside(k.mainJob))
 			t.Run("a stopped VM", beside(k.stoppedVM))
 		})
 	}
-	points := k.faults(t)
-	if !testing.Short() {
-		t.Run("a VM is paused", k.pauses)
-	}
-	t.Run("the chart uninstalls and comes back", func(t *testing.T) { k.uninstalls(t, points) })
-	t.Run("all is removed but what is on the target", func(t *testing.T) { k.uproots(t, points) })
-}
-
-// faults are what befalls backups of one VM. It returns the points that came of it: point -> disk -> SHA-256.
-func (k *cluster) faults(t *testing.T) map[string]map[string]string {
 	g := k.makeGate(t, "busy")
 	k.makeVM(t, "busy", kubevirt.RunStrategyAlways, k.Nodes[0].Name, 3)
-	points := map[string]map[string]string{}
-	for i, fault := range []struct {
-		name string
-		meet func(t *testing.T, g *gate, point string)
-	}{
-		{"an agent is killed", k.killsAgent},
-		{"a node is drained", k.drains},
-		{"a node is cut off", k.cutsOff},
-		{"the chart is upgraded", k.upgrades},
-	} {
-		if i > 0 && testing.Short() {
-			break
-		}
-		point := fmt.Sprintf("busy-%d", i+1)
-		t.Run(fault.name, func(t *testing.T) {
-			for _, disk := range disks { // so that there is something to upload
-				k.guest(t, "fill", "busy", "--disk", disk, "--seed", fmt.Sprint(100+i), "--length", fmt.Sprint(16*mib))
-			}
-			want := k.quiet(t, "busy")
-			fault.meet(t, g, point)
-			points[point] = want
-		})
+	points := k.befall(t, g, "busy", faults...)
+	if testing.Short() {
+		t.Run("the chart uninstalls and comes back", func(t *testing.T) { k.uninstalls(t, points) })
+	} else {
+		t.Run("a VM is paused", k.pauses)
+		k.requireAllRestore(t, points)
 	}
-	return points
+	t.Run("all is removed but what is on the target", func(t *testing.T) { k.uproots(t, points) })
 }
 
 // schedules: a schedule makes a point by itself.
@@ -95,14 +71,20 @@ func (k *cluster) mainJob(t *testing.T) {
 	k.requireRestores(t, "shop-1", "shop-back", want)
 }
 
-// stoppedVM: a VM that is off is backed up, and its volumes are detached again.
+// stoppedVM: a VM that is off is backed up, several times at once, and its volumes are detached again.
 func (k *cluster) stoppedVM(t *testing.T) {
 	k.makeVM(t, "off", kubevirt.RunStrategyHalted, k.Nodes[1].Name, 2)
 	want := k.hash(t, "off")
-	k.backup(t, "off", "off-1")
+	points := []string{"off-1", "off-2", "off-3"}
+	for _, point := range points {
+		k.run(t, "hayloft", "backup", "create", "off", "--name", point, "--target", target, "-n", vmNamespace)
+	}
+	for _, point := range points {
+		k.awaitPoint(t, point)
+	}
 	k.awaitDetached(t, "off")
 	require.Equal(t, want, k.hash(t, "off"))
-	k.requireRestores(t, "off-1", "off-back", want)
+	k.requireRestores(t, "off-2", "off-back", want)
 }
 
 // backup makes a point and waits until it is ready.
