@@ -124,3 +124,27 @@ func TestTwoHoldsOfTheSameUsers(t *testing.T) {
 		require.Zero(t, n.stands())
 	})
 }
+
+// TestARefusalKeepsNothing from who asks next: neither what was paused, nor what was
+// to be.
+func TestARefusalKeepsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &node{users: []string{"a", "b", "c"}}
+		n.pauses = func(_ context.Context, id string) error {
+			if id == "b" {
+				return errors.New("no")
+			}
+			return nil
+		}
+		s := newServer(n)
+		first, next := s.dial(t.Context(), t), s.dial(t.Context(), t)
+		defer first.conn.Close()
+		defer next.conn.Close()
+		first.send(of())
+		require.Equal(t, "container of b: no", first.paused())
+		n.pauses = nil
+		next.send(of())
+		require.Empty(t, next.paused())
+		require.Equal(t, 3, n.stands())
+	})
+}
