@@ -31,6 +31,7 @@ func (k *cluster) pauses(t *testing.T) {
 	k.follow(t, "pause.md", "kubectl label namespace", "containerPause.enabled=true", "containerPause.enabled=true,agent.containerPause.hooks=true --wait --timeout 5m")
 	k.awaitReady(t)
 	k.makeVM(t, "still", kubevirt.RunStrategyAlways, k.Nodes[0].Name, 6, k.harmlessHooks)
+	plain := k.startBeside(t, "still-data", k.Nodes[0].Name)
 
 	k.makeStill(t, "still-1")
 	k.awaitPoint(t, "still-1")
@@ -41,7 +42,8 @@ func (k *cluster) pauses(t *testing.T) {
 		b := k.point(t, name)
 		require.Equal(t, v1alpha1.ConsistencyPaused, b.Status.Consistency, "%s: %s", name, b.Status.ConsistencyMessage)
 		require.NotNil(t, b.Status.FrozenMilliseconds, name)
-		t.Logf("%s: paused for %d ms", name, *b.Status.FrozenMilliseconds)
+		t.Logf("%s: paused for %d ms, %s", name, *b.Status.FrozenMilliseconds, b.Status.ConsistencyMessage)
+		require.Contains(t, b.Status.ConsistencyMessage, "paused: container sh of pod "+plain.Name, "what has a claim of the VM mounted is paused with it")
 		require.Len(t, b.Status.Hooks, 2, name)
 		for _, h := range b.Status.Hooks {
 			require.False(t, h.Failed, "%s: hook %s: %s", name, h.Hook, h.Message)
@@ -55,7 +57,37 @@ func (k *cluster) pauses(t *testing.T) {
 			t.Run(name, beside(func(t *testing.T) { k.requireNoneAhead(t, name) }))
 		}
 	})
+	require.NoError(t, k.c.Delete(t.Context(), plain))
 	k.loseVM(t, "still")
+}
+
+// startBeside starts a pod on a node that writes to the volume of a claim, for all that the node's containerd can tell. No CSI
+// driver is here, so it is the pod's own folder, under the name of the claim's PersistentVolume: by a subPath the kubelet
+// mounts a part of either from the same place.
+func (k *cluster) startBeside(t *testing.T, claim, node string) *corev1.Pod {
+	t.Helper()
+	volume := k.volumeOf(t, claim)
+	pod := &corev1.Pod{}
+	pod.Namespace, pod.Name = vmNamespace, "beside"
+	pod.Spec = corev1.PodSpec{
+		NodeName: node, AutomountServiceAccountToken: new(false), TerminationGracePeriodSeconds: new(int64(0)),
+		Volumes: []corev1.Volume{{Name: volume, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}},
+		Containers: []corev1.Container{{
+			Name: "sh", Image: guestImage, ImagePullPolicy: corev1.PullNever,
+			VolumeMounts: []corev1.VolumeMount{{Name: volume, MountPath: "/data", SubPath: "part"}},
+		}},
+	}
+	require.NoError(t, k.c.Create(t.Context(), pod))
+	await(t, patience, "pod "+pod.Name, func() error {
+		if err := k.c.Get(t.Context(), client.ObjectKeyFromObject(pod), pod); err != nil {
+			return err
+		}
+		if pod.Status.Phase != corev1.PodRunning {
+			return fmt.Errorf("it is %s", pod.Status.Phase)
+		}
+		return nil
+	})
+	return pod
 }
 
 // harmlessHooks are run in the VM's container around a cut. They only ask its guest something.
