@@ -139,6 +139,9 @@ func startAPIServer() (*apiServer, error) {
 	cmd := exec.Command(kube, "apiserver", "--dir", dir, "--ephemeral", "--with-parent",
 		"--crds", filepath.Join(root, "bin", "local", "crds"), "--crds", filepath.Join(root, "deploy", "crds"))
 	cmd.Stdout, cmd.Stderr = output, output
+	if percent := os.Getenv("HAYLOFT_APISERVER_GOGC"); percent != "" {
+		cmd.Env = append(os.Environ(), "GOGC="+percent) // its own, and of no program under test
+	}
 	if _, err := cmd.StdinPipe(); err != nil {
 		return nil, err
 	}

@@ -24,6 +24,9 @@ type agents struct {
 	mu    sync.Mutex
 	first map[types.UID]time.Time // owner -> when its first job was seen
 	known map[types.UID]bool      // jobs that are taken
+	// all is closed when as many owners have a job as are waited for.
+	all   chan struct{}
+	await int
 }
 
 // Of real agents: how long a session lasts, how often it beats.
@@ -128,12 +131,23 @@ func (a *agents) see(job *v1alpha1.NodeJob) bool {
 	defer a.mu.Unlock()
 	if _, known := a.first[job.Spec.Owner.UID]; !known {
 		a.first[job.Spec.Owner.UID] = time.Now()
+		if len(a.first) == a.await {
+			close(a.all)
+		}
 	}
 	if job.Spec.NodeName == "" || job.Status.State != v1alpha1.JobPending || a.known[job.UID] {
 		return false
 	}
 	a.known[job.UID] = true
 	return true
+}
+
+// have is closed when so many owners have a job.
+func (a *agents) have(n int) <-chan struct{} {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.await, a.all = n, make(chan struct{})
+	return a.all
 }
 
 // do claims a job and ends it well, in two writes as an agent would.

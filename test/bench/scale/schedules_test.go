@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sync/errgroup"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"hayloft.dev/pkg/api/v1alpha1"
@@ -137,11 +136,16 @@ func (w *world) fire(p *harness.Program, a *agents, n int) (f fired) {
 		w.b.Fatalf("editing %d schedules took too long", n)
 	}
 	w.pass(time.Until(at.Add(-time.Second)))
-	events := w.points() // not before: a watch that nobody reads is ended
-	defer events.Stop()
-	before := w.usage(p)
-	w.allReady(events, at, n)
+	from := w.points()
+	before, asked := w.usage(p), w.served()
+	profiled := w.profile(profileSeconds)
+	w.allBegun(a.have(n))
+	now, answered := w.usage(p), w.served()
+	w.b.Logf("until the last first job: CPU %.1f s of the coordinator, %.1f s of the API server and etcd, peak %.0f MiB; %s",
+		(now.cpu - before.cpu).Seconds(), (answered.cpu - asked.cpu).Seconds(), now.peak, between(asked, answered))
+	w.allReady(from, at, n)
 	f.ready = time.Since(at).Round(100 * time.Millisecond)
+	profiled()
 	w.atRest(p)
 	after := w.usage(p)
 	f.rest, f.cpu, f.peak = after.at.Sub(at).Round(time.Second), after.cpu-before.cpu, after.peak
@@ -154,21 +158,42 @@ func (w *world) fire(p *harness.Program, a *agents, n int) (f fired) {
 	return f
 }
 
-// points is a watch of all points from now on.
-func (w *world) points() watch.Interface {
+// profileSeconds is about how long it takes until each has its first job.
+const profileSeconds = 8
+
+// points is where a watch of all points begins that tells of what comes from now on.
+func (w *world) points() (resourceVersion string) {
 	w.b.Helper()
 	var list v1alpha1.VMBackupList
 	check(w.b, w.c.List(w.ctx, &list, client.Limit(1)))
-	events, err := w.c.Watch(w.ctx, &v1alpha1.VMBackupList{}, &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: list.ResourceVersion}})
-	check(w.b, err)
-	return events
+	return list.ResourceVersion
 }
 
-// allReady waits until so many points of a nominal time are Ready.
-func (w *world) allReady(events watch.Interface, at time.Time, n int) {
+// longest is how long what fires at once may take, all of it.
+const longest = 20 * time.Minute
+
+// allBegun waits until each has its first job.
+func (w *world) allBegun(jobs <-chan struct{}) {
 	w.b.Helper()
-	ctx, cancel := context.WithTimeout(w.ctx, 20*time.Minute)
+	select {
+	case <-jobs:
+	case <-w.ctx.Done():
+		w.b.Fatal("the benchmark ended")
+	case <-time.After(longest):
+		w.b.Fatal("some have no job")
+	}
+}
+
+// allReady waits until so many points of a nominal time are Ready. It watches them
+// from a moment on that has passed: until their first jobs no watch of its own is to
+// be served.
+func (w *world) allReady(from string, at time.Time, n int) {
+	w.b.Helper()
+	ctx, cancel := context.WithTimeout(w.ctx, longest)
 	defer cancel()
+	events, err := w.c.Watch(ctx, &v1alpha1.VMBackupList{}, &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: from}})
+	check(w.b, err)
+	defer events.Stop()
 	nominal, ready := at.Format(v1alpha1.NominalTimeLayout), map[types.UID]bool{}
 	for len(ready) < n {
 		select {

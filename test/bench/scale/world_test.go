@@ -10,7 +10,9 @@
 //
 // HAYLOFT_BENCH_VMS is the number of VMs (5,000; each has two schedules and 16
 // points), HAYLOFT_BENCH_FIRING that of the schedules that fire at once (1,000),
-// HAYLOFT_BENCH_IDLE the length of the idle window (60s).
+// HAYLOFT_BENCH_IDLE the length of the idle window (60s). HAYLOFT_BENCH_PROFILE names a
+// file for the API server's CPU profile of the first seconds in which they fire;
+// HAYLOFT_APISERVER_GOGC is how the API server collects its garbage.
 package scale
 
 import (
@@ -34,6 +36,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	kubevirt "kubevirt.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -50,11 +53,12 @@ const (
 
 // world is an API server and what was put into it.
 type world struct {
-	b    *testing.B
-	ctx  context.Context
-	c    client.WithWatch
-	etcd *etcd
-	now  time.Time
+	b      *testing.B
+	ctx    context.Context
+	c      client.WithWatch
+	config *rest.Config
+	etcd   *etcd
+	now    time.Time
 
 	machines             []machine
 	vm, volume, snapshot template
@@ -69,10 +73,11 @@ func newWorld(b *testing.B) *world {
 	} {
 		check(b, add(scheme))
 	}
-	c, err := client.NewWithWatch(harness.APIServer(b), client.Options{Scheme: scheme})
+	config := harness.APIServer(b)
+	c, err := client.NewWithWatch(config, client.Options{Scheme: scheme})
 	check(b, err)
 	w := &world{
-		b: b, ctx: b.Context(), c: c, etcd: openEtcd(b, harness.Kubeconfig(b)), now: time.Now().UTC().Truncate(time.Minute),
+		b: b, ctx: b.Context(), c: c, config: config, etcd: openEtcd(b, harness.Kubeconfig(b)), now: time.Now().UTC().Truncate(time.Minute),
 		schedule: map[v1alpha1.BackupType]template{}, point: map[v1alpha1.BackupType]template{},
 	}
 	w.namespace(ownNamespace)
