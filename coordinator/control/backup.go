@@ -30,7 +30,9 @@ type backups struct {
 	known *known
 	// captures is what was read of each VM whose point begins.
 	captures *memory[*protocol.CaptureSource]
-	doors    *doors
+	// untold is what happened to points and waits for others that are new to be told.
+	untold *memory[[]plan.Event]
+	doors  *doors
 
 	clusterMu sync.Mutex
 	cluster   types.UID // empty until it was read
@@ -38,11 +40,6 @@ type backups struct {
 
 // Reconcile brings one VMBackup a step further.
 func (r *backups) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
-	me := comer{key: req.NamespacedName}
-	if wait := r.newcomers.turn(me); wait > 0 {
-		return reconcile.Result{RequeueAfter: wait}, nil
-	}
-	defer r.newcomers.seen(me)
 	known, exists, err := r.points.Get(req.NamespacedName)
 	if err != nil {
 		return reconcile.Result{}, err
@@ -51,9 +48,17 @@ func (r *backups) Reconcile(ctx context.Context, req reconcile.Request) (reconci
 		if former := r.known.see(req.NamespacedName, ""); former != "" {
 			r.forget(former)
 		}
-		r.newcomers.forget(me)
+		r.newcomers.forget(who{key: req.NamespacedName})
 		return reconcile.Result{}, nil
 	}
+	me := pointComer(known.Point())
+	// One that waits for its target, say, was looked at and is as late as the others.
+	if !undecided(known.Point()) {
+		if wait := r.newcomers.turn(me); wait > 0 {
+			return reconcile.Result{RequeueAfter: wait}, nil
+		}
+	}
+	defer r.newcomers.seen(me.who)
 	if former := r.known.see(req.NamespacedName, known.Point().UID); former != "" {
 		r.forget(former)
 	}
@@ -146,6 +151,7 @@ func (r *backups) forget(uid types.UID) {
 	r.fresh.forget(uid)
 	r.pace.forget(uid)
 	r.captures.forget(uid)
+	r.untold.forget(uid)
 	r.missing.forget(uid)
 }
 
@@ -297,13 +303,12 @@ func (r *backups) act(ctx context.Context, whole points.Whole, v plan.BackupView
 		// of them for long.
 		r.Log.Warn("could not clean up after a point", "vmbackup", b.Namespace+"/"+b.Name, "goes with", v.GoesWith, "error", err)
 	}
+	aside := r.newcomers.aside(pointComer(b))
 	for _, o := range in.Start {
-		if o.Op == plan.OpCapture {
+		if o.Op == plan.OpCapture && aside > 0 {
 			// What is captured was read when the point was looked at first.
-			if wait := r.newcomers.aside(comer{key: client.ObjectKeyFromObject(b)}); wait > 0 {
-				after = sooner(after, wait)
-				continue
-			}
+			after = sooner(after, aside)
+			continue
 		}
 		r.start(b.DeepCopy(), v.Target, o)
 	}
@@ -312,11 +317,19 @@ func (r *backups) act(ctx context.Context, whole points.Whole, v plan.BackupView
 		r.probes.request(v.Target, func() { r.wake.backups.wake(key) })
 	}
 	if wrote || in.Delete || in.DropFinalizer && hasFinalizer(b, v1alpha1.FinalizerData) {
-		r.tell(b, in.Events)
+		r.untold.put(b.UID, append(r.untold.get(b.UID), in.Events...))
 		if v.GoesWith != "" { // a namespace that is being deleted takes no events
 			for _, e := range in.Events {
 				r.Log.Info(e.Message, "vmbackup", b.Namespace+"/"+b.Name, "goes with", v.GoesWith)
 			}
+		}
+	}
+	if untold := r.untold.get(b.UID); len(untold) > 0 {
+		if aside > 0 && in.Status.Phase == v1alpha1.BackupCutting {
+			after = sooner(after, aside)
+		} else {
+			r.tell(b, untold)
+			r.untold.forget(b.UID)
 		}
 	}
 	if in.Delete {

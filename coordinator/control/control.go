@@ -184,6 +184,7 @@ type Controller struct {
 	objects   *Objects
 	points    points.Index
 	newcomers *newcomers
+	rushed    *rushed
 	wake      wakers
 	tuned     atomic.Pointer[Tuning]
 	leading   <-chan struct{}           // closed when this process leads
@@ -216,13 +217,17 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) (*Controller, error
 	c.jobs = newJobStore(c)
 	c.probes = newProber(c)
 	c.missing = newMissing()
-	c.newcomers = newNewcomers(func(who comer) {
-		if who.schedule {
-			c.wake.schedules.wake(who.key)
+	c.newcomers = newNewcomers(func(w who) {
+		if w.schedule {
+			c.wake.schedules.wake(w.key)
 		} else {
-			c.wake.backups.wake(who.key)
+			c.wake.backups.wake(w.key)
 		}
+	}, func() {
+		c.rushed.over()
+		c.wake.assigner.wake(assignKey)
 	})
+	c.rushed = newRushed(c.live)
 	c.refreshes = newRefresher(c)
 	c.graves = newGraves(c)
 	if c.Tombstones == nil {

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -112,7 +113,7 @@ const givenAtOnce = 8
 func (s *jobStore) create(ctx context.Context, job *v1alpha1.NodeJob) error {
 	job = job.DeepCopy()
 	job.Namespace = s.c.Namespace
-	if len(s.attendance()) >= manyJobs || !s.deciding.TryLock() {
+	if len(s.attendance()) >= manyJobs || s.c.newcomers.rush() > 0 && s.standsAside(job) || !s.deciding.TryLock() {
 		return s.store(ctx, job)
 	}
 	defer s.deciding.Unlock()
@@ -162,6 +163,17 @@ func (s *jobStore) place(ctx context.Context, job *v1alpha1.NodeJob) error {
 	return nil
 }
 
+// standsAside: the job is given to no agent while others of as many points are still
+// to come. From then on the agent writes to the API server, which those wait for.
+// Whoever has asked for a point or a restore does not wait for that.
+func (s *jobStore) standsAside(job *v1alpha1.NodeJob) bool {
+	if job.Spec.NodeName != "" || job.Spec.Owner.Kind != "VMBackup" || plan.Finished(job) {
+		return false
+	}
+	known, exists, err := s.c.points.Get(types.NamespacedName{Namespace: job.Spec.Owner.Namespace, Name: job.Spec.Owner.Name})
+	return err == nil && exists && scheduled(known.Point())
+}
+
 func (s *jobStore) attendance() map[types.UID]attendance {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -178,12 +190,16 @@ func (s *jobStore) assign(ctx context.Context) (again, took time.Duration, err e
 	if err != nil {
 		return 0, 0, err
 	}
+	rush := s.c.newcomers.rush()
+	if rush > 0 {
+		jobs = slices.DeleteFunc(jobs, func(j v1alpha1.NodeJob) bool { return s.standsAside(&j) })
+	}
 	view, err := s.view(ctx, jobs)
 	if err != nil {
 		return 0, 0, err
 	}
 	out := assign.Decide(view)
-	again, took = out.Again, time.Since(began)
+	again, took = sooner(out.Again, rush), time.Since(began)
 	byName := map[string]*v1alpha1.NodeJob{}
 	for i := range jobs {
 		byName[jobs[i].Name] = &jobs[i]

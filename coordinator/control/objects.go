@@ -63,6 +63,20 @@ func (o *Objects) VMs(context.Context) ([]*metav1.PartialObjectMetadata, error) 
 	return stored[*metav1.PartialObjectMetadata](o.vms)
 }
 
+// countVMs is how many VMs a namespace has, and countSchedules how many VMSchedules.
+func (o *Objects) countVMs(namespace string) int { return countIn(o.vms, namespace) }
+
+func (o *Objects) countSchedules(namespace string) int { return countIn(o.schedules, namespace) }
+
+func countIn(s toolscache.Store, namespace string) int {
+	if indexed, ok := s.(toolscache.Indexer); ok {
+		if keys, err := indexed.IndexKeys(toolscache.NamespaceIndex, namespace); err == nil {
+			return len(keys)
+		}
+	}
+	return len(s.ListKeys())
+}
+
 // Points is a feed of all VMBackups, to be asked again and again.
 func (o *Objects) Points() metrics.Points { return o.c.points.Follow() }
 

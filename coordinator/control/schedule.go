@@ -23,14 +23,16 @@ type schedules struct {
 	fresh  *freshest[*v1alpha1.VMSchedule]
 	known  *known
 	timers *timers
-	// made are points that were made and are not recorded yet.
+	// made are points that were made and are not recorded yet, and owed the runs of
+	// one point of which nothing is.
 	made *memory[[]*v1alpha1.VMBackup]
+	owed *memory[*owed]
 }
 
 // Reconcile brings one VMSchedule up to date.
 func (r *schedules) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
-	me := comer{schedule: true, key: req.NamespacedName}
-	defer r.newcomers.seen(me)
+	me := scheduleComer(req.NamespacedName)
+	defer r.newcomers.seen(me.who)
 	var cached v1alpha1.VMSchedule
 	err := r.cache.Get(ctx, req.NamespacedName, &cached)
 	if client.IgnoreNotFound(err) != nil {
@@ -40,7 +42,7 @@ func (r *schedules) Reconcile(ctx context.Context, req reconcile.Request) (recon
 		r.forget(former)
 	}
 	if err != nil {
-		r.newcomers.forget(me)
+		r.newcomers.forget(me.who)
 		return reconcile.Result{}, nil
 	}
 	s := r.fresh.latest(&cached)
@@ -66,14 +68,19 @@ func (r *schedules) Reconcile(ctx context.Context, req reconcile.Request) (recon
 		return reconcile.Result{}, fmt.Errorf("VMSchedule %s: %w", req, err)
 	}
 	after := in.After
-	if len(r.made.get(s.UID)) > 0 {
+	if len(r.made.get(s.UID)) > 0 || r.owed.get(s.UID) != nil {
 		after = sooner(after, asideMost)
 	}
 	return reconcile.Result{RequeueAfter: after}, nil
 }
 
-// recorded is a schedule with the points that were made of it, recorded or not.
+// recorded is a schedule with the runs and points that were made of it, recorded or
+// not.
 func (r *schedules) recorded(s *v1alpha1.VMSchedule) *v1alpha1.VMSchedule {
+	if o := r.owed.get(s.UID); o != nil && o.before == s.ResourceVersion {
+		s = s.DeepCopy()
+		o.status.DeepCopyInto(&s.Status)
+	}
 	made := r.made.get(s.UID)
 	if len(made) == 0 {
 		return s
@@ -93,6 +100,7 @@ func (r *schedules) mayWait(s *v1alpha1.VMSchedule) bool {
 
 func (r *schedules) forget(uid types.UID) {
 	r.made.forget(uid)
+	r.owed.forget(uid)
 	r.fresh.forget(uid)
 	r.timers.forget(uid)
 }
@@ -104,6 +112,7 @@ func (r *schedules) decide(ctx context.Context, s *v1alpha1.VMSchedule) (runs.In
 	if v.Points, err = r.pointsOf(ctx, r.cache, s); err != nil {
 		return runs.Intent{}, err
 	}
+	v.Points = r.owed.get(s.UID).and(v.Points)
 	if v.Readers, err = r.readersOf(ctx, r.cache, v.Points); err != nil {
 		return runs.Intent{}, err
 	}
@@ -154,6 +163,9 @@ func (r *schedules) supply(ctx context.Context, s *v1alpha1.VMSchedule, v *runs.
 
 // act carries out an intent in the order that it asks for.
 func (r *schedules) act(ctx context.Context, s *v1alpha1.VMSchedule, in runs.Intent) error {
+	if done, err := r.owe(ctx, s, in); done || err != nil {
+		return err
+	}
 	if in.AddFinalizer {
 		if err := r.keep(ctx, s, true); err != nil {
 			return err
@@ -201,6 +213,7 @@ func (r *schedules) keep(ctx context.Context, s *v1alpha1.VMSchedule, want bool)
 func (r *schedules) write(ctx context.Context, s *v1alpha1.VMSchedule, st v1alpha1.VMScheduleStatus) (time.Time, error) {
 	if equality.Semantic.DeepEqual(s.Status, st) {
 		r.made.forget(s.UID)
+		r.owed.forget(s.UID)
 		return time.Time{}, nil
 	}
 	before, asked := s.ResourceVersion, time.Now()
@@ -212,6 +225,7 @@ func (r *schedules) write(ctx context.Context, s *v1alpha1.VMSchedule, st v1alph
 	}
 	r.fresh.wrote(s.DeepCopy(), before)
 	r.made.forget(s.UID)
+	r.owed.forget(s.UID)
 	return asked, nil
 }
 
@@ -292,7 +306,7 @@ func (r *schedules) make(ctx context.Context, s *v1alpha1.VMSchedule, points []*
 	if len(made)+len(refused) == 0 {
 		return failed
 	}
-	if failed == nil && len(refused) == 0 && r.newcomers.aside(comer{schedule: true, key: client.ObjectKeyFromObject(s)}) > 0 {
+	if failed == nil && len(refused) == 0 && r.newcomers.aside(scheduleComer(client.ObjectKeyFromObject(s))) > 0 {
 		r.made.put(s.UID, made)
 		return nil
 	}
@@ -313,14 +327,13 @@ func age(at time.Time) time.Duration {
 
 // unchanged asks the API server whether a schedule is still as it is known here.
 func (r *schedules) unchanged(ctx context.Context, s *v1alpha1.VMSchedule) error {
-	now := &v1alpha1.VMSchedule{}
-	ok, err := getFrom(ctx, r.live, s.Namespace, s.Name, now)
+	now, err := r.readSchedule(ctx, s)
 	switch {
 	case err != nil:
 		return err
-	case !ok || now.UID != s.UID:
+	case now == nil || now.GetUID() != s.UID:
 		return errGone
-	case now.ResourceVersion != s.ResourceVersion:
+	case now.GetResourceVersion() != s.ResourceVersion:
 		return apierrors.NewConflict(v1alpha1.GroupVersion.WithResource("vmschedules").GroupResource(), s.Name, errors.New("it was changed since it was read"))
 	}
 	return nil

@@ -78,8 +78,8 @@ func TestPointsAreMadeOnAFreshWord(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server := &oneSchedule{is: c.is}
 			r := &schedules{
-				Controller: &Controller{live: server, client: server, newcomers: newNewcomers(func(comer) {})}, fresh: newFreshest[*v1alpha1.VMSchedule](),
-				made: newMemory[[]*v1alpha1.VMBackup](),
+				Controller: &Controller{live: server, client: server, newcomers: newNewcomers(func(who) {}, func() {})}, fresh: newFreshest[*v1alpha1.VMSchedule](),
+				made: newMemory[[]*v1alpha1.VMBackup](), owed: newMemory[*owed](),
 			}
 			s := known.DeepCopy()
 			b := runs.Point(s, "web", time.Unix(1_790_000_000, 0))
@@ -105,11 +105,11 @@ func TestPointsAreRecordedAfterARush(t *testing.T) {
 	s.Status.Runs = []v1alpha1.ScheduleRun{{NominalTime: metav1.NewTime(at), Pending: []string{"db", "web"}}}
 	server := &oneSchedule{is: s.DeepCopy()}
 	r := &schedules{
-		Controller: &Controller{live: server, client: server, newcomers: newNewcomers(func(comer) {})},
-		fresh:      newFreshest[*v1alpha1.VMSchedule](), made: newMemory[[]*v1alpha1.VMBackup](),
+		Controller: &Controller{live: server, client: server, newcomers: newNewcomers(func(who) {}, func() {})},
+		fresh:      newFreshest[*v1alpha1.VMSchedule](), made: newMemory[[]*v1alpha1.VMBackup](), owed: newMemory[*owed](),
 	}
 	require.Same(t, s, r.recorded(s))
-	other := comer{schedule: true, key: types.NamespacedName{Namespace: "shop", Name: "hourly"}}
+	other := scheduleComer(types.NamespacedName{Namespace: "shop", Name: "hourly"})
 	r.newcomers.note(other)
 	require.NoError(t, r.make(t.Context(), s, []*v1alpha1.VMBackup{runs.Point(s, "web", at)}, time.Now()))
 	require.Len(t, server.created, 1)
@@ -122,7 +122,7 @@ func TestPointsAreRecordedAfterARush(t *testing.T) {
 	_, err := r.write(t.Context(), s, known.Status)
 	require.NoError(t, err)
 	require.Same(t, s, r.recorded(s), "it stands")
-	r.newcomers.seen(other)
+	r.newcomers.seen(other.who)
 	require.NoError(t, r.make(t.Context(), s, []*v1alpha1.VMBackup{runs.Point(s, "db", at)}, time.Now()))
 	require.Len(t, server.written, 2)
 	require.Empty(t, server.written[1].Runs[0].Pending)

@@ -22,7 +22,7 @@ import (
 
 func (c *Controller) addSchedules(ctx context.Context, mgr ctrl.Manager) error {
 	t, err := newTimers(ctx, c.Leading, func(key types.NamespacedName) {
-		c.newcomers.note(comer{schedule: true, key: key})
+		c.newcomers.note(scheduleComer(key))
 		c.wake.schedules.wake(key)
 	}, c.Log)
 	if err != nil {
@@ -31,7 +31,7 @@ func (c *Controller) addSchedules(ctx context.Context, mgr ctrl.Manager) error {
 	if err := mgr.Add(t); err != nil {
 		return fmt.Errorf("adding the timers: %w", err)
 	}
-	r := &schedules{Controller: c, fresh: newFreshest[*v1alpha1.VMSchedule](), known: newKnown(), timers: t, made: newMemory[[]*v1alpha1.VMBackup]()}
+	r := &schedules{Controller: c, fresh: newFreshest[*v1alpha1.VMSchedule](), known: newKnown(), timers: t, made: newMemory[[]*v1alpha1.VMBackup](), owed: newMemory[*owed]()}
 	return ctrl.NewControllerManagedBy(mgr).Named("schedules").
 		For(&v1alpha1.VMSchedule{}, builder.WithPredicates(saysOtherwise)).
 		Watches(&v1alpha1.VMBackup{}, handler.EnqueueRequestsFromMapFunc(c.scheduleOf), builder.WithPredicates(turns)).

@@ -33,8 +33,8 @@ var (
 func (c *Controller) source(ctx context.Context, b *v1alpha1.VMBackup) (*rules.Source, definition, error) {
 	var d definition
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() (err error) { d.vm, err = c.read(gctx, kindVM, b.Namespace, b.Spec.VM); return err })
-	g.Go(func() (err error) { d.vmi, err = c.read(gctx, kindVMI, b.Namespace, b.Spec.VM); return err })
+	g.Go(func() (err error) { d.vm, err = c.readSoon(gctx, kindVM, b.Namespace, b.Spec.VM); return err })
+	g.Go(func() (err error) { d.vmi, err = c.readSoon(gctx, kindVMI, b.Namespace, b.Spec.VM); return err })
 	if err := g.Wait(); err != nil || d.vm == nil {
 		return nil, d, err
 	}
@@ -72,7 +72,11 @@ func (r *backups) capturedSource(ctx context.Context, b *v1alpha1.VMBackup) (*ru
 func (c *Controller) resolve(ctx context.Context, from client.Reader, b *v1alpha1.VMBackup, vm, vmi *unstructured.Unstructured) (rules.Source, map[string]*corev1.PersistentVolumeClaim, error) {
 	namespace := b.Namespace
 	var claims corev1.PersistentVolumeClaimList
-	if err := from.List(ctx, &claims, client.InNamespace(namespace)); err != nil {
+	how := []client.ListOption{client.InNamespace(namespace)}
+	if from == c.cache {
+		how = append(how, client.UnsafeDisableDeepCopy) // they are only looked at
+	}
+	if err := from.List(ctx, &claims, how...); err != nil {
 		return rules.Source{}, nil, fmt.Errorf("listing the claims in namespace %s: %w", namespace, err)
 	}
 	contents, refusals := vmspec.Inspect(vm, vmi, claims.Items)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -99,7 +100,8 @@ func (t *timers) set(uid types.UID, key types.NamespacedName, table schedule.Tim
 // came wakes all schedules of a timer.
 func (t *timers) came(one *timer) {
 	t.mu.Lock()
-	keys := slices.Collect(maps.Values(one.wakes))
+	// By namespace, of which many are read at once.
+	keys := slices.SortedFunc(maps.Values(one.wakes), func(a, b types.NamespacedName) int { return strings.Compare(a.String(), b.String()) })
 	t.mu.Unlock()
 	for _, key := range keys {
 		t.wake(key)

@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"hayloft.dev/coordinator/plan"
 	"hayloft.dev/coordinator/points"
 	"hayloft.dev/coordinator/targetio/protocol"
 	"hayloft.dev/pkg/api/v1alpha1"
@@ -34,7 +35,7 @@ const atOnce = 16
 func (c *Controller) addBackups(mgr ctrl.Manager) error {
 	r := &backups{
 		Controller: c, fresh: newFreshest[*v1alpha1.VMBackup](), pace: newPacer(), known: newKnown(),
-		captures: newMemory[*protocol.CaptureSource](), doors: newDoors(),
+		captures: newMemory[*protocol.CaptureSource](), untold: newMemory[[]plan.Event](), doors: newDoors(),
 	}
 	return ctrl.NewControllerManagedBy(mgr).Named("points").
 		For(&v1alpha1.VMBackup{}, builder.WithPredicates(notAtRest, c.newcomers.noted())).

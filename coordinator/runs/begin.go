@@ -34,6 +34,10 @@ func (p *planner) begin() {
 	}
 	due := p.table.Due(past, p.Now, late)
 	p.in.Timetable = &p.table
+	if due.Missed > 0 && p.mayLack() {
+		p.in.Need.Live = true
+		return
+	}
 	if due.Ahead > behind {
 		p.refuse(ReasonClockSetBack, fmt.Sprintf("the last run was that of %s, which this coordinator's clock has not reached: it was set back, and nothing runs a second time; the next run is that of %s. If the clock is right now and was ahead before, change spec.cron or spec.timeZone, and the schedule begins anew",
 			said(past.Last), said(due.Next)))

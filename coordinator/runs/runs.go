@@ -145,6 +145,7 @@ func (p *planner) run() {
 	if p.in.Need != (Need{}) {
 		return
 	}
+	p.adopt()
 	p.suspension()
 	p.leaveOut()
 	p.closeRuns()

@@ -129,16 +129,31 @@ func (e *NotResumed) Error() string {
 
 func (e *NotResumed) Unwrap() error { return e.Err }
 
+// Where many schedules come at once their coordinator makes points and records the runs
+// later. It makes them within a second of having asked whether their schedules stand;
+// recorded is when all of those are there that it asked for before these were suspended.
+// clocks may differ.
+const (
+	recorded = 3 * time.Second
+	clocks   = 5 * time.Second
+)
+
 // pass goes over everything once. Schedules come first: what one begins before
 // it is suspended is seen among the points.
 func (u *Steps) pass(ctx context.Context, prepare *PrepareOptions) (Report, error) {
 	r := Report{Blockers: []Blocker{}, Suspended: []Suspended{}}
+	var unrecorded time.Time // when a schedule was suspended last whose run may have begun
 	err := u.schedules(ctx, func() { r = Report{Blockers: []Blocker{}, Suspended: []Suspended{}} }, func(s *v1alpha1.VMSchedule) error {
 		if prepare != nil {
-			if _, err := u.change(ctx, s, active, true, map[string]any{
+			due := s.Status.NextTime != nil && time.Until(s.Status.NextTime.Time) < clocks
+			did, err := u.change(ctx, s, active, true, map[string]any{
 				v1alpha1.AnnotationSuspendedBy: v1alpha1.SuspendedByUpgrade, v1alpha1.AnnotationSuspendReason: prepare.Reason,
-			}); err != nil {
+			})
+			if err != nil {
 				return fmt.Errorf("suspending schedule %s/%s: %w", s.Namespace, s.Name, err)
+			}
+			if did && due {
+				unrecorded = time.Now()
 			}
 			if _, err := u.change(ctx, s, resumes, true, map[string]any{v1alpha1.AnnotationHeld: prepare.Reason}); err != nil {
 				return fmt.Errorf("keeping schedule %s/%s from resuming: %w", s.Namespace, s.Name, err)
@@ -154,6 +169,13 @@ func (u *Steps) pass(ctx context.Context, prepare *PrepareOptions) (Report, erro
 	})
 	if err != nil {
 		return r, err
+	}
+	if !unrecorded.IsZero() {
+		select {
+		case <-ctx.Done():
+			return r, context.Cause(ctx)
+		case <-time.After(time.Until(unrecorded.Add(recorded))):
+		}
 	}
 	cancel := prepare != nil && prepare.Cancel
 	points, err := gather(ctx, u, &v1alpha1.VMBackupList{}, cancel, func(l *v1alpha1.VMBackupList) (out []work) {

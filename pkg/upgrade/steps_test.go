@@ -371,3 +371,27 @@ func TestWaitCancels(t *testing.T) {
 	require.True(t, b.Spec.Cancel)
 	require.True(t, r.Spec.Cancel)
 }
+
+// A coordinator that had asked whether a schedule stands makes its point a moment after
+// the schedule was suspended, and records it later.
+func TestPrepareWaitsForPointsThatAreNotRecorded(t *testing.T) {
+	w := newWorld(t)
+	now := metav1.Now()
+	s := w.schedule("due")
+	s.Status.NextTime = &now
+	require.NoError(t, w.Status().Update(t.Context(), s))
+	made := make(chan error, 1)
+	u := &Steps{Client: interceptor.NewClient(w, interceptor.Funcs{
+		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
+			time.AfterFunc(time.Second, func() {
+				b := &v1alpha1.VMBackup{ObjectMeta: w.meta("late"), Spec: v1alpha1.VMBackupSpec{VM: "web", Target: "s3"}}
+				made <- w.Create(ctx, b)
+			})
+			return c.Patch(ctx, o, p, opts...)
+		},
+	})}
+	r, err := u.Prepare(t.Context(), PrepareOptions{Reason: "an upgrade"})
+	require.NoError(t, err)
+	require.NoError(t, <-made)
+	require.Equal(t, []string{"VMBackup late Pending"}, blockers(r))
+}
