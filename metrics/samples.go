@@ -42,12 +42,41 @@ func (s *Samples) lengths() map[*Metric]int {
 	return out
 }
 
-// labels that several samples share; nil: none.
+// labels that several samples share; nil: none. There are several for each VM and each
+// schedule, kept from scrape to scrape, so names and values are there but once.
 type labels struct {
-	pairs    []string // names and values in turn
-	text     string   // as the text format has them
-	wireSize int      // bytes that they take in the protobuf format
+	text     string // as the text format has them
+	wireSize int    // bytes that they take in the protobuf format
 }
+
+// each yields names and values.
+func (l *labels) each(yield func(name, value string) bool) {
+	if l == nil {
+		return
+	}
+	for rest := l.text[1 : len(l.text)-1]; rest != ""; {
+		name, after, _ := strings.Cut(rest, `="`)
+		end, escaped := 0, false
+		for ; after[end] != '"'; end++ {
+			if after[end] == '\\' {
+				end, escaped = end+1, true
+			}
+		}
+		value := after[:end]
+		if escaped {
+			value = unescape.Replace(value)
+		}
+		if !yield(name, value) {
+			return
+		}
+		rest = strings.TrimPrefix(after[end+1:], ",")
+	}
+}
+
+var (
+	escape   = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
+	unescape = strings.NewReplacer(`\\`, `\`, `\"`, `"`, `\n`, "\n")
+)
 
 // by makes labels of names and values in turn, the names in alphabetical order.
 func by(pairs ...string) *labels {
@@ -66,7 +95,7 @@ func by(pairs ...string) *labels {
 		text = append(text, '"')
 	}
 	text = append(text, '}')
-	return &labels{pairs: pairs, text: string(text), wireSize: wireSizeOf(pairs)}
+	return &labels{text: string(text), wireSize: wireSizeOf(pairs)}
 }
 
 // appendEscaped appends a label's value. Names of objects need no escaping, but
@@ -75,7 +104,7 @@ func appendEscaped(b []byte, value string) []byte {
 	if !strings.ContainsAny(value, "\\\"\n") {
 		return append(b, value...)
 	}
-	return append(b, strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(value)...)
+	return append(b, escape.Replace(value)...)
 }
 
 // set adds one sample.
@@ -145,10 +174,8 @@ func (s *Samples) families() []*dto.MetricFamily {
 		f := &dto.MetricFamily{Name: &m.Name, Help: &m.Help, Type: &kind}
 		for _, one := range s.of[m] {
 			metric := &dto.Metric{Gauge: &dto.Gauge{Value: &one.value}}
-			if one.labels != nil {
-				for i := 0; i < len(one.labels.pairs); i += 2 {
-					metric.Label = append(metric.Label, &dto.LabelPair{Name: &one.labels.pairs[i], Value: &one.labels.pairs[i+1]})
-				}
+			for name, value := range one.labels.each {
+				metric.Label = append(metric.Label, &dto.LabelPair{Name: &name, Value: &value})
 			}
 			f.Metric = append(f.Metric, metric)
 		}

@@ -87,9 +87,11 @@ type planned struct {
 	pause     time.Duration // of the timetable; 0: it cannot be read
 	labels    *labels
 	status    stated
-	// byVM maps a VM -> the labels of the schedule's points of it, of type kind.
-	byVM map[string]*labels
-	kind string
+	// named are the labels of the schedule's points, of type kind, of the VM that it
+	// names, and byVM those of its points of each VM that a selector has picked.
+	named *labels
+	byVM  map[string]*labels
+	kind  string
 }
 
 // newestOf is when the newest point of a VM was cut.
@@ -195,7 +197,7 @@ func (s *schedules) collect(out *Samples) {
 	for _, p := range s.all {
 		l, kind, state := p.labels, string(p.Spec.Type), scheduleState(p.VMSchedule)
 		if p.kind != kind {
-			p.kind, p.byVM, p.status = kind, nil, stated{}
+			p.kind, p.named, p.byVM, p.status = kind, nil, nil, stated{}
 		}
 		out.set(scheduleStatus, 1, p.status.of(state, func() *labels {
 			return by("namespace", p.Namespace, "schedule", p.Name, "state", state, "type", kind)
@@ -230,13 +232,21 @@ func (s *schedules) collect(out *Samples) {
 // more are forgotten once they are more than the others.
 func (p *planned) labelsOf(vm string) *labels {
 	l := p.byVM[vm]
-	if l == nil {
-		if p.byVM == nil || len(p.byVM) > 2*len(p.newest) {
-			p.byVM = make(map[string]*labels, len(p.newest))
-		}
-		l = by("namespace", p.Namespace, "schedule", p.Name, "type", p.kind, "vm", vm)
-		p.byVM[vm] = l
+	if vm == p.Spec.VM {
+		l = p.named
 	}
+	if l != nil {
+		return l
+	}
+	l = by("namespace", p.Namespace, "schedule", p.Name, "type", p.kind, "vm", vm)
+	if vm == p.Spec.VM { // it cannot be changed
+		p.named = l
+		return l
+	}
+	if p.byVM == nil || len(p.byVM) > 2*len(p.newest) {
+		p.byVM = make(map[string]*labels, len(p.newest))
+	}
+	p.byVM[vm] = l
 	return l
 }
 

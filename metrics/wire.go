@@ -35,12 +35,9 @@ func (s *Samples) writeWire(w io.Writer, b []byte, m *Metric) ([]byte, error) {
 	b = protowire.AppendVarint(protowire.AppendTag(b, familyType, protowire.VarintType), kind)
 	for _, one := range list {
 		b = appendMessage(b, familyMetric, one.wireSize())
-		if one.labels != nil {
-			for i := 0; i < len(one.labels.pairs); i += 2 {
-				name, value := one.labels.pairs[i], one.labels.pairs[i+1]
-				b = appendMessage(b, metricLabel, sizeText(labelName, name)+sizeText(labelValue, value))
-				b = appendText(appendText(b, labelName, name), labelValue, value)
-			}
+		for name, value := range one.labels.each {
+			b = appendMessage(b, metricLabel, sizeText(labelName, name)+sizeText(labelValue, value))
+			b = appendText(appendText(b, labelName, name), labelValue, value)
 		}
 		b = appendMessage(b, metricGauge, gaugeSize)
 		b = protowire.AppendFixed64(protowire.AppendTag(b, gaugeValue, protowire.Fixed64Type), math.Float64bits(one.value))
