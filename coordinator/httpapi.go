@@ -14,7 +14,7 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes"
+	authenticationclient "k8s.io/client-go/kubernetes/typed/authentication/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
@@ -115,13 +115,13 @@ func (f *apiFlags) handler(mgr ctrl.Manager, o control.Options, counts api.Recor
 	if err != nil {
 		return nil, err
 	}
-	own, err := kubernetes.NewForConfig(mgr.GetConfig())
+	own, err := authenticationclient.NewForConfig(mgr.GetConfig())
 	if err != nil {
 		return nil, fmt.Errorf("making a client that reviews tokens: %w", err)
 	}
 	return api.New(api.Options{
 		Client: acting, Namespace: o.Namespace, Prober: o.Targets, Limits: f.limits, Recorder: counts, Log: o.Log,
-		Authenticator: &identity.Authenticator{Tokens: identity.NewTokens(own.AuthenticationV1().TokenReviews(), f.audience)},
+		Authenticator: &identity.Authenticator{Tokens: identity.NewTokens(own.TokenReviews(), f.audience)},
 	})
 }
 

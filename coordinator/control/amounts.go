@@ -9,7 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// amounts share among claims and volumes what many of them have the same of. A map
+// amounts share among claims what many of them have the same of. A map
 // with one size in it takes more than all the rest of a claim. There are no more of
 // them than sizes.
 type amounts struct {
@@ -26,16 +26,6 @@ func (a *amounts) claim(o any) (any, error) {
 		c.Namespace = one(c.Namespace)
 		c.Spec.Resources.Requests = a.shared(c.Spec.Resources.Requests)
 		c.Status.Capacity = a.shared(c.Status.Capacity)
-	}
-	return o, nil
-}
-
-// volume keeps of a PersistentVolume what claims need.
-func (a *amounts) volume(o any) (any, error) {
-	if v, ok := o.(*corev1.PersistentVolume); ok {
-		bare(v)
-		v.Spec.NodeAffinity = nil
-		v.Spec.Capacity = a.shared(v.Spec.Capacity)
 	}
 	return o, nil
 }

@@ -40,12 +40,4 @@ func TestEqualAmountsAreOne(t *testing.T) {
 	require.NotEqual(t, where(first.Spec.Resources.Requests), where(first.Status.Capacity))
 	other := claim(list("10240Mi"), nil)
 	require.Nil(t, other.Status.Capacity)
-
-	v := &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: "pvc-1", Annotations: map[string]string{"a": "b"}}}
-	v.Spec.Capacity, v.Spec.NodeAffinity = list("10Gi"), &corev1.VolumeNodeAffinity{}
-	_, err := a.volume(v)
-	require.NoError(t, err)
-	require.Equal(t, where(first.Spec.Resources.Requests), where(v.Spec.Capacity))
-	require.Nil(t, v.Spec.NodeAffinity)
-	require.Nil(t, v.Annotations)
 }

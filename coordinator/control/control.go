@@ -27,6 +27,7 @@ import (
 	"hayloft.dev/coordinator/refresh"
 	"hayloft.dev/coordinator/runs"
 	"hayloft.dev/coordinator/targetio/protocol"
+	"hayloft.dev/coordinator/volumes"
 	"hayloft.dev/metrics"
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/document"
@@ -170,9 +171,9 @@ func (o Options) Defaults() Options {
 // Controller is the coordinator's work on one manager.
 type Controller struct {
 	Options
-	cache     client.Reader // informers
-	live      client.Reader // the API server
-	client    client.Client // writes
+	cache     *volumes.Reader // informers
+	live      client.Reader   // the API server
+	client    client.Client   // writes
 	events    record.EventRecorder
 	sessions  *lease.Observer
 	pool      *pool
@@ -205,8 +206,12 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) (*Controller, error
 	if o.Targets == nil || o.Recorder == nil || o.Log == nil {
 		return nil, errors.New("control needs target work, a recorder and a logger")
 	}
+	caches, err := volumes.NewReader(ctx, mgr.GetCache())
+	if err != nil {
+		return nil, err
+	}
 	c := &Controller{
-		Options: o, cache: mgr.GetCache(), live: mgr.GetAPIReader(), client: mgr.GetClient(),
+		Options: o, cache: caches, live: mgr.GetAPIReader(), client: mgr.GetClient(),
 		events:   mgr.GetEventRecorderFor("hayloft-coordinator"),
 		sessions: lease.NewObserver(),
 		pool:     newPool(ctx, o.TargetWorkers),

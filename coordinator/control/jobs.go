@@ -289,7 +289,7 @@ func (s *jobStore) view(ctx context.Context, jobs []v1alpha1.NodeJob) (assign.Vi
 // assignable is a job as the assignment sees it.
 func assignable(job *v1alpha1.NodeJob) assign.Job {
 	j := assign.Job{
-		Name: job.Name, Volumes: volumes(job), Node: job.Spec.NodeName,
+		Name: job.Name, Volumes: volumesOf(job), Node: job.Spec.NodeName,
 		Session: job.Status.Session, Created: job.CreationTimestamp.Time, Only: guestNode(job),
 	}
 	switch {
@@ -309,7 +309,7 @@ func guestNode(job *v1alpha1.NodeJob) string {
 	return job.Status.Cut.GuestNode
 }
 
-func volumes(job *v1alpha1.NodeJob) []string {
+func volumesOf(job *v1alpha1.NodeJob) []string {
 	switch s := job.Spec; {
 	case s.Cut != nil:
 		out := make([]string, 0, len(s.Cut.Disks))

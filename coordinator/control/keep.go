@@ -22,18 +22,14 @@ func (r *backups) stays(ctx context.Context, b *v1alpha1.VMBackup) bool {
 	if b.Status.Phase != v1alpha1.BackupReady || b.Status.CompletedAt == nil || time.Since(b.Status.CompletedAt.Time) < r.Plan.LossGrace {
 		return false
 	}
-	shown := func(namespace, name string, o client.Object) bool {
-		return r.cache.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, o, client.UnsafeDisableDeepCopy) == nil
-	}
 	vm := virtualMachines()
-	if !shown(b.Namespace, b.Spec.VM, vm) || vm.UID != b.Status.SourceUID {
+	err := r.cache.Get(ctx, client.ObjectKey{Namespace: b.Namespace, Name: b.Spec.VM}, vm, client.UnsafeDisableDeepCopy)
+	if err != nil || vm.UID != b.Status.SourceUID {
 		return false
 	}
 	for i := range b.Status.Disks {
 		d := &b.Status.Disks[i]
-		var v longhorn.Volume
-		var s longhorn.Snapshot
-		if !d.Listed || !shown(r.LonghornNamespace, d.Volume, &v) || !shown(r.LonghornNamespace, d.Snapshot, &s) || !toStay(&s, d) {
+		if !d.Listed || !r.cache.Has(r.LonghornNamespace, d.Volume, d.Snapshot) {
 			return false
 		}
 	}

@@ -12,10 +12,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
@@ -29,8 +30,8 @@ import (
 	"hayloft.dev/coordinator/paged"
 	"hayloft.dev/coordinator/points"
 	"hayloft.dev/coordinator/shares"
+	"hayloft.dev/coordinator/volumes"
 	"hayloft.dev/pkg/api/v1alpha1"
-	"hayloft.dev/pkg/names"
 )
 
 // Election are the bounds of leader election.
@@ -60,6 +61,9 @@ func Scheme() (*runtime.Scheme, error) {
 func ManagerOptions(scheme *runtime.Scheme, o Options, e Election) ctrl.Options {
 	own := map[string]cache.Config{o.Namespace: {}}
 	theirs := map[string]cache.Config{o.LonghornNamespace: {}}
+	// The same, for caches of which the store is read, as those of several namespaces have
+	// none: only this namespace is asked for.
+	there := fields.OneTermEqualSelector("metadata.namespace", o.LonghornNamespace)
 	sizes := newAmounts()
 	kinds := map[client.Object]cache.ByObject{
 		&v1alpha1.VMBackup{}:            {Transform: points.NewPacker().Transform},
@@ -67,12 +71,12 @@ func ManagerOptions(scheme *runtime.Scheme, o Options, e Election) ctrl.Options 
 		&v1alpha1.NodeJob{}:             {Namespaces: own},
 		&corev1.Pod{}:                   {Namespaces: map[string]cache.Config{o.Namespace: {LabelSelector: ofShares}}},
 		&coordinationv1.Lease{}:         {Namespaces: own},
-		&longhorn.Volume{}:              {Namespaces: theirs, Transform: stripVolume},
+		&longhorn.Volume{}:              {Field: there, Transform: volumes.KeepVolume},
 		&longhorn.VolumeAttachment{}:    {Namespaces: theirs, Transform: stripAttachment},
-		&longhorn.Snapshot{}:            {Namespaces: theirs, Transform: stripSnapshot},
+		&longhorn.Snapshot{}:            {Field: there, Transform: volumes.KeepSnapshot},
 		&longhorn.Backup{}:              {Namespaces: theirs, Transform: stripBackup},
 		virtualMachines():               {Transform: stripMetadata},
-		&corev1.PersistentVolume{}:      {Transform: sizes.volume},
+		&corev1.PersistentVolume{}:      {Transform: volumes.KeepPersistent},
 		&corev1.PersistentVolumeClaim{}: {Transform: sizes.claim},
 	}
 	return ctrl.Options{
@@ -117,43 +121,12 @@ func transformOf(kinds map[client.Object]cache.ByObject, o runtime.Object) tools
 // ofShares picks the Pods of shares.
 var ofShares = labels.SelectorFromSet(labels.Set{"app.kubernetes.io/component": shares.Component})
 
-// stripVolume keeps of a Longhorn volume what plans look at.
-func stripVolume(o any) (any, error) {
-	v, ok := o.(*longhorn.Volume)
-	if !ok {
-		return o, nil
-	}
-	bare(v)
-	v.Status = longhorn.VolumeStatus{
-		State: v.Status.State, Robustness: v.Status.Robustness, CurrentNodeID: v.Status.CurrentNodeID,
-		CurrentMigrationNodeID: v.Status.CurrentMigrationNodeID, Conditions: v.Status.Conditions, ActualSize: v.Status.ActualSize,
-	}
-	return v, nil
-}
-
 func stripAttachment(o any) (any, error) {
 	if a, ok := o.(*longhorn.VolumeAttachment); ok {
 		bare(a)
 		a.Status = longhorn.VolumeAttachmentStatus{}
 	}
 	return o, nil
-}
-
-// stripSnapshot keeps of a Longhorn snapshot what it takes, and of ours what
-// tells whether it is there to stay.
-func stripSnapshot(o any) (any, error) {
-	s, ok := o.(*longhorn.Snapshot)
-	if !ok {
-		return o, nil
-	}
-	slim := &longhorn.Snapshot{ObjectMeta: identity(s)}
-	slim.Spec.Volume = s.Spec.Volume
-	slim.Status.Size = s.Status.Size
-	if _, ours := names.SnapshotPoint(s.Name); ours {
-		slim.DeletionTimestamp = s.DeletionTimestamp
-		slim.Status.MarkRemoved = s.Status.MarkRemoved
-	}
-	return slim, nil
 }
 
 // stripBackup keeps of a backup of Longhorn's own of which volume it is, and
@@ -229,11 +202,10 @@ func bare(o metav1.Object) {
 
 // Indexes of the caches.
 const (
-	indexUID    = "hayloft.uid"    // VMRestore or VMSchedule by its UID
-	indexOwner  = "hayloft.owner"  // NodeJob by its owner's UID
-	indexPoint  = "hayloft.point"  // VMRestore by the VMBackup that it restores
-	indexVolume = "hayloft.volume" // Longhorn's Snapshot by its volume
-	indexBusy   = "hayloft.busy"   // Longhorn's Backup by its volume, while it is being made
+	indexUID   = "hayloft.uid"   // VMRestore by its UID
+	indexOwner = "hayloft.owner" // NodeJob by its owner's UID
+	indexPoint = "hayloft.point" // VMRestore by the VMBackup that it restores
+	indexBusy  = "hayloft.busy"  // Longhorn's Backup by its volume, while it is being made
 	// VMSchedule by the target for which it waits to go on by itself.
 	indexResumes = "hayloft.resumes"
 )
@@ -245,9 +217,7 @@ func addIndexes(ctx context.Context, ix client.FieldIndexer) error {
 		value func(client.Object) string
 	}{
 		{&v1alpha1.VMRestore{}, indexUID, func(o client.Object) string { return string(o.GetUID()) }},
-		{&longhorn.Snapshot{}, indexVolume, func(o client.Object) string { return o.(*longhorn.Snapshot).Spec.Volume }},
 		{&longhorn.Backup{}, indexBusy, inTheMaking},
-		{&v1alpha1.VMSchedule{}, indexUID, func(o client.Object) string { return string(o.GetUID()) }},
 		{&v1alpha1.VMSchedule{}, indexResumes, resumesOn},
 		{&v1alpha1.NodeJob{}, indexOwner, func(o client.Object) string { return string(o.(*v1alpha1.NodeJob).Spec.Owner.UID) }},
 		{&v1alpha1.VMRestore{}, indexPoint, func(o client.Object) string { return o.(*v1alpha1.VMRestore).Spec.Backup }},
@@ -274,13 +244,13 @@ func NewManager(rc *rest.Config, o Options, e Election) (ctrl.Manager, error) {
 	options := ManagerOptions(scheme, o, e)
 	if options.LeaderElection {
 		// controller-runtime makes up an identity; ours is in the logs.
-		clients, err := kubernetes.NewForConfig(rc)
+		leases, err := coordinationclient.NewForConfig(rc)
 		if err != nil {
 			return nil, fmt.Errorf("making a client for leader election: %w", err)
 		}
 		options.LeaderElectionResourceLockInterface = &resourcelock.LeaseLock{
 			LeaseMeta:  metav1.ObjectMeta{Namespace: o.Namespace, Name: leaderLease},
-			Client:     clients.CoordinationV1(),
+			Client:     leases,
 			LockConfig: resourcelock.ResourceLockConfig{Identity: e.Identity},
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -14,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"hayloft.dev/coordinator/points"
+	"hayloft.dev/coordinator/volumes"
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/names"
 )
@@ -74,13 +74,13 @@ func (m *missing) sawDeleted(volume, snapshot string) bool {
 }
 
 func (m *missing) noteDeleted(o client.Object, deleted bool) {
-	s, ok := o.(*longhorn.Snapshot)
+	s, ok := volumes.CutOf(o)
 	if !ok {
 		return
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	key := snapshotKey{s.Spec.Volume, s.Name}
+	key := snapshotKey{s.Volume, s.Name}
 	if !deleted {
 		delete(m.gone, key)
 		return
@@ -98,15 +98,16 @@ func (m *missing) changes() predicate.Predicate {
 	ours := func(o client.Object) bool { _, is := names.SnapshotPoint(o.GetName()); return is }
 	return predicate.Funcs{
 		CreateFunc: func(e event.CreateEvent) bool {
-			if !ours(e.Object) {
+			// A leader that begins looks at each kept point in any case.
+			if e.IsInInitialList || !ours(e.Object) {
 				return false
 			}
 			m.noteDeleted(e.Object, false)
 			return true
 		},
 		UpdateFunc: func(e event.UpdateEvent) bool {
-			s, ok := e.ObjectNew.(*longhorn.Snapshot)
-			return ok && ours(s) && (s.Status.MarkRemoved || !s.DeletionTimestamp.IsZero())
+			s, ok := volumes.CutOf(e.ObjectNew)
+			return ok && ours(e.ObjectNew) && s.Going
 		},
 		DeleteFunc: func(e event.DeleteEvent) bool {
 			if !ours(e.Object) {
@@ -129,7 +130,7 @@ var onlyDeletions = predicate.Funcs{
 // keptIn leads from one of Longhorn's objects to the points that it is a part of:
 // from a volume to all that are in it, from a snapshot to its own.
 func (c *Controller) keptIn(_ context.Context, o client.Object) []reconcile.Request {
-	s, ok := o.(*longhorn.Snapshot)
+	s, ok := volumes.CutOf(o)
 	if !ok {
 		return c.kept(c.points.InVolume(o.GetName()))
 	}
@@ -137,7 +138,7 @@ func (c *Controller) keptIn(_ context.Context, o client.Object) []reconcile.Requ
 	if !ours {
 		return nil
 	}
-	all, err := c.points.InVolume(s.Spec.Volume)
+	all, err := c.points.InVolume(s.Volume)
 	return c.kept(slices.DeleteFunc(all, func(b *v1alpha1.VMBackup) bool { return b.UID != point }), err)
 }
 

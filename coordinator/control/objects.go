@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"hayloft.dev/coordinator/volumes"
 	"hayloft.dev/metrics"
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/lease"
@@ -162,8 +163,8 @@ type attached struct {
 
 func (a *attached) handler() toolscache.ResourceEventHandler {
 	see := func(o any) {
-		if v, ok := o.(*longhorn.Volume); ok {
-			a.set(v.Name, v.Status.CurrentNodeID)
+		if name, node, ok := volumes.Attached(o); ok {
+			a.set(name, node)
 		}
 	}
 	return toolscache.ResourceEventHandlerFuncs{
@@ -173,8 +174,8 @@ func (a *attached) handler() toolscache.ResourceEventHandler {
 			if d, ok := o.(toolscache.DeletedFinalStateUnknown); ok {
 				o = d.Obj
 			}
-			if v, ok := o.(*longhorn.Volume); ok {
-				a.set(v.Name, "")
+			if name, _, ok := volumes.Attached(o); ok {
+				a.set(name, "")
 			}
 		},
 	}

@@ -69,15 +69,11 @@ func (c *Controller) volumeSpace(ctx context.Context, name string) (quota.Volume
 	if ok, err := getFrom(ctx, c.cache, c.LonghornNamespace, name, &vol); err != nil || !ok {
 		return quota.Volume{}, err
 	}
-	out := quota.Volume{SizeBytes: vol.Spec.Size, ActualBytes: vol.Status.ActualSize}
-	var snapshots longhorn.SnapshotList
-	if err := c.cache.List(ctx, &snapshots, client.InNamespace(c.LonghornNamespace), client.MatchingFields{indexVolume: name}); err != nil {
-		return out, fmt.Errorf("listing the snapshots of volume %s: %w", name, err)
+	snapshots, err := c.cache.SnapshotBytes(name)
+	if err != nil {
+		return quota.Volume{}, err
 	}
-	for i := range snapshots.Items {
-		out.SnapshotBytes += snapshots.Items[i].Status.Size
-	}
-	return out, nil
+	return quota.Volume{SizeBytes: vol.Spec.Size, ActualBytes: vol.Status.ActualSize, SnapshotBytes: snapshots}, nil
 }
 
 // usage adds up what the points of a namespace take; latest knows of writes

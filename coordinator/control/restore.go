@@ -127,7 +127,7 @@ func (r *restores) view(ctx context.Context, s *v1alpha1.VMRestore, jobs []v1alp
 	if v.Volumes, err = r.volumeFacts(ctx, s); err != nil {
 		return v, err
 	}
-	if v.Stale, err = r.stale(ctx, s); err != nil {
+	if v.Stale, err = r.stale(s); err != nil {
 		return v, err
 	}
 	if v.Replicas, err = r.replicas(ctx, s, jobs); err != nil {
@@ -158,12 +158,11 @@ func (r *restores) volumeFacts(ctx context.Context, s *v1alpha1.VMRestore) (map[
 }
 
 // stale are the volumes that a restore made for attempts which are over.
-func (r *restores) stale(ctx context.Context, s *v1alpha1.VMRestore) ([]plan.DeleteVolume, error) {
+func (r *restores) stale(s *v1alpha1.VMRestore) ([]plan.DeleteVolume, error) {
 	if len(s.Status.Disks) == 0 {
 		return nil, nil
 	}
-	var list longhorn.VolumeList
-	err := r.cache.List(ctx, &list, client.InNamespace(r.LonghornNamespace), client.MatchingLabels{v1alpha1.LabelRestore: string(s.UID)})
+	all, err := r.cache.OfRestore(string(s.UID))
 	if err != nil {
 		return nil, fmt.Errorf("listing the volumes of the restore: %w", err)
 	}
@@ -172,8 +171,8 @@ func (r *restores) stale(ctx context.Context, s *v1alpha1.VMRestore) ([]plan.Del
 		current[d.Volume] = true
 	}
 	var out []plan.DeleteVolume
-	for i := range list.Items {
-		if v := &list.Items[i]; !current[v.Name] && v.DeletionTimestamp.IsZero() {
+	for i := range all {
+		if v := &all[i]; !current[v.Name] && v.DeletionTimestamp.IsZero() {
 			out = append(out, plan.DeleteVolume{Name: v.Name, UID: v.UID})
 		}
 	}

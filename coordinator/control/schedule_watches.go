@@ -54,9 +54,9 @@ var saysOtherwise = predicate.Funcs{
 }
 
 // turns passes points that a schedule made and that come, end, go, or are pinned
-// or let go.
+// or let go. When a leader begins, it looks at each schedule in any case.
 var turns = predicate.Funcs{
-	CreateFunc:  func(e event.CreateEvent) bool { return scheduled(e.Object) },
+	CreateFunc:  func(e event.CreateEvent) bool { return !e.IsInInitialList && scheduled(e.Object) },
 	DeleteFunc:  func(e event.DeleteEvent) bool { return scheduled(e.Object) },
 	GenericFunc: func(event.GenericEvent) bool { return false },
 	UpdateFunc: func(e event.UpdateEvent) bool {
@@ -83,7 +83,13 @@ var targetReady = predicate.Funcs{
 
 // scheduleOf leads from a point to the schedule that made it.
 func (c *Controller) scheduleOf(ctx context.Context, b client.Object) []reconcile.Request {
-	return c.schedulesBy(ctx, client.InNamespace(b.GetNamespace()), client.MatchingFields{indexUID: b.GetLabels()[v1alpha1.LabelSchedule]})
+	uid, name := b.GetLabels()[v1alpha1.LabelSchedule], b.GetAnnotations()[v1alpha1.AnnotationSchedule]
+	key := client.ObjectKey{Namespace: b.GetNamespace(), Name: name}
+	var s v1alpha1.VMSchedule
+	if ok, err := getFrom(ctx, c.cache, key.Namespace, key.Name, &s); err != nil || !ok || string(s.UID) != uid {
+		return nil
+	}
+	return []reconcile.Request{{NamespacedName: key}}
 }
 
 // waitingToResume leads from a target to the schedules that may go on by

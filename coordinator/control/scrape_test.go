@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"hayloft.dev/coordinator/points"
+	"hayloft.dev/coordinator/volumes"
 	"hayloft.dev/metrics"
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/lease"
@@ -109,7 +110,7 @@ func newFleet(b *testing.B, vms int) *fleet {
 	index, err := points.NewIndex(of)
 	require.NoError(b, err)
 	f := &fleet{b: b, points: of.GetIndexer(), packer: points.NewPacker(), objects: &Objects{
-		c: &Controller{cache: empty{}, points: index, sessions: lease.NewObserver()}, attached: &attached{node: map[string]string{}},
+		c: &Controller{cache: &volumes.Reader{Reader: empty{}}, points: index, sessions: lease.NewObserver()}, attached: &attached{node: map[string]string{}},
 		vms: informer(virtualMachines()).GetStore(), restores: informer(&v1alpha1.VMRestore{}).GetStore(), targets: informer(&v1alpha1.BackupTarget{}).GetStore(),
 		quotas: informer(&v1alpha1.SnapshotQuota{}).GetStore(), schedules: informer(&v1alpha1.VMSchedule{}).GetStore(),
 	}}
@@ -145,7 +146,7 @@ func (f *fleet) fill(i int) {
 func newPoint(vm *metav1.PartialObjectMetadata, s *v1alpha1.VMSchedule, nominal time.Time) *v1alpha1.VMBackup {
 	uid, at, cut := types.UID(uuid.NewString()), metav1.NewTime(nominal), metav1.NewMicroTime(nominal.Add(1234567*time.Microsecond))
 	b := &v1alpha1.VMBackup{ObjectMeta: metav1.ObjectMeta{
-		Namespace: vm.Namespace, Name: names.Scheduled(s.UID, vm.Name, nominal), UID: uid, CreationTimestamp: at, Finalizers: []string{v1alpha1.FinalizerData},
+		Namespace: vm.Namespace, Name: names.Scheduled(s.UID, vm.Name, nominal), UID: uid, ResourceVersion: "1", CreationTimestamp: at, Finalizers: []string{v1alpha1.FinalizerData},
 		Labels: map[string]string{v1alpha1.LabelSchedule: string(s.UID), v1alpha1.LabelVM: vm.Name},
 	}}
 	disk := v1alpha1.BackupDisk{Name: "root", Claim: vm.Name + "-root", Volume: "pvc-" + vm.Name, SizeBytes: 10 << 30, State: v1alpha1.DiskDone}

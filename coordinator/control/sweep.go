@@ -143,13 +143,9 @@ func (s *sweeper) leases(ctx context.Context) error {
 	if err := s.c.cache.List(ctx, &leases, client.InNamespace(s.c.Namespace), client.MatchingLabels{v1alpha1.LabelLease: lease.KindVolume}); err != nil {
 		return err
 	}
-	var volumes longhorn.VolumeList
-	if err := s.c.cache.List(ctx, &volumes, client.InNamespace(s.c.LonghornNamespace)); err != nil {
+	exists, err := s.c.cache.Volumes()
+	if err != nil {
 		return err
-	}
-	exists := map[string]bool{}
-	for i := range volumes.Items {
-		exists[volumes.Items[i].Name] = true
 	}
 	for i := range leases.Items {
 		l := &leases.Items[i]
@@ -215,7 +211,7 @@ func (s *sweeper) busy(ctx context.Context, r client.Reader) (map[string]bool, e
 	out := map[string]bool{}
 	for i := range list.Items {
 		if j := &list.Items[i]; !plan.Finished(j) {
-			for _, v := range volumes(j) {
+			for _, v := range volumesOf(j) {
 				out[v] = true
 			}
 		}

@@ -20,7 +20,7 @@ import (
 // there. Tickets of others are not looked at.
 func (s *sweeper) tickets(ctx context.Context) error {
 	var list longhorn.VolumeAttachmentList
-	if err := s.c.cache.List(ctx, &list, client.InNamespace(s.c.LonghornNamespace)); err != nil {
+	if err := s.c.cache.List(ctx, &list, client.InNamespace(s.c.LonghornNamespace), client.UnsafeDisableDeepCopy); err != nil {
 		return err
 	}
 	busy, err := s.busy(ctx, s.c.cache)

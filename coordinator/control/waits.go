@@ -64,7 +64,7 @@ func (s *jobStore) waitsOf(ctx context.Context, jobs []v1alpha1.NodeJob) map[str
 // heldBy names the session that has the lease of one of a job's volumes; "" when
 // nobody has.
 func (c *Controller) heldBy(ctx context.Context, j *v1alpha1.NodeJob) string {
-	for _, volume := range volumes(j) {
+	for _, volume := range volumesOf(j) {
 		var l coordinationv1.Lease
 		if err := c.cache.Get(ctx, client.ObjectKey{Namespace: c.Namespace, Name: names.VolumeLease(volume)}, &l); err != nil {
 			continue // there is none yet, or nobody knows

@@ -87,18 +87,12 @@ func readPoint(_ context.Context, o client.Object) []reconcile.Request {
 // have no engine snapshots any more. Nearly all are that.
 var notAtRest = predicate.Funcs{
 	CreateFunc: func(e event.CreateEvent) bool {
+		if atRest, idle := points.AtRest(e.Object); atRest {
+			return !idle
+		}
 		known, ok := points.Of(e.Object)
-		return ok && !atRest(known)
+		return ok && (known.Point().Spec.Found == nil || claims(known.Point()))
 	},
-}
-
-func atRest(known points.Known) bool {
-	b := known.Point()
-	if b.Spec.Found != nil {
-		return !claims(b)
-	}
-	_, whole := known.Whole()
-	return !whole && b.Spec.Type == v1alpha1.TypeBackup && !holdsSnapshots(b)
 }
 
 func holdsSnapshots(b *v1alpha1.VMBackup) bool {

@@ -51,15 +51,11 @@ func (x Index) Follow() *Feed {
 
 // note is an index function.
 func (f *feeds) note(o any) ([]string, error) {
-	var vm vmName
-	switch o := o.(type) {
-	case *v1alpha1.VMBackup:
-		vm = vmName{o.Namespace, o.Spec.VM}
-	case *Resting:
-		vm = vmName{o.like.namespace, o.like.spec.VM}
-	default:
+	namespace, name, ok := vmOf(o)
+	if !ok {
 		return nil, nil
 	}
+	vm := vmName{namespace, name}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, one := range f.all {
@@ -83,20 +79,13 @@ func (f *Feed) note(vm vmName) {
 func (f *Feed) Changed(see func(namespace, vm string, all iter.Seq[*v1alpha1.VMBackup])) error {
 	changed := f.take()
 	defer f.giveBack(changed)
-	again := &v1alpha1.VMBackup{}
+	var into sketch
 	for vm := range changed {
 		found, err := f.store.ByIndex(ofVM, vm.String())
 		if err != nil {
 			return fmt.Errorf("looking into the cache of VMBackups: %w", err)
 		}
-		see(vm.namespace, vm.name, func(yield func(*v1alpha1.VMBackup) bool) {
-			for _, o := range found {
-				b := again
-				if outline(o, &b) && !yield(b) {
-					return
-				}
-			}
-		})
+		see(vm.namespace, vm.name, outlines(found, &into))
 		delete(changed, vm)
 	}
 	return nil

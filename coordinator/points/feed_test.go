@@ -34,7 +34,7 @@ func newStore(t *testing.T) store {
 func (s store) put(vm, name string, rest bool) {
 	s.t.Helper()
 	b := ready(s.t, name, uid1)
-	b.Spec.VM = vm
+	b.Spec.VM, b.Labels["name"] = vm, name
 	if !rest {
 		b.Status.Phase = v1alpha1.BackupUploading
 	}
@@ -59,7 +59,7 @@ type seen map[string][]string
 func (s seen) see(_, vm string, all iter.Seq[*v1alpha1.VMBackup]) {
 	s[vm] = []string{}
 	for b := range all {
-		s[vm] = append(s[vm], b.Name+" "+string(b.Status.Phase))
+		s[vm] = append(s[vm], b.Labels["name"]+" "+string(b.Status.Phase))
 	}
 	slices.Sort(s[vm])
 }

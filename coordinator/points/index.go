@@ -32,20 +32,23 @@ func NewIndex(informer cache.Informer) (Index, error) {
 	if !ok {
 		return Index{}, fmt.Errorf("the cache of VMBackups has no indexes: it is %T", informer)
 	}
-	one := func(key func(*v1alpha1.VMBackup) string) toolscache.IndexFunc {
-		return by(func(b *v1alpha1.VMBackup) []string {
-			if k := key(b); k != "" {
-				return []string{k}
-			}
-			return nil
-		})
-	}
 	followed := &feeds{}
 	err := shared.AddIndexers(toolscache.Indexers{
-		ofVM:       one(func(b *v1alpha1.VMBackup) string { return b.Namespace + "/" + b.Spec.VM }),
-		ofSchedule: one(func(b *v1alpha1.VMBackup) string { return b.Labels[v1alpha1.LabelSchedule] }),
-		inVolume:   by(volumes),
-		notes:      followed.note,
+		ofVM: func(o any) ([]string, error) {
+			namespace, vm, ok := vmOf(o)
+			if !ok {
+				return nil, nil
+			}
+			return []string{namespace + "/" + vm}, nil
+		},
+		ofSchedule: func(o any) ([]string, error) {
+			if s := scheduleOf(o); s != "" {
+				return []string{s}, nil
+			}
+			return nil, nil
+		},
+		inVolume: func(o any) ([]string, error) { return volumes(o), nil },
+		notes:    followed.note,
 	})
 	if err != nil {
 		return Index{}, fmt.Errorf("adding the indexes of VMBackups: %w", err)
@@ -53,23 +56,44 @@ func NewIndex(informer cache.Informer) (Index, error) {
 	return Index{shared.GetIndexer(), followed}, nil
 }
 
-func by(keys func(*v1alpha1.VMBackup) []string) toolscache.IndexFunc {
-	return func(o any) ([]string, error) {
-		b := &v1alpha1.VMBackup{}
-		if !outline(o, &b) {
-			return nil, nil
-		}
-		return keys(b), nil
+// The keys of indexes are asked for with each change of a point, and at the start for
+// all of them: of one at rest nothing is told for them.
+
+func vmOf(o any) (namespace, vm string, ok bool) {
+	switch o := o.(type) {
+	case *v1alpha1.VMBackup:
+		return o.Namespace, o.Spec.VM, true
+	case *Resting:
+		return o.like.namespace, o.like.spec.VM, true
 	}
+	return "", "", false
+}
+
+func scheduleOf(o any) string {
+	switch o := o.(type) {
+	case *v1alpha1.VMBackup:
+		return o.Labels[v1alpha1.LabelSchedule]
+	case *Resting:
+		return o.like.schedule()
+	}
+	return ""
 }
 
 // volumes are those that hold a point of type Snapshot.
-func volumes(b *v1alpha1.VMBackup) (out []string) {
-	if !Kept(b) {
-		return nil
-	}
-	for _, d := range b.Status.Disks {
-		out = append(out, d.Volume)
+func volumes(o any) (out []string) {
+	switch o := o.(type) {
+	case *v1alpha1.VMBackup:
+		if Kept(o) {
+			for i := range o.Status.Disks {
+				out = append(out, o.Status.Disks[i].Volume)
+			}
+		}
+	case *Resting:
+		if o.like.spec.Type == v1alpha1.TypeSnapshot {
+			for i := range o.like.disks {
+				out = append(out, o.like.disks[i].volume)
+			}
+		}
 	}
 	return out
 }
@@ -80,18 +104,17 @@ func Kept(b *v1alpha1.VMBackup) bool {
 		(b.Status.Phase == v1alpha1.BackupReady || b.Status.Phase == v1alpha1.BackupDataLost)
 }
 
-// outline makes b what is known of a stored point, without what All leaves out of
-// one at rest, for which what b had before is used again.
-func outline(o any, b **v1alpha1.VMBackup) bool {
+// outline is what is known of a stored point, without what All leaves out of one at
+// rest, which is written into the sketch.
+func outline(o any, into *sketch) (*v1alpha1.VMBackup, bool) {
 	switch o := o.(type) {
 	case *v1alpha1.VMBackup:
-		*b = o
+		return o, true
 	case *Resting:
-		o.outline(*b)
-	default:
-		return false
+		b, _ := o.outline(into)
+		return b, true
 	}
-	return true
+	return nil, false
 }
 
 // Get finds a point by its name.
@@ -161,14 +184,15 @@ func (x Index) each(wanted func(*v1alpha1.VMBackupSpec) bool) iter.Seq[*v1alpha1
 }
 
 // All are all points, each to be looked at until the next one comes. Of those at
-// rest UID, annotations, document and names of backups and engine snapshots are not
-// told.
-func (x Index) All() iter.Seq[*v1alpha1.VMBackup] {
+// rest name, UID, version, annotations, document and names of backups and engine
+// snapshots are not told.
+func (x Index) All() iter.Seq[*v1alpha1.VMBackup] { return outlines(x.store.List(), &sketch{}) }
+
+// outlines are stored points, one after the other.
+func outlines(of []any, into *sketch) iter.Seq[*v1alpha1.VMBackup] {
 	return func(yield func(*v1alpha1.VMBackup) bool) {
-		again := &v1alpha1.VMBackup{}
-		for _, o := range x.store.List() {
-			b := again
-			if outline(o, &b) && !yield(b) {
+		for _, o := range of {
+			if b, ok := outline(o, into); ok && !yield(b) {
 				return
 			}
 		}

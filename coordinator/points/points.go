@@ -65,6 +65,14 @@ func (k Known) Whole() (Whole, bool) {
 	return Whole{k.point.DeepCopy()}, true
 }
 
+// AtRest tells of a point in an event or in the store whether it is at rest, and if so
+// whether it is idle too: of type Backup, and with no engine snapshots any more, so that
+// nothing more happens in its life by itself. Nearly all are that. It costs nothing.
+func AtRest(o any) (atRest, idle bool) {
+	r, ok := o.(*Resting)
+	return ok, ok && r.like.spec.Type == v1alpha1.TypeBackup && !r.holdsSnapshots()
+}
+
 // Of is a point in an event or in the store of the cache of VMBackups; false:
 // the object is none.
 func Of(o any) (Known, bool) {

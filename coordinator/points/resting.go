@@ -3,14 +3,15 @@ package points
 import (
 	"encoding/hex"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"hayloft.dev/coordinator/record"
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/document"
 	"hayloft.dev/pkg/names"
@@ -19,33 +20,10 @@ import (
 // Resting is a point at rest: what it has in common with others of its schedule,
 // and what is its own. It is never changed.
 type Resting struct {
-	immutable
-	like          *like
-	name, version string
-	uid           uuid.UUID
-	digest        [32]byte
-	// Moments in Unix seconds, cut in microseconds. nominal and reserved are none if
-	// the point has no such thing.
-	created, started, cut, ended int64
-	nominal, reserved            int64
-	disks                        []disk
+	record.Plain
+	like *like
+	own  packed
 }
-
-// disk is what a disk of a point at rest has of its own.
-type disk struct {
-	cut        int32 // whose engine snapshot it has; 0: it has none
-	superseded []snapshot
-	uploaded   int64 // none: it does not say
-}
-
-// snapshot is an engine snapshot of a disk of another point, of the same name.
-type snapshot struct {
-	point uuid.UUID
-	cut   int32
-}
-
-// none stands for a moment or a number that is not set.
-const none = -1 << 63
 
 const digestPrefix = "sha256:"
 
@@ -75,70 +53,62 @@ func (p *Packer) rest(b *v1alpha1.VMBackup) *Resting {
 		return nil
 	}
 	st := &b.Status
-	id, ok := binary(b.UID)
-	if !ok {
+	id, ok := record.UID(b.UID)
+	version, plain := record.Version(b.ResourceVersion)
+	if !ok || !plain {
 		return nil
 	}
-	r := &Resting{
-		name: strings.Clone(b.Name), version: strings.Clone(b.ResourceVersion), uid: id,
+	o := &own{
+		name: b.Name, version: version, uid: id,
 		created: b.CreationTimestamp.Unix(), started: st.StartedAt.Unix(), cut: st.CutAt.UnixMicro(), ended: st.CompletedAt.Unix(),
 		nominal: none, reserved: none,
 	}
 	digest, err := hex.DecodeString(strings.TrimPrefix(st.DocumentDigest, digestPrefix))
-	if err != nil || copy(r.digest[:], digest) != len(r.digest) || st.DocumentDigest != digestText(r.digest) {
+	if err != nil || copy(o.digest[:], digest) != len(o.digest) || st.DocumentDigest != digestText(o.digest) {
 		return nil
 	}
 	if st.ReservedBytes != nil {
-		r.reserved = *st.ReservedBytes
+		o.reserved = *st.ReservedBytes
 	}
 	text := b.Annotations[v1alpha1.AnnotationNominalTime]
 	if at, err := time.Parse(v1alpha1.NominalTimeLayout, text); err == nil && nominalText(at.Unix()) == text {
-		r.nominal = at.Unix()
+		o.nominal = at.Unix()
 	}
+	if o.nominal != none && scheduledName(b.Labels[v1alpha1.LabelSchedule], b.Spec.VM, o.nominal) == b.Name {
+		o.name = ""
+	}
+	var disks []byte
 	for i := range st.Disks {
-		d := &st.Disks[i]
-		own, ok := packed(b.UID, d)
-		if !ok {
+		if disks, ok = packDisk(disks, b.UID, &st.Disks[i]); !ok {
 			return nil
 		}
-		if d.UploadedBytes != nil {
-			own.uploaded = *d.UploadedBytes
-		}
-		r.disks = append(r.disks, own)
 	}
-	r.disks = slices.Clip(r.disks)
-	r.like = p.shared.like(template(b, r.nominal != none))
-	return r
+	return &Resting{like: p.shared.like(template(b, o.nominal != none)), own: pack(o, disks)}
 }
 
-// binary is a UID in the short form that it nearly always has.
-func binary(uid types.UID) (uuid.UUID, bool) {
-	id, err := uuid.Parse(string(uid))
-	return id, err == nil && id.String() == string(uid)
-}
-
-// packed is what a disk has of its own; false: there is more to it.
-func packed(point types.UID, d *v1alpha1.BackupDisk) (own disk, ok bool) {
-	own.uploaded = none
+// packDisk appends what a disk has of its own; false: there is more to it.
+func packDisk(to []byte, point types.UID, d *v1alpha1.BackupDisk) ([]byte, bool) {
+	own := disk{uploaded: none, superseded: len(d.Superseded)}
+	if d.UploadedBytes != nil {
+		own.uploaded = *d.UploadedBytes
+	}
 	if d.Snapshot != "" {
 		of, cut, ok := names.SnapshotCut(d.Snapshot, d.Name)
 		if !ok || of != point {
-			return own, false
+			return nil, false
 		}
 		own.cut = cut
 	}
-	if len(d.Superseded) > 0 {
-		own.superseded = make([]snapshot, 0, len(d.Superseded))
-	}
+	to = appendDisk(to, own)
 	for _, name := range d.Superseded {
 		of, cut, ok := names.SnapshotCut(name, d.Name)
-		id, short := binary(of)
+		id, short := record.UID(of)
 		if !ok || !short {
-			return own, false
+			return nil, false
 		}
-		own.superseded = append(own.superseded, snapshot{id, cut})
+		to = appendSnapshot(to, snapshot{id, cut})
 	}
-	return own, true
+	return to, true
 }
 
 // atRest: a point that this cluster has taken, that is whole and of which nobody
@@ -180,56 +150,93 @@ func digestText(digest [32]byte) string { return digestPrefix + hex.EncodeToStri
 
 // tell is the point as far as it is known.
 func (r *Resting) tell() *v1alpha1.VMBackup {
-	b := &v1alpha1.VMBackup{}
-	r.outline(b)
-	b.UID = types.UID(r.uid.String())
-	b.Annotations = r.GetAnnotations()
+	var into sketch
+	b, own := r.outline(&into)
+	b.Name, b.UID, b.Annotations = r.nameOf(&own), types.UID(own.uid.String()), r.annotations(&own)
+	b.ResourceVersion = strconv.FormatUint(own.version, 10)
 	b.Status.Document = documentOf(b)
-	b.Status.DocumentDigest = digestText(r.digest)
+	b.Status.DocumentDigest = digestText(own.digest)
+	rest := packed(own.rest)
 	for i := range b.Status.Disks {
 		d := &b.Status.Disks[i]
 		d.Backup = backupOf(b, d)
-		own := &r.disks[i]
+		own := rest.disk()
 		if own.cut > 0 {
 			d.Snapshot = names.Snapshot(b.UID, own.cut, d.Name)
 		}
-		for _, s := range own.superseded {
+		for range own.superseded {
+			s := rest.snapshot()
 			d.Superseded = append(d.Superseded, names.Snapshot(types.UID(s.point.String()), s.cut, d.Name))
 		}
 	}
 	return b
 }
 
-// outline writes into b what is known, but for UID, annotations, document and the
-// names of backups and engine snapshots. It uses what b had pointed to again, so that
-// looking at all points takes no memory.
-func (r *Resting) outline(b *v1alpha1.VMBackup) {
-	former := b.Status
-	if former.StartedAt == nil || former.CutAt == nil || former.CompletedAt == nil {
-		former.StartedAt, former.CutAt, former.CompletedAt = &metav1.Time{}, &metav1.MicroTime{}, &metav1.Time{}
+func (r *Resting) holdsSnapshots() bool {
+	rest := packed(r.own.read().rest)
+	for range r.like.disks {
+		own := rest.disk()
+		if own.cut > 0 {
+			return true
+		}
+		for range own.superseded {
+			rest.snapshot()
+		}
 	}
+	return false
+}
+
+// sketch is a point with all that it points to, so that looking at one point after the
+// other takes no memory.
+type sketch struct {
+	point          v1alpha1.VMBackup
+	labels         map[string]string
+	started, ended metav1.Time
+	cut            metav1.MicroTime
+	reserved       int64
+	uploaded       []int64
+	disks          []v1alpha1.BackupDisk
+}
+
+// outline writes into a sketch what is known, but for name, UID, version, annotations,
+// document and the names of backups and engine snapshots.
+func (r *Resting) outline(into *sketch) (*v1alpha1.VMBackup, own) {
+	l, own, b := r.like, r.own.read(), &into.point
+	into.labels = texts(l.labels, into.labels)
+	into.started.Time, into.cut.Time, into.ended.Time = time.Unix(own.started, 0), time.UnixMicro(own.cut), time.Unix(own.ended, 0)
 	*b = v1alpha1.VMBackup{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: r.like.namespace, Name: r.name, ResourceVersion: r.version, Generation: r.like.generation,
-			CreationTimestamp: metav1.Unix(r.created, 0), Labels: r.like.labels, Finalizers: finalizers,
+			Namespace: l.namespace, Generation: l.generation, CreationTimestamp: metav1.Unix(own.created, 0), Labels: into.labels, Finalizers: finalizers,
 		},
-		Spec: r.like.spec,
+		Spec: l.spec,
 		Status: v1alpha1.VMBackupStatus{
-			ObservedGeneration: r.like.observed, Phase: v1alpha1.BackupReady, SourceUID: r.like.source, Consistency: r.like.consistency,
-			StartedAt: former.StartedAt, CutAt: former.CutAt, CompletedAt: former.CompletedAt, Disks: former.Disks[:0],
+			ObservedGeneration: l.observed, Phase: v1alpha1.BackupReady, SourceUID: l.source, Consistency: l.consistency,
+			StartedAt: &into.started, CutAt: &into.cut, CompletedAt: &into.ended,
 		},
 	}
-	st := &b.Status
-	st.StartedAt.Time, st.CutAt.Time, st.CompletedAt.Time = time.Unix(r.started, 0), time.UnixMicro(r.cut), time.Unix(r.ended, 0)
-	if r.reserved != none {
-		st.ReservedBytes = &r.reserved
+	if own.reserved != none {
+		into.reserved = own.reserved
+		b.Status.ReservedBytes = &into.reserved
 	}
-	for i := range r.disks {
-		own := &r.disks[i]
-		d := r.like.disks[i].outline()
+	if len(l.disks) == 0 {
+		return b, own
+	}
+	if len(into.uploaded) < len(l.disks) {
+		into.uploaded = make([]int64, len(l.disks))
+	}
+	into.disks = into.disks[:0]
+	rest := packed(own.rest)
+	for i := range l.disks {
+		d, own := l.disks[i].outline(), rest.disk()
 		if own.uploaded != none {
-			d.UploadedBytes = &own.uploaded
+			into.uploaded[i] = own.uploaded
+			d.UploadedBytes = &into.uploaded[i]
 		}
-		st.Disks = append(st.Disks, d)
+		for range own.superseded {
+			rest.snapshot()
+		}
+		into.disks = append(into.disks, d)
 	}
+	b.Status.Disks = into.disks
+	return b, own
 }

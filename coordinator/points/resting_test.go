@@ -1,6 +1,7 @@
 package points
 
 import (
+	"math"
 	"runtime"
 	"testing"
 	"time"
@@ -74,6 +75,17 @@ func TestAtRest(t *testing.T) {
 		"not in UTC": func(b *v1alpha1.VMBackup) {
 			b.Annotations[v1alpha1.AnnotationNominalTime] = "2026-11-26T10:00:00+01:00"
 		},
+		"named by its schedule": func(b *v1alpha1.VMBackup) {
+			b.Name = names.Scheduled("s", "web", time.Date(2026, 11, 26, 10, 0, 0, 0, time.UTC))
+			b.Status.Document, _ = document.PointPath("shop", b.Name, b.UID)
+		},
+		"moments out of order": func(b *v1alpha1.VMBackup) {
+			b.CreationTimestamp, b.Status.StartedAt, b.Status.CompletedAt = metav1.Unix(1_790_000_100, 0), ptr.To(metav1.Unix(1_790_000_050, 0)), ptr.To(metav1.Unix(-5, 0))
+		},
+		"odd numbers": func(b *v1alpha1.VMBackup) {
+			b.Status.ReservedBytes, b.Status.Disks[0].UploadedBytes, b.Status.Disks[1].UploadedBytes = ptr.To(int64(-1)), ptr.To(int64(math.MaxInt64)), ptr.To(int64(0))
+			b.ResourceVersion = "18446744073709551615"
+		},
 		"no disks": func(b *v1alpha1.VMBackup) { b.Status.Disks = nil },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -113,6 +125,44 @@ func TestAtRest(t *testing.T) {
 	}
 }
 
+// A point that its schedule has named keeps no name, and one without engine snapshots is
+// idle, where it is of type Backup.
+func TestShort(t *testing.T) {
+	p := NewPacker()
+	pack := func(change func(*v1alpha1.VMBackup)) *Resting {
+		b := ready(t, names.Scheduled("s", "web", time.Date(2026, 11, 26, 10, 0, 0, 0, time.UTC)), uid1)
+		change(b)
+		got, err := p.Transform(b)
+		require.NoError(t, err)
+		return got.(*Resting)
+	}
+	holds := pack(func(*v1alpha1.VMBackup) {})
+	require.Empty(t, holds.own.read().name)
+	atRest, idle := AtRest(holds)
+	require.True(t, atRest)
+	require.False(t, idle)
+
+	none := pack(func(b *v1alpha1.VMBackup) { b.Status.Disks[0].Snapshot = "" })
+	_, idle = AtRest(none)
+	require.True(t, idle)
+	second := pack(func(b *v1alpha1.VMBackup) {
+		b.Status.Disks[0].Snapshot, b.Status.Disks[1].Snapshot = "", names.Snapshot(uid1, 2, "data")
+	})
+	_, idle = AtRest(second)
+	require.False(t, idle)
+	kept := pack(func(b *v1alpha1.VMBackup) {
+		b.Spec.Type, b.Spec.Target, b.Status.Document = v1alpha1.TypeSnapshot, "", names.PointSecret(b.UID)
+		for i := range b.Status.Disks {
+			b.Status.Disks[i] = v1alpha1.BackupDisk{Name: b.Status.Disks[i].Name}
+		}
+	})
+	atRest, idle = AtRest(kept)
+	require.True(t, atRest)
+	require.False(t, idle)
+	atRest, _ = AtRest(ready(t, "web-1", uid1))
+	require.False(t, atRest)
+}
+
 // What is not at rest, or what no record could tell, is kept whole.
 func TestKeptWhole(t *testing.T) {
 	for name, change := range map[string]func(*v1alpha1.VMBackup){
@@ -134,6 +184,7 @@ func TestKeptWhole(t *testing.T) {
 		"another's snapshot":   func(b *v1alpha1.VMBackup) { b.Status.Disks[0].Snapshot = names.Snapshot(uid2, 1, "root") },
 		"an odd snapshot":      func(b *v1alpha1.VMBackup) { b.Status.Disks[0].Snapshot = "by-hand" },
 		"superseded elsewhere": func(b *v1alpha1.VMBackup) { b.Status.Disks[0].Superseded = []string{names.Snapshot(uid2, 1, "data")} },
+		"an odd version":       func(b *v1alpha1.VMBackup) { b.ResourceVersion = "07" },
 		"never cut":            func(b *v1alpha1.VMBackup) { b.Status.CutAt = nil },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -18,8 +18,8 @@ import (
 // like is what the points of one VM and schedule have in common, mostly.
 type like struct {
 	namespace            string
-	labels               map[string]string
-	notes                []note // Hayloft's annotations, but for the nominal time
+	labels               []text
+	notes                []text // Hayloft's annotations, but for the nominal time
 	generation, observed int64
 	spec                 v1alpha1.VMBackupSpec
 	source               types.UID
@@ -27,7 +27,39 @@ type like struct {
 	disks                []likeDisk
 }
 
-type note struct{ key, value string }
+// text is a label or an annotation. A map with two of them would take five times as
+// much.
+type text struct{ key, value string }
+
+func textsOf(from map[string]string) []text {
+	out := make([]text, 0, len(from))
+	for k, v := range from {
+		out = append(out, text{one(k), v})
+	}
+	return out
+}
+
+// texts writes them into a map, a new one for nil.
+func texts(from []text, into map[string]string) map[string]string {
+	if into == nil {
+		into = make(map[string]string, len(from)+1)
+	}
+	clear(into)
+	for _, t := range from {
+		into[t.key] = t.value
+	}
+	return into
+}
+
+// schedule is the UID of the VMSchedule that made the points, "" when none did.
+func (l *like) schedule() string {
+	for i := range l.labels {
+		if l.labels[i].key == v1alpha1.LabelSchedule {
+			return l.labels[i].value
+		}
+	}
+	return ""
+}
 
 type likeDisk struct {
 	name, claim, volume string
@@ -105,15 +137,12 @@ func (s *shared) forget(key [sha256.Size]byte) {
 
 func newLike(t *v1alpha1.VMBackup) *like {
 	l := &like{
-		namespace: one(t.Namespace), labels: t.Labels, generation: t.Generation, observed: t.Status.ObservedGeneration,
+		namespace: one(t.Namespace), labels: textsOf(t.Labels), notes: textsOf(t.Annotations), generation: t.Generation, observed: t.Status.ObservedGeneration,
 		spec: t.Spec, source: t.Status.SourceUID, consistency: v1alpha1.Consistency(one(string(t.Status.Consistency))),
 	}
 	sp := &l.spec
 	sp.Target, sp.Type, sp.DeletionPolicy = one(sp.Target), v1alpha1.BackupType(one(string(sp.Type))), v1alpha1.DeletionPolicy(one(string(sp.DeletionPolicy)))
 	sp.Quiesce.Policy, sp.Quiesce.Method = v1alpha1.QuiescePolicy(one(string(sp.Quiesce.Policy))), v1alpha1.QuiesceMethod(one(string(sp.Quiesce.Method)))
-	for k, v := range t.Annotations {
-		l.notes = append(l.notes, note{one(k), v})
-	}
 	l.disks = make([]likeDisk, 0, len(t.Status.Disks))
 	for _, d := range t.Status.Disks {
 		l.disks = append(l.disks, likeDisk{
