@@ -17,8 +17,8 @@ import (
 // for what is held no more; Go's own value is 100. GOGC in the environment goes first.
 const (
 	garbageFilling = 10
-	garbageAtRest  = 20
-	garbageAtWork  = 60
+	garbageAtRest  = 10
+	garbageAtWork  = 40
 )
 
 const (

@@ -74,8 +74,8 @@ func (s *jobStore) list(ctx context.Context, wanted func(*v1alpha1.NodeJob) bool
 	if err := s.c.cache.List(ctx, &cached, append(where, client.InNamespace(s.c.Namespace))...); err != nil {
 		return nil, fmt.Errorf("listing jobs: %w", err)
 	}
-	seen := map[types.UID]bool{}
-	var out []v1alpha1.NodeJob
+	seen := make(map[types.UID]bool, len(cached.Items))
+	out := make([]v1alpha1.NodeJob, 0, len(cached.Items))
 	for i := range cached.Items {
 		j := s.fresh.latest(&cached.Items[i])
 		seen[j.UID] = true

@@ -47,7 +47,7 @@ func TestLookForLeftoversNamesPointsAtRest(t *testing.T) {
 	const here, elsewhere = types.UID("00000001-0000-4000-8000-000000000001"), types.UID("00000002-0000-4000-8000-000000000002")
 	for uid, target := range map[types.UID]string{here: "s3", elsewhere: "other"} {
 		at, cut := metav1.Unix(1_790_000_000, 0), metav1.NewMicroTime(metav1.Unix(1_790_000_000, 0).Time)
-		b := &v1alpha1.VMBackup{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "of-" + target, UID: uid, Finalizers: []string{v1alpha1.FinalizerData}}}
+		b := &v1alpha1.VMBackup{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "of-" + target, UID: uid, ResourceVersion: "1", Finalizers: []string{v1alpha1.FinalizerData}}}
 		b.Spec.VM, b.Spec.Type, b.Spec.Target = "web", v1alpha1.TypeBackup, target
 		b.Status = v1alpha1.VMBackupStatus{
 			Phase: v1alpha1.BackupReady, StartedAt: &at, CutAt: &cut, CompletedAt: &at,

@@ -21,7 +21,7 @@ func (r *Resting) DeepCopyObject() runtime.Object { return r }
 func (r *Resting) GetNamespace() string               { return r.like.namespace }
 func (r *Resting) GetUID() types.UID                  { return types.UID(r.own.uid().String()) }
 func (r *Resting) GetGeneration() int64               { return r.like.generation }
-func (r *Resting) GetLabels() map[string]string       { return texts(r.like.labels, nil) }
+func (r *Resting) GetLabels() map[string]string       { return r.like.labels }
 func (r *Resting) GetFinalizers() []string            { return finalizers }
 func (r *Resting) GetDeletionTimestamp() *metav1.Time { return nil }
 
@@ -59,7 +59,10 @@ func (r *Resting) GetAnnotations() map[string]string {
 }
 
 func (r *Resting) annotations(own *own) map[string]string {
-	out := texts(r.like.notes, nil)
+	out := make(map[string]string, len(r.like.notes)+1)
+	for _, t := range r.like.notes {
+		out[t.key] = t.value
+	}
 	if own.nominal != none {
 		out[v1alpha1.AnnotationNominalTime] = nominalText(own.nominal)
 	}

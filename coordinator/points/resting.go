@@ -190,7 +190,6 @@ func (r *Resting) holdsSnapshots() bool {
 // other takes no memory.
 type sketch struct {
 	point          v1alpha1.VMBackup
-	labels         map[string]string
 	started, ended metav1.Time
 	cut            metav1.MicroTime
 	reserved       int64
@@ -202,11 +201,10 @@ type sketch struct {
 // document and the names of backups and engine snapshots.
 func (r *Resting) outline(into *sketch) (*v1alpha1.VMBackup, own) {
 	l, own, b := r.like, r.own.read(), &into.point
-	into.labels = texts(l.labels, into.labels)
 	into.started.Time, into.cut.Time, into.ended.Time = time.Unix(own.started, 0), time.UnixMicro(own.cut), time.Unix(own.ended, 0)
 	*b = v1alpha1.VMBackup{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: l.namespace, Generation: l.generation, CreationTimestamp: metav1.Unix(own.created, 0), Labels: into.labels, Finalizers: finalizers,
+			Namespace: l.namespace, Generation: l.generation, CreationTimestamp: metav1.Unix(own.created, 0), Labels: l.labels, Finalizers: finalizers,
 		},
 		Spec: l.spec,
 		Status: v1alpha1.VMBackupStatus{

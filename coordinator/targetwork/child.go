@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"runtime"
@@ -220,6 +221,15 @@ func (b *bounded) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// ReadFrom is what exec copies output by.
+func (b *bounded) ReadFrom(r io.Reader) (int64, error) { return copied(b, r) }
+
+// copied is io.Copy without its buffer of 32 KiB: answers are short, and a coordinator
+// runs thousands of children while many points are made at once.
+func copied(to io.Writer, from io.Reader) (int64, error) {
+	return io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{from}, make([]byte, 2<<10))
+}
+
 // outOfMemory is among the first words of a Go program that gets no more memory.
 const outOfMemory = "out of memory"
 
@@ -234,5 +244,8 @@ func (t *tail) Write(p []byte) (int, error) {
 	}
 	return len(p), nil
 }
+
+// ReadFrom is what exec copies output by.
+func (t *tail) ReadFrom(r io.Reader) (int64, error) { return copied(t, r) }
 
 func (t *tail) String() string { return strings.ToValidUTF8(strings.TrimSpace(string(t.data)), "?") }
