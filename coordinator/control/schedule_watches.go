@@ -86,8 +86,8 @@ func (c *Controller) scheduleOf(ctx context.Context, b client.Object) []reconcil
 	uid, name := b.GetLabels()[v1alpha1.LabelSchedule], b.GetAnnotations()[v1alpha1.AnnotationSchedule]
 	key := client.ObjectKey{Namespace: b.GetNamespace(), Name: name}
 	var s v1alpha1.VMSchedule
-	if ok, err := getFrom(ctx, c.cache, key.Namespace, key.Name, &s); err != nil || !ok || string(s.UID) != uid {
-		return nil
+	if err := c.cache.Get(ctx, key, &s, client.UnsafeDisableDeepCopy); err != nil || string(s.UID) != uid {
+		return nil // it is gone, or another one has its name
 	}
 	return []reconcile.Request{{NamespacedName: key}}
 }
