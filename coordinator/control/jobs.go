@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -147,7 +146,7 @@ func (s *jobStore) place(ctx context.Context, job *v1alpha1.NodeJob) error {
 	next.Created, next.Held = time.Now(), s.c.longhornBusy(ctx, job)
 	view.Jobs = append(view.Jobs, next)
 	for _, volume := range next.Volumes {
-		view.Engines[volume] = s.engineNode(ctx, volume)
+		view.Engines[volume] = s.c.cache.Node(client.ObjectKey{Namespace: s.c.LonghornNamespace, Name: volume})
 	}
 	out := assign.Decide(view)
 	for _, ch := range out.Changes {
@@ -277,7 +276,7 @@ func (s *jobStore) view(ctx context.Context, jobs []v1alpha1.NodeJob) (assign.Vi
 		j.Unattended = now.Sub(at.since)
 		v.Jobs = append(v.Jobs, j)
 		for _, volume := range j.Volumes {
-			v.Engines[volume] = s.engineNode(ctx, volume)
+			v.Engines[volume] = s.c.cache.Node(client.ObjectKey{Namespace: s.c.LonghornNamespace, Name: volume})
 		}
 	}
 	s.mu.Lock()
@@ -339,16 +338,6 @@ func filled(j *v1alpha1.NodeJob) (disk, volume string) {
 		return j.Spec.Clone.Disk, j.Spec.Clone.Volume
 	}
 	return "", ""
-}
-
-// engineNode is where a volume's engine runs, "" when it does not.
-func (s *jobStore) engineNode(ctx context.Context, volume string) string {
-	var v longhorn.Volume
-	key := client.ObjectKey{Namespace: s.c.LonghornNamespace, Name: volume}
-	if err := s.c.cache.Get(ctx, key, &v, client.UnsafeDisableDeepCopy); err != nil {
-		return "" // any agent will do
-	}
-	return v.Status.CurrentNodeID
 }
 
 // nextDeath is the earlier of d and the earliest moment at which a session can

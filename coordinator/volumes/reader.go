@@ -171,6 +171,17 @@ func (r *Reader) Has(namespace, volume, snapshot string) bool {
 	return err == nil && exists && ok && cut.Volume == volume && !cut.Going
 }
 
+// Node is where a volume is attached, as the cache shows it; "" for nowhere, or when it
+// shows no such volume.
+func (r *Reader) Node(volume client.ObjectKey) string {
+	o, _, err := r.volumes.GetByKey(volume.String())
+	if err != nil {
+		return ""
+	}
+	_, node, _ := Attached(o)
+	return node
+}
+
 // OfRestore are the volumes that a VMRestore has made, by its UID.
 func (r *Reader) OfRestore(uid string) ([]longhorn.Volume, error) {
 	found, err := r.volumes.by(byRestore, uid)

@@ -151,6 +151,8 @@ func TestReader(t *testing.T) {
 	require.False(t, r.Has(namespace, "made", deleted.Name))
 	require.False(t, r.Has(namespace, "plain", "none"))
 	require.False(t, r.Has(namespace, "none", ours.Name))
+	require.Equal(t, "node-1", r.Node(client.ObjectKeyFromObject(plain)))
+	require.Empty(t, r.Node(client.ObjectKey{Namespace: namespace, Name: "none"}))
 }
 
 // A cache that is not filled yet shows nothing, which must not look as if there were
