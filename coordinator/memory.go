@@ -17,14 +17,14 @@ import (
 // for what is held no more; Go's own value is 100. GOGC in the environment goes first.
 const (
 	garbageFilling = 10
-	garbageAtRest  = 10
+	garbageAtRest  = 20
 	garbageAtWork  = 40
 )
 
 const (
 	garbageLook = 2 * time.Second
 	// restAfter is after how many looks that found it at rest in a row a coordinator is.
-	restAfter = 4
+	restAfter = 2
 )
 
 // collector tells whether the process is at work, by what it takes of memory.

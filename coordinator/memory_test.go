@@ -21,13 +21,13 @@ func TestGarbageIsBoundedByWhatIsDone(t *testing.T) {
 		}
 		return changes
 	}
-	require.Zero(t, look(500, 500, 1, 1, 1, 30, 1, 1, 1), "it has not been quiet for long enough")
+	require.Zero(t, look(500, 500, 1, 30, 1), "it has not been quiet for long enough")
 	require.Equal(t, garbageAtWork, c.percent())
 	require.Equal(t, 1, look(1))
 	require.Equal(t, garbageAtRest, c.percent())
 	require.Zero(t, look(1, garbageAtRest, 0))
 	require.Equal(t, 1, look(garbageAtRest+1), "it works at once")
 	require.Equal(t, garbageAtWork, c.percent())
-	require.Equal(t, 1, look(0, 0, 0, 0))
+	require.Equal(t, 1, look(0, 0))
 	require.False(t, c.atWork)
 }
