@@ -33,7 +33,7 @@ func (c *Controller) siblings(b *v1alpha1.VMBackup) ([]v1alpha1.VMBackup, error)
 	if err != nil {
 		return nil, err
 	}
-	var out []v1alpha1.VMBackup
+	out := make([]v1alpha1.VMBackup, 0, len(all))
 	for _, o := range all {
 		if o.UID != b.UID && o.Spec.Found == nil && o.Spec.Type == b.Spec.Type && o.Spec.Target == b.Spec.Target {
 			out = append(out, *o)

@@ -79,6 +79,9 @@ func newNewcomers(wake func(who), over func()) *newcomers {
 // are put into the queue.
 func (n *newcomers) noted() predicate.Predicate {
 	return predicate.Funcs{CreateFunc: func(e event.CreateEvent) bool {
+		if atRest, _ := points.AtRest(e.Object); atRest {
+			return true
+		}
 		if known, ok := points.Of(e.Object); ok && undecided(known.Point()) {
 			n.note(pointComer(known.Point()))
 		}
