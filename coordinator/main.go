@@ -155,6 +155,12 @@ func run(ctx context.Context, f flags) error {
 	if err != nil {
 		return err
 	}
+	if err := reach(ctx, config, log); err != nil {
+		if ctx.Err() != nil {
+			return nil // it was asked to end
+		}
+		return err
+	}
 	registry := prometheus.NewRegistry()
 	counts := metrics.NewWork(registry)
 	f.control.Log, f.control.Recorder = log, counts

@@ -64,6 +64,10 @@ nodeLeaseDurationSeconds: 20
 // 10 s), so that a lost node is given up in half the time.
 const nodeGrace = "25s"
 
+// webhookPatience is how long an API server goes on with a connection to a webhook on a node that is lost: half of the default,
+// 30 s until it asks and 15 s for an answer, as the node's grace is.
+var webhookPatience = []string{"HTTP2_READ_IDLE_TIMEOUT_SECONDS=15", "HTTP2_PING_TIMEOUT_SECONDS=7"}
+
 // nodeConfig is where a node's programs find their configuration.
 type nodeConfig struct{ dir string }
 

@@ -38,7 +38,7 @@ func (u *up) startControl(ctx context.Context, group *errgroup.Group) (err error
 		"--authorization-mode=Node", "--enable-admission-plugins=NodeRestriction", "--allow-privileged=true",
 		"--kubelet-client-certificate="+filepath.Join(keys, "admin.crt"), "--kubelet-client-key="+filepath.Join(keys, "admin.key"),
 		"--kubelet-preferred-address-types=InternalIP")
-	server, err := u.run(ctx, group, u.control.NetworkSpec(proc.Spec{Kind: "kube", Name: "apiserver", Path: u.kube(), Args: args}))
+	server, err := u.run(ctx, group, u.control.NetworkSpec(proc.Spec{Kind: "kube", Name: "apiserver", Path: u.kube(), Args: args, Env: webhookPatience}))
 	if err != nil {
 		return err
 	}
