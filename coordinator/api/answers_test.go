@@ -110,6 +110,7 @@ func TestEachAnswerIsDescribed(t *testing.T) {
 		{"POST", point + "/unpin", "", 200, nil},
 		{"POST", point + "/cancel", "", 200, nil},
 		{"POST", "/namespaces/A/points/found/claim", "", 200, nil},
+		{"POST", "/namespaces/A/points/found/verify", `{"allBlocks":true}`, 202, nil},
 		{"DELETE", point, "", 202, nil},
 		{"GET", "/restores", "", 200, nil},
 		{"GET", "/namespaces/A/restores", "", 200, nil},
@@ -164,6 +165,9 @@ func (w *world) filled() (target string) {
 		Hooks:     []v1alpha1.HookStatus{{Hook: "pre", Message: "ended well"}, {Hook: "post", Failed: true, Message: "did not"}},
 		StartedAt: now, CutAt: ptr.To(metav1.NowMicro()), CompletedAt: now, Conditions: ended, Progress: &v1alpha1.Progress{BytesDone: 1, BytesTotal: 2},
 		Disks: []v1alpha1.BackupDisk{{Name: "root", Claim: "c", Volume: "v", SizeBytes: 2, State: v1alpha1.DiskFailed, Attempt: 2, Message: "it ended"}},
+		Verification: &v1alpha1.Verification{
+			Requested: "blocks 1", AllBlocks: true, StartedAt: *now, EndedAt: now, DisksDone: 1, Disks: 1, Result: v1alpha1.VerificationDamaged, Reason: "Damaged", Message: "a block is missing",
+		},
 	}
 	w.status(failed)
 	w.backup("point", v1alpha1.BackupReady)

@@ -104,6 +104,7 @@ POST   /namespaces/{namespace}/points/{name}/cancel cancel-point
 POST   /namespaces/{namespace}/points/{name}/claim claim-point
 POST   /namespaces/{namespace}/points/{name}/pin pin-point
 POST   /namespaces/{namespace}/points/{name}/unpin unpin-point
+POST   /namespaces/{namespace}/points/{name}/verify verify-point
 POST   /namespaces/{namespace}/restores create-restore
 POST   /namespaces/{namespace}/restores/{name}/cancel cancel-restore
 POST   /namespaces/{namespace}/schedules/{name}/resume resume-schedule

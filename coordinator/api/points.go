@@ -34,6 +34,8 @@ type Point struct {
 	StartedAt          *time.Time `json:"startedAt,omitempty"`
 	CutAt              *time.Time `json:"cutAt,omitempty" doc:"The moment that it stands for"`
 	CompletedAt        *time.Time `json:"completedAt,omitempty"`
+
+	Verification *Verification `json:"verification,omitempty" doc:"The last look whether it is whole on its target, which somebody asked for"`
 }
 
 // Hook is how a command ended that was run around the cut.
@@ -49,7 +51,7 @@ func pointOf(b *v1alpha1.VMBackup) Point {
 		VM: b.Spec.VM, Type: string(b.Spec.Type), Target: b.Spec.Target, DeletionPolicy: string(b.Spec.DeletionPolicy),
 		Note: b.Spec.Note, Pinned: b.Spec.Pinned, Cancelled: b.Spec.Cancel, Schedule: b.Annotations[v1alpha1.AnnotationSchedule], Found: b.Spec.Found != nil, Claimed: b.Spec.Claimed,
 		Consistency: string(b.Status.Consistency), ConsistencyMessage: b.Status.ConsistencyMessage,
-		StartedAt: timeOf(b.Status.StartedAt), CompletedAt: timeOf(b.Status.CompletedAt),
+		StartedAt: timeOf(b.Status.StartedAt), CompletedAt: timeOf(b.Status.CompletedAt), Verification: verificationOf(b),
 	}
 	if at := b.Status.CutAt; !at.IsZero() {
 		utc := at.UTC()
@@ -122,6 +124,7 @@ func (s *service) addPoints(api huma.API) {
 	point := func() *v1alpha1.VMBackup { return &v1alpha1.VMBackup{} }
 	get(s, api, operation("get-point", http.MethodGet, one, "Look at a point", "points"), point, pointOf)
 	accepted(api, operation("delete-point", http.MethodDelete, one, "Delete a point, and with policy Delete its data", "points"), s.deletePoint)
+	accepted(api, operation("verify-point", http.MethodPost, one+"/verify", "Have it looked whether a point is whole on its target; needs the right to change it", "points"), s.verifyPoint)
 	for _, c := range []struct{ id, path, summary, patch string }{
 		{"cancel-point", "/cancel", "Cancel a point on its way", `{"spec":{"cancel":true}}`},
 		{"pin-point", "/pin", "Keep retention from removing a point", `{"spec":{"pinned":true}}`},

@@ -33,6 +33,8 @@ type backups struct {
 	// untold is what happened to points and waits for others that are new to be told.
 	untold *memory[[]plan.Event]
 	doors  *doors
+	// verifying is whose turn it is.
+	verifying verifying
 
 	clusterMu sync.Mutex
 	cluster   types.UID // empty until it was read
@@ -98,8 +100,17 @@ func (r *backups) step(ctx context.Context, known points.Known) (time.Duration, 
 	return r.advance(ctx, b)
 }
 
-// advance does the next step of a point.
+// advance does the next step of a point, and of its verification.
 func (r *backups) advance(ctx context.Context, whole points.Whole) (time.Duration, error) {
+	look, wrote, err := r.verify(ctx, whole)
+	if wrote || err != nil {
+		return look, err
+	}
+	after, err := r.proceed(ctx, whole)
+	return sooner(after, look), err
+}
+
+func (r *backups) proceed(ctx context.Context, whole points.Whole) (time.Duration, error) {
 	b := whole.Point()
 	switch {
 	case b.Spec.Found == nil || claims(b) && hasFinalizer(b, v1alpha1.FinalizerData) && !b.DeletionTimestamp.IsZero():
@@ -153,6 +164,7 @@ func (r *backups) forget(uid types.UID) {
 	r.captures.forget(uid)
 	r.untold.forget(uid)
 	r.missing.forget(uid)
+	r.verifying.give(uid)
 }
 
 // view gathers what the decision looks at; what it costs depends on the phase.

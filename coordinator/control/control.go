@@ -44,6 +44,7 @@ type TargetWork interface {
 	Finalize(ctx context.Context, at protocol.Target, r protocol.FinalizeRequest) (protocol.FinalizeResult, error)
 	ReadDocument(ctx context.Context, at protocol.Target, r protocol.ReadDocumentRequest) (*document.Document, error)
 	InspectBackups(ctx context.Context, at protocol.Target, namespace string, disks []document.Disk) ([]protocol.Inspection, error)
+	InspectBlocks(ctx context.Context, at protocol.Target, namespace string, disks []document.Disk) ([]protocol.Inspection, error)
 	MakeSecrets(ctx context.Context, at protocol.Target, r protocol.MakeSecretsRequest) error
 	DropAttempt(ctx context.Context, at protocol.Target, volume, backup string) error
 	DeletePoint(ctx context.Context, at protocol.Target, r protocol.DeleteRequest) error

@@ -21,7 +21,7 @@ func (c *Controller) countPoint(former v1alpha1.VMBackupStatus, b *v1alpha1.VMBa
 			c.Recorder.Retried("backup")
 		}
 	}
-	if phase := b.Status.Phase; phase != former.Phase && (phase == v1alpha1.BackupReady || phase == v1alpha1.BackupFailed) {
+	if phase := b.Status.Phase; phase != former.Phase && former.Phase != v1alpha1.BackupDamaged && (phase == v1alpha1.BackupReady || phase == v1alpha1.BackupFailed) {
 		c.Recorder.PointDone(endedPoint(b))
 	}
 }

@@ -197,6 +197,10 @@ func (f *fakeTargets) InspectBackups(_ context.Context, _ protocol.Target, _ str
 	return out, nil
 }
 
+func (f *fakeTargets) InspectBlocks(_ context.Context, _ protocol.Target, _ string, disks []document.Disk) ([]protocol.Inspection, error) {
+	return nil, f.do("inspectBlocks "+disks[0].Name, disks[0].Backup)
+}
+
 func (f *fakeTargets) MakeSecrets(_ context.Context, _ protocol.Target, r protocol.MakeSecretsRequest) error {
 	return f.do("makeSecrets", r.Namespace)
 }

@@ -96,7 +96,7 @@ func foundStatus(b *v1alpha1.VMBackup, d protocol.FoundDocument) v1alpha1.VMBack
 	st := v1alpha1.VMBackupStatus{
 		ObservedGeneration: b.Generation, Phase: v1alpha1.BackupReady, SourceUID: d.Origin.VMUID, Consistency: d.Consistency,
 		CompletedAt: &created, Document: d.Path, DocumentDigest: d.Digest, ProgressText: "100%",
-		Conditions: b.Status.Conditions,
+		Conditions: b.Status.Conditions, Verification: b.Status.Verification,
 	}
 	if !d.Point.CutAt.IsZero() { // Harvester does not always tell
 		cut := metav1.NewMicroTime(d.Point.CutAt)
@@ -111,7 +111,11 @@ func foundStatus(b *v1alpha1.VMBackup, d protocol.FoundDocument) v1alpha1.VMBack
 	for _, disk := range d.Disks {
 		st.Disks = append(st.Disks, foundDisk(disk))
 	}
-	ready(&st, b.Generation, foundMessage(d))
+	if b.Status.Phase == v1alpha1.BackupDamaged && b.Status.DocumentDigest == d.Digest {
+		st.Phase = v1alpha1.BackupDamaged // which a document cannot tell
+	} else {
+		ready(&st, b.Generation, foundMessage(d))
+	}
 	meta.SetStatusCondition(&st.Conditions, metav1.Condition{
 		Type: v1alpha1.ConditionProgressing, Status: metav1.ConditionFalse, Reason: plan.ReasonFound, Message: "done", ObservedGeneration: b.Generation,
 	})

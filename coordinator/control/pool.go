@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -142,6 +143,21 @@ func value[T any](p *pool, owner types.UID, op plan.Op) (T, bool) {
 	}
 	v, ok := newest.value.(T)
 	return v, ok
+}
+
+// drop forgets an owner's work of some kinds, which has ended or is not wanted any more.
+func (p *pool) drop(owner types.UID, ops ...plan.Op) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for w, e := range p.works[owner] {
+		if slices.Contains(ops, w.Op) {
+			e.cancel(nil)
+			delete(p.works[owner], w)
+		}
+	}
+	if len(p.works[owner]) == 0 {
+		delete(p.works, owner)
+	}
 }
 
 // forget drops an owner's results and cancels what still runs.

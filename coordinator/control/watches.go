@@ -25,6 +25,7 @@ import (
 	"hayloft.dev/coordinator/points"
 	"hayloft.dev/coordinator/targetio/protocol"
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/ask"
 	"hayloft.dev/pkg/status"
 )
 
@@ -91,7 +92,8 @@ var notAtRest = predicate.Funcs{
 			return !idle
 		}
 		known, ok := points.Of(e.Object)
-		return ok && (known.Point().Spec.Found == nil || claims(known.Point()))
+		b := known.Point()
+		return ok && (b.Spec.Found == nil || claims(b) || ask.Verification(b).Open)
 	},
 }
 

@@ -108,8 +108,9 @@ func Backup(v BackupView) BackupIntent {
 		p.keep()
 	case p.st.Phase == v1alpha1.BackupReady:
 		p.ready()
-	case p.st.Phase == v1alpha1.BackupMissing:
-		// Its document may be seen again: whoever looks through the target says so.
+	case p.st.Phase == v1alpha1.BackupMissing, p.st.Phase == v1alpha1.BackupDamaged:
+		// Its document may be seen again: whoever looks through the target says so. And
+		// who verifies it may find it whole.
 		p.a.DropJobs = len(p.v.Jobs) > 0
 	case failure(p.st.Conditions) != nil:
 		p.failing()

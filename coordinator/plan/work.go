@@ -20,13 +20,16 @@ const (
 	OpInspectAttempt Op = "InspectAttempt"
 	OpDropAttempt    Op = "DropAttempt"
 	OpDeletePoint    Op = "DeletePoint"
+	OpVerifyDocument Op = "VerifyDocument"
+	OpVerifyDisk     Op = "VerifyDisk"
 )
 
 // Work names one piece of target work of an object.
 type Work struct {
 	Op Op
 	// Arg tells apart several of one kind: the backup of an InspectAttempt or a
-	// DropAttempt and which look it is, the backups of a Finalize.
+	// DropAttempt and which look it is, the backups of a Finalize, the request of a
+	// verification and its disk.
 	Arg string
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"hayloft.dev/coordinator/record"
 	"hayloft.dev/pkg/api/v1alpha1"
+	"hayloft.dev/pkg/ask"
 	"hayloft.dev/pkg/document"
 	"hayloft.dev/pkg/names"
 )
@@ -118,7 +119,8 @@ func atRest(b *v1alpha1.VMBackup) bool {
 	return st.Phase == v1alpha1.BackupReady && meta.IsStatusConditionTrue(st.Conditions, v1alpha1.ConditionReady) &&
 		b.Spec.Found == nil && b.DeletionTimestamp.IsZero() && len(b.OwnerReferences) == 0 && slices.Equal(b.Finalizers, finalizers) &&
 		st.StartedAt != nil && st.CutAt != nil && st.CompletedAt != nil && st.Document == documentOf(b) &&
-		!slices.ContainsFunc(st.Disks, func(d v1alpha1.BackupDisk) bool { return d.Backup != backupOf(b, &d) })
+		!slices.ContainsFunc(st.Disks, func(d v1alpha1.BackupDisk) bool { return d.Backup != backupOf(b, &d) }) &&
+		!ask.Verification(b).Open
 }
 
 // backupOf names the Longhorn backup of a disk whose transfers, if any were made,

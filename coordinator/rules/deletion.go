@@ -56,7 +56,7 @@ func unfinished(b *v1alpha1.VMBackup) string {
 	case !b.DeletionTimestamp.IsZero():
 		return string(v1alpha1.BackupDeleting)
 	case b.Status.Phase == v1alpha1.BackupReady, b.Status.Phase == v1alpha1.BackupFailed, b.Status.Phase == v1alpha1.BackupDataLost,
-		b.Status.Phase == v1alpha1.BackupMissing, b.Spec.Found != nil:
+		b.Status.Phase == v1alpha1.BackupMissing, b.Status.Phase == v1alpha1.BackupDamaged, b.Spec.Found != nil:
 		return "" // nothing is done for it
 	}
 	return phaseOf(b)

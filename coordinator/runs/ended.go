@@ -60,7 +60,7 @@ func (p *planner) count(r *v1alpha1.ScheduleRun) {
 			if b.Status.CompletedAt != nil && b.Status.CompletedAt.After(success) {
 				success = b.Status.CompletedAt.Time
 			}
-		case v1alpha1.BackupFailed, v1alpha1.BackupDataLost:
+		case v1alpha1.BackupFailed, v1alpha1.BackupDataLost, v1alpha1.BackupDamaged:
 			result.Failed++
 			causes = append(causes, cause(b))
 		}

@@ -39,6 +39,8 @@ func PointOf(b *v1alpha1.VMBackup, open []v1alpha1.ScheduleRun, inUse []string) 
 		p.State = Failed
 	case v1alpha1.BackupMissing:
 		p.State = Missing
+	case v1alpha1.BackupDamaged:
+		p.State = Damaged
 	case v1alpha1.BackupDeleting:
 		p.Deleting = true
 	}

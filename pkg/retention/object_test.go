@@ -38,6 +38,7 @@ func TestPointOf(t *testing.T) {
 	for phase, want := range map[v1alpha1.BackupPhase]State{
 		"": Unfinished, v1alpha1.BackupPending: Unfinished, v1alpha1.BackupCutting: Unfinished, v1alpha1.BackupUploading: Unfinished,
 		v1alpha1.BackupVerifying: Unfinished, v1alpha1.BackupReady: Good, v1alpha1.BackupFailed: Failed, v1alpha1.BackupDataLost: Failed, v1alpha1.BackupMissing: Missing,
+		v1alpha1.BackupDamaged: Damaged,
 	} {
 		require.Equal(t, Point{Name: "p", Time: nominal, State: want}, PointOf(b(phase), nil, nil), "%q", phase)
 	}

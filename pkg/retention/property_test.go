@@ -34,7 +34,7 @@ func histories() *rapid.Generator[[]Point] {
 			p := Point{
 				Name:  fmt.Sprintf("p%02d", i),
 				Time:  time.Date(2026, time.November, 1, 12, 0, 0, 0, time.UTC).Add(-time.Duration(hours) * time.Hour),
-				State: rapid.SampledFrom([]State{Good, Good, Good, Failed, Failed, Unfinished, Missing}).Draw(t, "state"),
+				State: rapid.SampledFrom([]State{Good, Good, Good, Failed, Failed, Unfinished, Missing, Damaged}).Draw(t, "state"),
 			}
 			p.Pinned, p.Deleting, p.Foreign = seldom.Draw(t, "pinned"), seldom.Draw(t, "deleting"), seldom.Draw(t, "foreign")
 			p.OpenRun = seldom.Draw(t, "open")
@@ -77,7 +77,7 @@ func TestProperties(t *testing.T) {
 		before, after, good := 0, 0, slices.DeleteFunc(slices.Clone(points), func(p Point) bool { return !counts(p) })
 		slices.SortFunc(good, func(a, b Point) int { return b.Time.Compare(a.Time) })
 		for i, p := range points {
-			if gone[p.Name] && (p.Pinned || len(p.InUse) > 0 || p.OpenRun || p.Deleting || p.Foreign || p.State == Unfinished || p.State == Missing) {
+			if gone[p.Name] && (p.Pinned || len(p.InUse) > 0 || p.OpenRun || p.Deleting || p.Foreign || p.State == Unfinished || p.State == Missing || p.State == Damaged) {
 				t.Fatalf("%+v must stay", points[i])
 			}
 			if counts(p) {

@@ -30,6 +30,10 @@ const (
 	// Missing was good and is not seen on its target at present: it neither
 	// counts as good nor goes, since it may be there all the same.
 	Missing State = "Missing"
+	// Damaged was good, and something of it was not found on its target when it was
+	// verified: it neither counts as good nor goes by itself, since what is left of it
+	// may be wanted.
+	Damaged State = "Damaged"
 )
 
 // Point is one point.
@@ -83,7 +87,7 @@ type Verdict struct {
 // the newest point to the oldest.
 //
 // Never to go are points that are pinned, in use, of an open run, unfinished,
-// missing or foreign. Good ones go when no rule wants them and MinGood others stay. Failed
+// missing, damaged or foreign. Good ones go when no rule wants them and MinGood others stay. Failed
 // ones go first: when a later point is good, when any good one goes, or when
 // there are more of them than KeepLast.
 func Plan(p Policy, points []Point) []Verdict {
@@ -103,6 +107,8 @@ func Plan(p Policy, points []Point) []Verdict {
 			v.keep("another cluster or schedule made it")
 		case point.State == Missing:
 			v.keep("it is not seen on its target at present")
+		case point.State == Damaged:
+			v.keep("it was found damaged: verify it again, or delete it")
 		case point.State == Good:
 			good = append(good, v)
 		case point.State == Failed:

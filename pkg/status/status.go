@@ -43,7 +43,10 @@ func OfBackup(b *v1alpha1.VMBackup) Status {
 	for _, d := range b.Status.Disks {
 		s.Disks = append(s.Disks, disk(d.Name, d.State, d.Progress, d.Attempt, d.Message))
 	}
-	s.Failed = b.Status.Phase == v1alpha1.BackupFailed || b.Status.Phase == v1alpha1.BackupDataLost || b.Status.Phase == v1alpha1.BackupMissing
+	switch b.Status.Phase {
+	case v1alpha1.BackupFailed, v1alpha1.BackupDataLost, v1alpha1.BackupMissing, v1alpha1.BackupDamaged:
+		s.Failed = true
+	}
 	s.Ended = s.Failed || b.Status.Phase == v1alpha1.BackupReady
 	return s.finish(b.Status.Conditions, b.Status.Progress)
 }

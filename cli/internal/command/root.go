@@ -84,7 +84,7 @@ func (a *app) root() *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usage(c, "%v", err) })
 	group(root)
 	root.AddCommand(
-		group(&cobra.Command{Use: "backup", Short: "Make backups"}, a.backupCreate()),
+		group(&cobra.Command{Use: "backup", Short: "Make backups, and verify them"}, a.backupCreate(), a.backupVerify()),
 		group(&cobra.Command{Use: "snapshot", Short: "Make snapshots, which stay in the cluster"}, a.snapshotCreate()),
 		group(&cobra.Command{Use: "restore", Short: "Restore backups"}, a.restoreCreate()),
 		group(&cobra.Command{Use: "schedule", Short: "Have backups and snapshots made again and again"}, a.scheduleCommands()...),

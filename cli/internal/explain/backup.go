@@ -48,6 +48,7 @@ func Backup(out io.Writer, b *v1alpha1.VMBackup, a Around) error {
 		p.line("Stands for", p.moment(b.Status.CutAt.Time))
 	}
 	p.line("Document", document(b))
+	p.line("Verified", p.verified(b))
 
 	var rows [][]string
 	for _, d := range b.Status.Disks {
@@ -81,6 +82,18 @@ func backupType(b *v1alpha1.VMBackup) string {
 	return "Backup: a copy on the target"
 }
 
+// verified is what the last look found whether the point is whole on its target.
+func (p *page) verified(b *v1alpha1.VMBackup) string {
+	v := b.Status.Verification
+	switch {
+	case v == nil:
+		return ""
+	case v.EndedAt == nil:
+		return "under way, begun " + p.ago(v.StartedAt.Time) + ": " + v.Message
+	}
+	return p.ago(v.EndedAt.Time) + ": " + v.Message
+}
+
 // document is where the point's document lies.
 func document(b *v1alpha1.VMBackup) string {
 	if b.Spec.Type == v1alpha1.TypeSnapshot && b.Status.Document != "" {
@@ -110,6 +123,7 @@ func backupPhase(b *v1alpha1.VMBackup) string {
 		v1alpha1.BackupFailed:    "not usable: a backup counts only with all its disks",
 		v1alpha1.BackupDataLost:  "cannot be restored any more: somebody removed what it was kept in",
 		v1alpha1.BackupMissing:   "cannot be restored: its document is not on the target any more",
+		v1alpha1.BackupDamaged:   "cannot be restored as a whole: it was verified, and something of it is not on the target any more",
 		v1alpha1.BackupDeleting:  "being deleted",
 	}
 	return phrase(string(b.Status.Phase), words[b.Status.Phase])

@@ -8,12 +8,12 @@ import (
 
 // BackupPhase is where a point is in its life.
 //
-// +kubebuilder:validation:Enum=Pending;Cutting;Uploading;Verifying;Ready;Failed;DataLost;Missing;Deleting
+// +kubebuilder:validation:Enum=Pending;Cutting;Uploading;Verifying;Ready;Failed;DataLost;Missing;Damaged;Deleting
 type BackupPhase string
 
 // The phases of a VMBackup, in order. Ready and Failed are final; a Ready
 // Snapshot can become DataLost, and a Ready Backup Missing until its document is
-// seen again.
+// seen again, or Damaged until a look for every block finds it whole.
 const (
 	BackupPending   BackupPhase = "Pending"   // accepted or waiting, nothing done yet
 	BackupCutting   BackupPhase = "Cutting"   // engine snapshots of all disks are being cut
@@ -23,6 +23,7 @@ const (
 	BackupFailed    BackupPhase = "Failed"
 	BackupDataLost  BackupPhase = "DataLost" // a volume or engine snapshot of it was removed by somebody else
 	BackupMissing   BackupPhase = "Missing"  // its document is not on the target any more
+	BackupDamaged   BackupPhase = "Damaged"  // a verification found that something of it is not on the target any more
 	BackupDeleting  BackupPhase = "Deleting"
 )
 
@@ -125,6 +126,10 @@ type VMBackupStatus struct {
 	// ProgressText is Progress for people: "41%".
 	// +optional
 	ProgressText string `json:"progressText,omitempty"`
+	// Verification is the last look whether the point is whole on its target, which
+	// somebody asked for (annotation hayloft.dev/verify-requested).
+	// +optional
+	Verification *Verification `json:"verification,omitempty"`
 	// +optional
 	// +listType=map
 	// +listMapKey=type
