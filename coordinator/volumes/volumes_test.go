@@ -233,8 +233,8 @@ func informers(t *testing.T, objects ...runtime.Object) *stores {
 		}
 		require.NoError(t, meta.SetList(k.list, some))
 		informer := toolscache.NewSharedIndexInformer(&toolscache.ListWatch{
-			ListFunc:  func(metav1.ListOptions) (runtime.Object, error) { return k.list, nil },
-			WatchFunc: func(metav1.ListOptions) (watch.Interface, error) { return watch.NewFake(), nil },
+			ListWithContextFunc:  func(context.Context, metav1.ListOptions) (runtime.Object, error) { return k.list, nil },
+			WatchFuncWithContext: func(context.Context, metav1.ListOptions) (watch.Interface, error) { return watch.NewFake(), nil },
 		}, k.like, 0, toolscache.Indexers{})
 		require.NoError(t, informer.SetTransform(k.keep))
 		s.of[reflect.TypeOf(k.like)] = informer

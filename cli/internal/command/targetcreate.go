@@ -211,7 +211,7 @@ func parseCredentials(content string) (map[string][]byte, error) {
 		}
 		m := credentialLine.FindStringSubmatch(line)
 		if m == nil {
-			return nil, fmt.Errorf("line %d is not KEY=VALUE, such as AWS_ACCESS_KEY_ID=...", n)
+			return nil, fmt.Errorf("line %d is not KEY=VALUE, as in AWS_ACCESS_KEY_ID=AKIA", n)
 		}
 		if out[m[1]] != nil {
 			return nil, fmt.Errorf("line %d gives %s again", n, m[1])
