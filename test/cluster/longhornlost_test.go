@@ -39,5 +39,8 @@ func (k *cluster) losesNode(t *testing.T, g *gate, point string) {
 	heal()
 	k.awaitReady(t)
 	k.awaitLonghorn(t)
-	k.awaitDetached(t, "left")
+	// Nobody wants them attached. Whether Longhorn has detached them is another matter (docs/longhorn.md).
+	for _, disk := range disks {
+		k.awaitNoTickets(t, k.volumeOf(t, "left-"+disk))
+	}
 }

@@ -35,13 +35,13 @@ func (k *cluster) snapshots(t *testing.T) {
 	object := &longhorn.Snapshot{ObjectMeta: metav1.ObjectMeta{Namespace: harness.LonghornNamespace, Name: lost}}
 	await(t, patience, "Longhorn to show "+lost, func() error { return k.c.Get(t.Context(), client.ObjectKeyFromObject(object), object) })
 	require.NoError(t, k.c.Delete(t.Context(), object))
+	k.requireRestores(t, "kept-2", "kept-2-back", second) // meanwhile: Hayloft looks every now and then only
 	await(t, patience, "the point to be lost", func() error {
 		if phase := k.point(t, "kept-1").Status.Phase; phase != v1alpha1.BackupDataLost {
 			return fmt.Errorf("it is %s", phase)
 		}
 		return nil
 	})
-	k.requireRestores(t, "kept-2", "kept-2-back", second)
 
 	volumes := map[string]bool{}
 	for _, disk := range disks {

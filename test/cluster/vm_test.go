@@ -190,6 +190,18 @@ func (k *cluster) awaitDetached(t *testing.T, vm string) {
 	}
 }
 
+// awaitNoTickets waits until nobody wants a volume attached.
+func (k *cluster) awaitNoTickets(t *testing.T, volume string) {
+	t.Helper()
+	await(t, patience, "nobody to want volume "+volume, func() error {
+		attachment := &longhorn.VolumeAttachment{}
+		if err := k.c.Get(t.Context(), client.ObjectKey{Namespace: harness.LonghornNamespace, Name: volume}, attachment); err != nil {
+			return err
+		}
+		return want(0, slices.Collect(maps.Keys(attachment.Spec.AttachmentTickets)))
+	})
+}
+
 // volumeOf is the volume behind a claim.
 func (k *cluster) volumeOf(t *testing.T, name string) string {
 	t.Helper()
