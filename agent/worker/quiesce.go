@@ -208,11 +208,21 @@ func (r *run) hushOthers(ctx context.Context, s *rest, left time.Duration) {
 func (r *run) let(ctx context.Context, s *rest) {
 	s.cut = time.Now()
 	var others sync.WaitGroup
-	if !s.paused.IsZero() {
-		others.Go(func() { r.letOthers(ctx, s) })
+	var otherwise error
+	var stood time.Duration
+	if guest, paused := s.guest, s.paused; !paused.IsZero() {
+		limit := s.limit()
+		others.Go(func() {
+			otherwise = r.letOthers(ctx, guest, limit)
+			stood = time.Since(paused)
+		})
 	}
 	r.letGuest(ctx, s)
 	others.Wait()
+	s.otherwise = errors.Join(s.otherwise, otherwise)
+	if s.asked.IsZero() && len(s.others) > 0 {
+		s.frozen = stood // letGuest says it of a guest
+	}
 	if s.guest != nil && s.why == nil && !s.before.Running {
 		after := r.look(ctx, s.guest)
 		s.after, s.why = after.guest, after.err
@@ -243,17 +253,15 @@ func (r *run) letGuest(ctx context.Context, s *rest) {
 
 // letOthers ends a pause that is not the guest's. This process holds it, whoever owns
 // the volumes now.
-func (r *run) letOthers(ctx context.Context, s *rest) {
-	_, err := within(context.WithoutCancel(ctx), s.limit(), func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, r.Guests.ThawOthers(ctx, *s.guest)
+func (r *run) letOthers(ctx context.Context, g *v1alpha1.CutGuest, limit time.Duration) error {
+	_, err := within(context.WithoutCancel(ctx), limit, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, r.Guests.ThawOthers(ctx, *g)
 	})
 	if err != nil {
-		s.otherwise = errors.Join(s.otherwise, fmt.Errorf("whether it stood still until the last disk was cut is not certain: %w", err))
-		r.Log.Warn("a pause did not end as it should", "job", r.job.Name, "vm", s.guest.Namespace+"/"+s.guest.VM, "error", err)
+		r.Log.Warn("a pause did not end as it should", "job", r.job.Name, "vm", g.Namespace+"/"+g.VM, "error", err)
+		return fmt.Errorf("whether it stood still until the last disk was cut is not certain: %w", err)
 	}
-	if s.asked.IsZero() && len(s.others) > 0 {
-		s.frozen = time.Since(s.paused) // letGuest says it of a guest
-	}
+	return nil
 }
 
 // thawRetry is the pause between two tries to thaw.

@@ -70,6 +70,8 @@ func TestRights(t *testing.T) {
 		{"POST", "/namespaces/shop/points/pinned/pin", "", "n401 e401 v403 o200 a200"},
 		{"POST", "/namespaces/shop/points/pinned/unpin", "", "n401 e401 v403 o200 a200"},
 		{"POST", "/namespaces/shop/points/pinned/cancel", "", "n401 e401 v403 o200 a200"},
+		{"POST", "/namespaces/shop/points/pinned/verify", "{}", "n401 e401 v403 o200 a200"},
+		{"POST", "/namespaces/lab/points/theirs/verify", "{}", "n401 e401 v403 o403 a200"},
 		{"POST", "/namespaces/shop/points/found/claim", "", "n401 e401 v403 o403 a200"},
 		{"POST", "/namespaces/lab/points/theirs/pin", "", "n401 e401 v403 o403 a200"},
 		{"DELETE", "/namespaces/lab/points/theirs", "", "n401 e401 v403 o403 a202"},
