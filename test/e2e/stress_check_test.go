@@ -26,7 +26,6 @@ const (
 func (s *stressRun) check() {
 	s.t.Helper()
 	s.t.Logf("after %s: asked for %v", time.Since(s.began).Round(time.Second), s.did)
-	s.bringBack(time.Now().Add(stressLongestDown))
 	s.within(stressBound, "everything to come to its end", func() (bool, string) {
 		s.observe()
 		left := s.unfinished()

@@ -132,6 +132,8 @@ func stressed(t *testing.T, seed uint64, size stressSize) {
 		s.scrapeAll(prometheus)
 		<-pause.C
 	}
+	s.bringBack(time.Now().Add(stressLongestDown))
+	s.scrapeAll(prometheus)
 	s.check()
 	s.alertsOfStress(prometheus)
 }

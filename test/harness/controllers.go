@@ -15,7 +15,7 @@ func StartControllers(t testing.TB, names ...string) {
 		t.Fatal(err)
 	}
 	p, err := startProgram("kube", "controllers", "", filepath.Join(t.TempDir(), "log"), kube,
-		[]string{"controller-manager", "--dir", filepath.Dir(Kubeconfig(t)), "--", "--controllers=" + strings.Join(names, ",")}, nil)
+		[]string{"controller-manager", "--dir", filepath.Dir(Kubeconfig(t)), "--", "--controllers=" + strings.Join(names, ",")}, nil, "")
 	if err != nil {
 		t.Fatal(err)
 	}

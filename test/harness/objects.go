@@ -120,7 +120,7 @@ func StartCoordinator(t testing.TB, kubeconfig, identity string, args ...string)
 		"--namespace", HayloftNamespace, "--longhorn-namespace", LonghornNamespace,
 	}, args...)
 	log := filepath.Join(t.TempDir(), "coordinator-"+identity+".log")
-	p, err := startProgram("coordinator", identity, "http://"+address, log, TestedBinary(t, "coordinator"), args, nil)
+	p, err := startProgram("coordinator", identity, "http://"+address, log, TestedBinary(t, "coordinator"), args, nil, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,7 @@ func (s *Stack) PauserSocket(t testing.TB) string {
 func (s *Stack) StartPauser(t testing.TB, containerd, listen string, args ...string) *Program {
 	t.Helper()
 	args = append([]string{"--containerd-socket", containerd, "--listen", listen, "--log-level", s.logLevel}, args...)
-	p, err := startProgram("pauser", "pauser", "", filepath.Join(s.Logs, "pauser.log"), TestedBinary(t, "pauser"), args, nil)
+	p, err := startProgram("pauser", "pauser", "", filepath.Join(s.Logs, "pauser.log"), TestedBinary(t, "pauser"), args, nil, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -58,7 +58,7 @@ func StartPrometheus(t testing.TB, every time.Duration, o PrometheusOptions, pro
 	if o.Native {
 		args = append(args, "--enable-feature", "native-histograms")
 	}
-	p, err := startProgram("prometheus", "prometheus", "http://"+address, filepath.Join(dir, "log"), path, args, nil)
+	p, err := startProgram("prometheus", "prometheus", "http://"+address, filepath.Join(dir, "log"), path, args, nil, "")
 	if err != nil {
 		t.Fatal(err)
 	}
