@@ -8,6 +8,31 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// spreadCoordinators has one of the coordinators that an earlier drain has put on one node made again on the other.
+func (k *cluster) spreadCoordinators(t *testing.T) {
+	t.Helper()
+	k.awaitReady(t)
+	pods := k.pods(t, "coordinator")
+	for _, pod := range pods[1:] {
+		if pod.Spec.NodeName == pods[0].Spec.NodeName {
+			require.NoError(t, k.c.Delete(t.Context(), &pod))
+		}
+	}
+	await(t, upTimeout, "a coordinator on each node", func() error {
+		on := map[string]bool{}
+		for _, pod := range k.pods(t, "coordinator") {
+			if pod.DeletionTimestamp == nil {
+				on[pod.Spec.NodeName] = true
+			}
+		}
+		if delete(on, ""); len(on) != len(k.Nodes) {
+			return fmt.Errorf("they are on %v", on)
+		}
+		return nil
+	})
+	k.awaitReady(t)
+}
+
 // losesNode: the node where a volume of a VM that is off is attached for its backup is cut off the network, with the engine, a
 // replica and an agent. Once Kubernetes has given the node up, the backup goes on at the other node, and is whole before the
 // lost one comes back.
@@ -19,6 +44,7 @@ func (k *cluster) losesNode(t *testing.T, g *gate, point string) {
 		}
 	}
 	defer heal()
+	k.spreadCoordinators(t)
 	k.during(t, g, "left", point, func() {
 		node = k.volume(t, k.volumeOf(t, "left-"+disks[0])).Status.CurrentNodeID
 		require.NotEmpty(t, node)
