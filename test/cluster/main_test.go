@@ -39,7 +39,11 @@ func TestMain(m *testing.M) {
 		started.end()
 		os.Exit(interrupted)
 	}()
-	os.Exit(m.Run())
+	code := m.Run()
+	if started.isInterrupted.Load() {
+		select {} // tests that fail of the interrupt may be through before what it ends is
+	}
+	os.Exit(code)
 }
 
 // endings are what has to be done at the end of a test, which an interrupt would leave out.

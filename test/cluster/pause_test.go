@@ -13,6 +13,7 @@ import (
 	"time"
 
 	containerd "github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/events"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	kubevirt "kubevirt.io/api/core/v1"
@@ -111,25 +112,24 @@ func (k *cluster) makeStill(t *testing.T, name string) {
 	require.NoError(t, k.c.Create(t.Context(), b))
 }
 
-// strikesWhilePaused kills the agent of the VM's node while the container is paused for a point, and returns the point.
+// strikesWhilePaused kills the agent of the VM's node as the container is paused for a point, and returns the point.
 func (k *cluster) strikesWhilePaused(t *testing.T) (point string) {
 	t.Helper()
 	const gone, well, none = "a pause did not end as it should", "paused and let go", "could not pause"
-	task := k.taskOf(t, "still")
 	for i := range strikes {
 		k.awaitReady(t)
 		pod := k.agentOn(t, k.Nodes[0].Name)
 		agent := processOf(t, containerOf(t, pod, "agent"))
 		before := k.pauserSaid(t, pod)
+		paused, broken := k.pausesOf(t, "still")
 		point := fmt.Sprintf("still-%d", 2+i)
 		k.makeStill(t, point)
-		for end := time.Now().Add(patience); k.point(t, point).Status.CutAt == nil; { // else it was too quick for this test
-			require.True(t, time.Now().Before(end), "nothing is cut: %v", k.point(t, point).Status.Conditions)
-			status, err := task.Status(t.Context())
-			require.NoError(t, err)
-			if status.Status == containerd.Paused {
-				break
-			}
+		select {
+		case <-paused:
+		case err := <-broken:
+			require.NoError(t, err, "listening to containerd")
+		case <-time.After(patience):
+			t.Fatalf("nothing is paused: %v", k.point(t, point).Status.Conditions)
 		}
 		require.NoError(t, syscall.Kill(agent, syscall.SIGKILL))
 		var said string
@@ -149,8 +149,8 @@ func (k *cluster) strikesWhilePaused(t *testing.T) (point string) {
 	return ""
 }
 
-// taskOf is what runs in the container of a VM's pod, as its node's containerd has it.
-func (k *cluster) taskOf(t *testing.T, vm string) containerd.Task {
+// pausesOf tells at once when the container of a VM's pod is paused, as its node's containerd does.
+func (k *cluster) pausesOf(t *testing.T, vm string) (paused <-chan *events.Envelope, broken <-chan error) {
 	t.Helper()
 	vmi := k.instance(t, vm)
 	pods := &corev1.PodList{}
@@ -165,14 +165,10 @@ func (k *cluster) taskOf(t *testing.T, vm string) containerd.Task {
 		c, err := containerd.New(fmt.Sprintf("/proc/%d/root/run/containerd/containerd.sock", node.PID), containerd.WithDefaultNamespace("k8s.io"))
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = c.Close() })
-		container, err := c.LoadContainer(t.Context(), containerOf(t, pod, "compute"))
-		require.NoError(t, err)
-		task, err := container.Task(t.Context(), nil)
-		require.NoError(t, err)
-		return task
+		return c.Subscribe(t.Context(), fmt.Sprintf(`topic=="/tasks/paused",event.container_id==%q`, containerOf(t, pod, "compute")))
 	}
 	t.Fatalf("there is no node %q", pod.Spec.NodeName)
-	return nil
+	return nil, nil
 }
 
 func (k *cluster) agentOn(t *testing.T, node string) corev1.Pod {
