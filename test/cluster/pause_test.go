@@ -23,7 +23,8 @@ import (
 	"hayloft.dev/pkg/api/v1alpha1"
 )
 
-// strikes is how often it is tried to kill an agent while a container is paused, which is for a tenth of a second.
+// strikes is how often it is tried to kill an agent while a container is paused: the engine that keeps it so is stopped while
+// a hook runs, and may be stopped too late.
 const strikes = 5
 
 // pauses: the container of a VM without a guest agent stands still while its disks are cut, paused by the pauser beside its
@@ -112,26 +113,36 @@ func (k *cluster) makeStill(t *testing.T, name string) {
 	require.NoError(t, k.c.Create(t.Context(), b))
 }
 
-// strikesWhilePaused kills the agent of the VM's node as the container is paused for a point, and returns the point.
+// strikesWhilePaused kills the agent of the VM's node while the container is paused for a point, and returns the point. The
+// pause lasts since an engine does not answer: by itself it is a tenth of a second.
 func (k *cluster) strikesWhilePaused(t *testing.T) (point string) {
 	t.Helper()
 	const gone, well, none = "a pause did not end as it should", "paused and let go", "could not pause"
+	engine := enginePID(t, k.volumeOf(t, "still-"+disks[0]))
+	defer func() { _ = syscall.Kill(engine, syscall.SIGCONT) }()
 	for i := range strikes {
 		k.awaitReady(t)
 		pod := k.agentOn(t, k.Nodes[0].Name)
 		agent := processOf(t, containerOf(t, pod, "agent"))
 		before := k.pauserSaid(t, pod)
-		paused, broken := k.pausesOf(t, "still")
+		told, broken := k.toldOf(t, "still")
 		point := fmt.Sprintf("still-%d", 2+i)
 		k.makeStill(t, point)
-		select {
-		case <-paused:
-		case err := <-broken:
-			require.NoError(t, err, "listening to containerd")
-		case <-time.After(patience):
-			t.Fatalf("nothing is paused: %v", k.point(t, point).Status.Conditions)
+		for is := ""; is != pausedTopic; {
+			select {
+			case event := <-told:
+				// The hook before the cuts runs: until the container is paused, engines are asked for nothing.
+				if is = event.Topic; is == hookTopic {
+					require.NoError(t, syscall.Kill(engine, syscall.SIGSTOP))
+				}
+			case err := <-broken:
+				require.NoError(t, err, "listening to containerd")
+			case <-time.After(patience):
+				t.Fatalf("nothing is paused: %v", k.point(t, point).Status.Conditions)
+			}
 		}
 		require.NoError(t, syscall.Kill(agent, syscall.SIGKILL))
+		require.NoError(t, syscall.Kill(engine, syscall.SIGCONT))
 		var said string
 		await(t, patience, "the pauser to say what became of the pause", func() error {
 			said = strings.TrimPrefix(k.pauserSaid(t, pod), before)
@@ -149,8 +160,14 @@ func (k *cluster) strikesWhilePaused(t *testing.T) (point string) {
 	return ""
 }
 
-// pausesOf tells at once when the container of a VM's pod is paused, as its node's containerd does.
-func (k *cluster) pausesOf(t *testing.T, vm string) (paused <-chan *events.Envelope, broken <-chan error) {
+// Topics of containerd's events.
+const (
+	hookTopic   = "/tasks/exec-started" // nothing but hooks is run in a VM's container
+	pausedTopic = "/tasks/paused"
+)
+
+// toldOf tells at once when a hook begins in the container of a VM's pod and when it is paused, as its node's containerd does.
+func (k *cluster) toldOf(t *testing.T, vm string) (told <-chan *events.Envelope, broken <-chan error) {
 	t.Helper()
 	vmi := k.instance(t, vm)
 	pods := &corev1.PodList{}
@@ -165,7 +182,8 @@ func (k *cluster) pausesOf(t *testing.T, vm string) (paused <-chan *events.Envel
 		c, err := containerd.New(fmt.Sprintf("/proc/%d/root/run/containerd/containerd.sock", node.PID), containerd.WithDefaultNamespace("k8s.io"))
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = c.Close() })
-		return c.Subscribe(t.Context(), fmt.Sprintf(`topic=="/tasks/paused",event.container_id==%q`, containerOf(t, pod, "compute")))
+		filter := func(topic string) string { return fmt.Sprintf("topic==%q,event.container_id==%q", topic, containerOf(t, pod, "compute")) }
+		return c.Subscribe(t.Context(), filter(hookTopic), filter(pausedTopic))
 	}
 	t.Fatalf("there is no node %q", pod.Spec.NodeName)
 	return nil, nil
