@@ -36,6 +36,7 @@ func (c *Controller) addAssigner(mgr ctrl.Manager) error {
 	}
 	return ctrl.NewControllerManagedBy(mgr).Named("assignment").
 		Watches(&v1alpha1.NodeJob{}, handler.EnqueueRequestsFromMapFunc(one), builder.WithPredicates(c.assignment())).
+		Watches(&v1alpha1.VMBackup{}, handler.EnqueueRequestsFromMapFunc(one), builder.WithPredicates(begins)).
 		Watches(&longhorn.Backup{}, handler.EnqueueRequestsFromMapFunc(one), builder.WithPredicates(endsOfBackups)).
 		WatchesRawSource(c.wake.assigner.source()).
 		WithOptions(controller.Options{MaxConcurrentReconciles: 1}).

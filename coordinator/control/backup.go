@@ -10,7 +10,6 @@ import (
 	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -32,7 +31,10 @@ type backups struct {
 	captures *memory[*protocol.CaptureSource]
 	// untold is what happened to points and waits for others that are new to be told.
 	untold *memory[[]plan.Event]
-	doors  *doors
+	// begun is how points begin of which the first job is made and no status is
+	// written, see backup_ahead.go.
+	begun *memory[*v1alpha1.VMBackupStatus]
+	doors *doors
 	// verifying is whose turn it is.
 	verifying verifying
 
@@ -55,7 +57,7 @@ func (r *backups) Reconcile(ctx context.Context, req reconcile.Request) (reconci
 	}
 	me := pointComer(known.Point())
 	// One that waits for its target, say, was looked at and is as late as the others.
-	if !undecided(known.Point()) {
+	if !plan.Undecided(known.Point()) || r.begun.get(known.Point().UID) != nil {
 		if wait := r.newcomers.turn(me); wait > 0 {
 			return reconcile.Result{RequeueAfter: wait}, nil
 		}
@@ -119,8 +121,9 @@ func (r *backups) proceed(ctx context.Context, whole points.Whole) (time.Duratio
 	default:
 		return 0, nil // it is what its target says, see found.go
 	}
+	now, ahead := plan.Begun(b, r.begun.get(b.UID))
 	var quotas []v1alpha1.SnapshotQuota
-	if undecided(b) {
+	if plan.Undecided(now) {
 		var err error
 		if quotas, err = r.quotas(ctx, b.Namespace); err != nil {
 			return 0, err
@@ -129,11 +132,20 @@ func (r *backups) proceed(ctx context.Context, whole points.Whole) (time.Duratio
 			defer r.doors.enter(b.Namespace)()
 		}
 	}
-	view, err := r.view(ctx, b, quotas)
+	view, err := r.view(ctx, now, quotas)
 	if err != nil {
 		return 0, err
 	}
-	return r.act(ctx, whole, view, plan.Backup(view))
+	in := plan.Backup(view)
+	switch {
+	case ahead:
+		in.Cosmetic = false // it tells more than it would if the beginning were written
+	case len(quotas) == 0:
+		if done, after, err := r.ahead(ctx, b, in); done || err != nil {
+			return after, err
+		}
+	}
+	return r.act(ctx, whole, view, in)
 }
 
 // rests tells whether there is nothing to do for a point at rest but to look again
@@ -163,6 +175,7 @@ func (r *backups) forget(uid types.UID) {
 	r.pace.forget(uid)
 	r.captures.forget(uid)
 	r.untold.forget(uid)
+	r.begun.forget(uid)
 	r.missing.forget(uid)
 	r.verifying.give(uid)
 }
@@ -182,7 +195,7 @@ func (r *backups) view(ctx context.Context, b *v1alpha1.VMBackup, quotas []v1alp
 		}
 	}
 	deleting := !b.DeletionTimestamp.IsZero()
-	if undecided(b) && v.Target != nil {
+	if plan.Undecided(b) && v.Target != nil {
 		if _, v.Uses, err = r.targetUse(ctx, b.Spec.Target, b.Namespace); err != nil {
 			return v, err
 		}
@@ -190,7 +203,7 @@ func (r *backups) view(ctx context.Context, b *v1alpha1.VMBackup, quotas []v1alp
 	if v.Target != nil {
 		v.Probe = r.probes.known(v.Target)
 	}
-	if undecided(b) {
+	if plan.Undecided(b) {
 		if v.Source, err = r.capturedSource(ctx, b); err != nil {
 			return v, err
 		}
@@ -232,12 +245,6 @@ func (r *backups) view(ctx context.Context, b *v1alpha1.VMBackup, quotas []v1alp
 	}
 	v.Gone, err = r.gone(ctx, b)
 	return v, err
-}
-
-// undecided: nothing was done for the point yet, nor was it refused.
-func undecided(b *v1alpha1.VMBackup) bool {
-	return b.DeletionTimestamp.IsZero() && b.Status.StartedAt == nil &&
-		meta.FindStatusCondition(b.Status.Conditions, v1alpha1.ConditionReady) == nil
 }
 
 // target is nil when there is none of that name, or no name; one that the cache
@@ -412,6 +419,7 @@ func (r *backups) write(ctx context.Context, whole points.Whole, in plan.BackupI
 		return false, 0, fmt.Errorf("writing its status: %w", err)
 	}
 	r.fresh.wrote(b.DeepCopy(), before)
+	r.begun.forget(b.UID)
 	r.pace.forget(b.UID)
 	r.countPoint(former, b)
 	return true, 0, nil

@@ -122,14 +122,28 @@ func (s *jobStore) create(ctx context.Context, job *v1alpha1.NodeJob) error {
 	return s.store(ctx, job)
 }
 
+// early makes a job that its owner does not record yet, given to nobody; false: there
+// is one of its name.
+func (s *jobStore) early(ctx context.Context, job *v1alpha1.NodeJob) (made bool, err error) {
+	job = job.DeepCopy()
+	job.Namespace = s.c.Namespace
+	return s.put(ctx, job)
+}
+
 func (s *jobStore) store(ctx context.Context, job *v1alpha1.NodeJob) error {
+	_, err := s.put(ctx, job)
+	return err
+}
+
+// put creates a job; false: there is one of its name.
+func (s *jobStore) put(ctx context.Context, job *v1alpha1.NodeJob) (made bool, err error) {
 	if err := s.c.client.Create(ctx, job); apierrors.IsAlreadyExists(err) {
-		return nil
+		return false, nil
 	} else if err != nil {
-		return fmt.Errorf("creating job %s: %w", job.Name, err)
+		return false, fmt.Errorf("creating job %s: %w", job.Name, err)
 	}
 	s.fresh.wrote(job.DeepCopy(), "")
-	return nil
+	return true, nil
 }
 
 // place gives a new job to an agent if one is free.
@@ -138,6 +152,7 @@ func (s *jobStore) place(ctx context.Context, job *v1alpha1.NodeJob) error {
 	if err != nil {
 		return err
 	}
+	jobs = slices.DeleteFunc(jobs, func(j v1alpha1.NodeJob) bool { return !s.recorded(&j) })
 	view, err := s.view(ctx, jobs)
 	if err != nil {
 		return err
@@ -169,8 +184,22 @@ func (s *jobStore) standsAside(job *v1alpha1.NodeJob) bool {
 	if job.Spec.NodeName != "" || job.Spec.Owner.Kind != "VMBackup" || plan.Finished(job) {
 		return false
 	}
+	b := s.owner(job)
+	return b != nil && scheduled(b)
+}
+
+// recorded: the job may be given to an agent, as far as its owner goes.
+func (s *jobStore) recorded(job *v1alpha1.NodeJob) bool {
+	return plan.Finished(job) || plan.Recorded(job, nil) || plan.Recorded(job, s.owner(job))
+}
+
+// owner is the point of a job as the cache has it, nil if it has none.
+func (s *jobStore) owner(job *v1alpha1.NodeJob) *v1alpha1.VMBackup {
 	known, exists, err := s.c.points.Get(types.NamespacedName{Namespace: job.Spec.Owner.Namespace, Name: job.Spec.Owner.Name})
-	return err == nil && exists && scheduled(known.Point())
+	if err != nil || !exists {
+		return nil
+	}
+	return known.Point()
 }
 
 func (s *jobStore) attendance() map[types.UID]attendance {
@@ -190,9 +219,7 @@ func (s *jobStore) assign(ctx context.Context) (again, took time.Duration, err e
 		return 0, 0, err
 	}
 	rush := s.c.newcomers.rush()
-	if rush > 0 {
-		jobs = slices.DeleteFunc(jobs, func(j v1alpha1.NodeJob) bool { return s.standsAside(&j) })
-	}
+	jobs = slices.DeleteFunc(jobs, func(j v1alpha1.NodeJob) bool { return !s.recorded(&j) || rush > 0 && s.standsAside(&j) })
 	view, err := s.view(ctx, jobs)
 	if err != nil {
 		return 0, 0, err
@@ -361,7 +388,11 @@ func (s *jobStore) remove(ctx context.Context, jobs []v1alpha1.NodeJob, names []
 			if jobs[i].Name != name {
 				continue
 			}
-			if err := s.c.client.Delete(ctx, &jobs[i], client.Preconditions{UID: &jobs[i].UID}); client.IgnoreNotFound(err) != nil {
+			as := client.Preconditions{UID: &jobs[i].UID}
+			if jobs[i].Spec.NodeName == "" { // whoever gives it to an agent meanwhile comes first
+				as.ResourceVersion = &jobs[i].ResourceVersion
+			}
+			if err := s.c.client.Delete(ctx, &jobs[i], as); client.IgnoreNotFound(err) != nil {
 				return fmt.Errorf("deleting job %s: %w", name, err)
 			}
 			s.forget(jobs[i].UID)

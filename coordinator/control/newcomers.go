@@ -9,6 +9,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
+	"hayloft.dev/coordinator/plan"
 	"hayloft.dev/coordinator/points"
 	"hayloft.dev/pkg/api/v1alpha1"
 )
@@ -82,7 +83,7 @@ func (n *newcomers) noted() predicate.Predicate {
 		if atRest, _ := points.AtRest(e.Object); atRest {
 			return true
 		}
-		if known, ok := points.Of(e.Object); ok && undecided(known.Point()) {
+		if known, ok := points.Of(e.Object); ok && plan.Undecided(known.Point()) {
 			n.note(pointComer(known.Point()))
 		}
 		return true

@@ -36,7 +36,7 @@ const atOnce = 16
 func (c *Controller) addBackups(mgr ctrl.Manager) error {
 	r := &backups{
 		Controller: c, fresh: newFreshest[*v1alpha1.VMBackup](), pace: newPacer(), known: newKnown(),
-		captures: newMemory[*protocol.CaptureSource](), untold: newMemory[[]plan.Event](), doors: newDoors(),
+		captures: newMemory[*protocol.CaptureSource](), untold: newMemory[[]plan.Event](), begun: newMemory[*v1alpha1.VMBackupStatus](), doors: newDoors(),
 	}
 	return ctrl.NewControllerManagedBy(mgr).Named("points").
 		For(&v1alpha1.VMBackup{}, builder.WithPredicates(notAtRest, c.newcomers.noted())).

@@ -215,6 +215,13 @@ func (p *backupPlan) begin() {
 			State: v1alpha1.DiskPending, BackingImage: d.BackingImage, Shape: &d.Shape,
 		})
 	}
+	if other := p.otherCut(); other != nil {
+		p.st = *p.v.Backup.Status.DeepCopy()
+		p.a.DeleteJobs = []string{other.Name}
+		p.waiting("waiting: the VM was changed since job %s was made, which is made again", other.Name)
+		p.a.again(lookAgain)
+		return
+	}
 	p.a.AddFinalizer = true
 	p.a.Labels = map[string]string{v1alpha1.LabelVM: p.v.Backup.Spec.VM}
 	started := "backing up %s of VM %s to target " + p.v.Backup.Spec.Target
@@ -235,6 +242,12 @@ func (p *backupPlan) cutting() {
 	}
 	job := find(p.v.Jobs, kindCut, p.owner(), "", 1)
 	doing := "cutting snapshots of " + words.Count(len(p.st.Disks), "disk")
+	if other := p.otherCut(); other != nil {
+		p.a.DeleteJobs = append(p.a.DeleteJobs, other.Name)
+		p.working("%s", doing)
+		p.a.again(lookAgain)
+		return
+	}
 	if job == nil {
 		p.a.CreateJobs = append(p.a.CreateJobs, p.cutJob())
 		p.working("%s", doing)
