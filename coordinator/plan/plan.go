@@ -144,8 +144,8 @@ type Actions struct {
 	Labels map[string]string
 	// Cosmetic: the new status only informs and may be written later.
 	Cosmetic bool
-	// CreateJobs and DeleteJobs come after the status was written. DropJobs
-	// deletes every job of the owner.
+	// CreateJobs and DeleteJobs come after the status was written, but see
+	// RecordsLater. DropJobs deletes every job of the owner.
 	CreateJobs []*v1alpha1.NodeJob
 	DeleteJobs []string
 	DropJobs   bool
