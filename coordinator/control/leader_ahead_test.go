@@ -3,6 +3,7 @@ package control_test
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -67,8 +68,23 @@ func TestTheLeaderEndsBetweenFirstJobsAndTheirPoints(t *testing.T) {
 	w.config.Wrap(func(next http.RoundTripper) http.RoundTripper { first.next = next; return first })
 	_, stop := w.start("one")
 	w.config = direct
-	w.eventually("each has a job", func() bool { return len(w.jobs()) == crowd })
 	w.eventually("a status is to be written", first.asked.Load)
+	// All have one, unless the machine was so busy that the rush had its time before.
+	has := map[types.UID]bool{}
+	for _, j := range w.jobs() {
+		has[j.Spec.Owner.UID] = true
+	}
+	t.Logf("%d of %d have a job", len(has), crowd)
+	require.Greater(t, len(has), unchanged)
+	slices.SortStableFunc(all, func(a, b *v1alpha1.VMBackup) int {
+		switch {
+		case has[a.UID] == has[b.UID]:
+			return 0
+		case has[a.UID]:
+			return -1
+		}
+		return 1
+	})
 	nobodyHas := func() bool {
 		for _, j := range w.jobs() {
 			if j.Spec.NodeName != "" {
