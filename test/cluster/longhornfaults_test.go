@@ -43,8 +43,8 @@ func (v *victims) make(t *testing.T, k *cluster) {
 }
 
 // failures are what befalls Longhorn and Hayloft, and with them every volume, during backups. It returns the points that came of
-// it: point -> disk -> SHA-256.
-func (k *cluster) failures(t *testing.T, v *victims) map[string]map[string]string {
+// it: point -> disk -> SHA-256. waits is called when it only waits for most of the time.
+func (k *cluster) failures(t *testing.T, v *victims, waits func()) map[string]map[string]string {
 	vms := map[string][]fault{ // and what befalls their backups
 		"busy":    {{"a node is drained", k.drains}, {"longhorn-manager is killed", k.killsManagers}, {"an instance manager is killed", k.killsInstanceManager}},
 		"steered": {{"an agent is killed", k.killsAgent}, {"the chart is upgraded", k.upgrades}},
@@ -68,6 +68,7 @@ func (k *cluster) failures(t *testing.T, v *victims) map[string]map[string]strin
 	})
 	t.Run("a node is lost", func(t *testing.T) {
 		v.make(t, k)
+		waits()
 		k.losesNode(t, gates["busy"], "left-1")
 		points["left-1"] = v.left
 	})

@@ -23,6 +23,7 @@ import (
 func TestClusterLeavesNothing(t *testing.T) {
 	needsCluster(t)
 	t.Parallel()
+	working.Wait()
 	k := newCluster(t, "--images", bin(t, "images/hayloft-images.tar"))
 	for _, node := range k.Nodes {
 		k.runPod(t, node.Name)
@@ -65,6 +66,7 @@ func TestInterrupt(t *testing.T) {
 		newCluster(t)
 		select {} // until this process is interrupted
 	}
+	working.Wait()
 	dir, folder := t.TempDir(), ""
 	self, err := os.Executable()
 	require.NoError(t, err)

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	containerd "github.com/containerd/containerd/v2/client"
-	"github.com/containerd/containerd/v2/core/events"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	kubevirt "kubevirt.io/api/core/v1"
@@ -22,10 +21,6 @@ import (
 	"hayloft.dev/agent/hooks"
 	"hayloft.dev/pkg/api/v1alpha1"
 )
-
-// strikes is how often it is tried to kill an agent while a container is paused: the engine that keeps it so is stopped while
-// a hook runs, and may be stopped too late.
-const strikes = 5
 
 // pauses: the container of a VM without a guest agent stands still while its disks are cut, paused by the pauser beside its
 // node's agent on the node's own containerd, and goes on when that agent is killed meanwhile. The VM's hooks are run in it.
@@ -37,10 +32,10 @@ func (k *cluster) pauses(t *testing.T) {
 
 	k.makeStill(t, "still-1")
 	k.awaitPoint(t, "still-1")
-	struck := k.strikesWhilePaused(t)
+	k.strikesWhilePaused(t, "still-2", plain)
 	k.awaitWrites(t, "still")
-	k.awaitPoint(t, struck)
-	for _, name := range []string{"still-1", struck} {
+	k.awaitPoint(t, "still-2")
+	for _, name := range []string{"still-1", "still-2"} {
 		b := k.point(t, name)
 		require.Equal(t, v1alpha1.ConsistencyPaused, b.Status.Consistency, "%s: %s", name, b.Status.ConsistencyMessage)
 		require.NotNil(t, b.Status.FrozenMilliseconds, name)
@@ -55,7 +50,7 @@ func (k *cluster) pauses(t *testing.T) {
 		"ctr", "-n", "k8s.io", "containers", "ls", "-q", `labels."hayloft.dev/paused-at"`)
 	require.Empty(t, left, "containers with a record of a pause")
 	t.Run("restored", func(t *testing.T) {
-		for _, name := range []string{"still-1", struck} {
+		for _, name := range []string{"still-1", "still-2"} {
 			t.Run(name, beside(func(t *testing.T) { k.requireNoneAhead(t, name) }))
 		}
 	})
@@ -113,80 +108,83 @@ func (k *cluster) makeStill(t *testing.T, name string) {
 	require.NoError(t, k.c.Create(t.Context(), b))
 }
 
-// strikesWhilePaused kills the agent of the VM's node while the container is paused for a point, and returns the point. The
-// pause lasts since an engine does not answer: by itself it is a tenth of a second.
-func (k *cluster) strikesWhilePaused(t *testing.T) (point string) {
+// strikesWhilePaused kills the agent of the VM's node while its container and that of a plain pod are paused for a point. A pause is a tenth of a
+// second: this one lasts since an engine does not answer, which is stopped while the hook before the cuts waits for the guest.
+func (k *cluster) strikesWhilePaused(t *testing.T, point string, plain *corev1.Pod) {
 	t.Helper()
-	const gone, well, none = "a pause did not end as it should", "paused and let go", "could not pause"
+	k.awaitReady(t)
+	pod, vm := k.agentOn(t, k.Nodes[0].Name), k.podOf(t, "still")
+	agent, guest := processOf(t, containerOf(t, pod, "agent")), processOf(t, containerOf(t, vm, "compute"))
 	engine := enginePID(t, k.volumeOf(t, "still-"+disks[0]))
-	defer func() { _ = syscall.Kill(engine, syscall.SIGCONT) }()
-	for i := range strikes {
-		k.awaitReady(t)
-		pod := k.agentOn(t, k.Nodes[0].Name)
-		agent := processOf(t, containerOf(t, pod, "agent"))
-		before := k.pauserSaid(t, pod)
-		told, broken := k.toldOf(t, "still")
-		point := fmt.Sprintf("still-%d", 2+i)
-		k.makeStill(t, point)
-		for is := ""; is != pausedTopic; {
-			select {
-			case event := <-told:
-				// The hook before the cuts runs: until the container is paused, engines are asked for nothing.
-				if is = event.Topic; is == hookTopic {
-					require.NoError(t, syscall.Kill(engine, syscall.SIGSTOP))
-				}
-			case err := <-broken:
-				require.NoError(t, err, "listening to containerd")
-			case <-time.After(patience):
-				t.Fatalf("nothing is paused: %v", k.point(t, point).Status.Conditions)
-			}
+	tasks := []containerd.Task{k.taskOf(t, vm, "compute"), k.taskOf(t, *plain, "sh")}
+	before := k.pauserSaid(t, pod)
+	defer signalled(t, guest)()
+	defer signalled(t, engine)()
+
+	require.NoError(t, syscall.Kill(guest, syscall.SIGSTOP))
+	k.makeStill(t, point)
+	await(t, patience, "the hook before the cuts to run", func() error {
+		if n := len(processesOf(t, containerOf(t, vm, "compute"))); n < 2 {
+			return fmt.Errorf("%d processes are in the container: %v", n, k.point(t, point).Status.Conditions)
 		}
-		require.NoError(t, syscall.Kill(agent, syscall.SIGKILL))
-		require.NoError(t, syscall.Kill(engine, syscall.SIGCONT))
-		var said string
-		await(t, patience, "the pauser to say what became of the pause", func() error {
-			said = strings.TrimPrefix(k.pauserSaid(t, pod), before)
-			if !strings.Contains(said, gone) && !strings.Contains(said, well) && !strings.Contains(said, none) {
-				return fmt.Errorf("it says: %s", said)
+		return nil
+	})
+	require.NoError(t, syscall.Kill(engine, syscall.SIGSTOP))
+	require.NoError(t, syscall.Kill(guest, syscall.SIGCONT))
+	for _, task := range tasks {
+		for end := time.Now().Add(patience); ; {
+			status, err := task.Status(t.Context())
+			require.NoError(t, err)
+			if status.Status == containerd.Paused {
+				break
 			}
-			return nil
-		})
-		if strings.Contains(said, gone) {
-			return point
+			require.True(t, time.Now().Before(end), "it is not paused: %v", k.point(t, point).Status.Conditions)
 		}
-		k.awaitPoint(t, point)
 	}
-	t.Fatalf("the agent was killed %d times, never while the container was paused", strikes)
-	return ""
+	require.NoError(t, syscall.Kill(agent, syscall.SIGKILL))
+	require.NoError(t, syscall.Kill(engine, syscall.SIGCONT))
+	await(t, patience, "the pauser to say that a pause did not end as it should", func() error {
+		if said := strings.TrimPrefix(k.pauserSaid(t, pod), before); !strings.Contains(said, "a pause did not end as it should") {
+			return fmt.Errorf("it says: %s", said)
+		}
+		return nil
+	})
 }
 
-// Topics of containerd's events.
-const (
-	hookTopic   = "/tasks/exec-started" // nothing but hooks is run in a VM's container
-	pausedTopic = "/tasks/paused"
-)
+// signalled has a process go on that a test stops.
+func signalled(t *testing.T, pid int) func() {
+	return func() {
+		t.Helper()
+		if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+			t.Errorf("having process %d go on: %v", pid, err)
+		}
+	}
+}
 
-// toldOf tells at once when a hook begins in the container of a VM's pod and when it is paused, as its node's containerd does.
-func (k *cluster) toldOf(t *testing.T, vm string) (told <-chan *events.Envelope, broken <-chan error) {
+// podOf is the pod that a VM runs in.
+func (k *cluster) podOf(t *testing.T, vm string) corev1.Pod {
 	t.Helper()
 	vmi := k.instance(t, vm)
 	pods := &corev1.PodList{}
 	require.NoError(t, k.c.List(t.Context(), pods, client.InNamespace(vmNamespace), client.MatchingLabels{kubevirt.CreatedByLabel: string(vmi.UID)}))
 	require.Len(t, pods.Items, 1, "a VM runs in a pod")
-	pod := pods.Items[0]
-	require.Equal(t, vmi.Status.NodeName, vmi.Status.ActivePods[pod.UID])
-	for _, node := range k.Nodes {
-		if node.Name != pod.Spec.NodeName {
-			continue
-		}
-		c, err := containerd.New(fmt.Sprintf("/proc/%d/root/run/containerd/containerd.sock", node.PID), containerd.WithDefaultNamespace("k8s.io"))
-		require.NoError(t, err)
-		t.Cleanup(func() { _ = c.Close() })
-		filter := func(topic string) string { return fmt.Sprintf("topic==%q,event.container_id==%q", topic, containerOf(t, pod, "compute")) }
-		return c.Subscribe(t.Context(), filter(hookTopic), filter(pausedTopic))
-	}
-	t.Fatalf("there is no node %q", pod.Spec.NodeName)
-	return nil, nil
+	require.Equal(t, vmi.Status.NodeName, vmi.Status.ActivePods[pods.Items[0].UID])
+	return pods.Items[0]
+}
+
+// taskOf is what runs in a container of a pod, as its node's containerd has it.
+func (k *cluster) taskOf(t *testing.T, pod corev1.Pod, container string) containerd.Task {
+	t.Helper()
+	i := slices.IndexFunc(k.Nodes, func(m machine) bool { return m.Name == pod.Spec.NodeName })
+	require.GreaterOrEqual(t, i, 0, pod.Spec.NodeName)
+	c, err := containerd.New(fmt.Sprintf("/proc/%d/root/run/containerd/containerd.sock", k.Nodes[i].PID), containerd.WithDefaultNamespace("k8s.io"))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = c.Close() })
+	loaded, err := c.LoadContainer(t.Context(), containerOf(t, pod, container))
+	require.NoError(t, err)
+	task, err := loaded.Task(t.Context(), nil)
+	require.NoError(t, err)
+	return task
 }
 
 func (k *cluster) agentOn(t *testing.T, node string) corev1.Pod {
@@ -225,9 +223,16 @@ func containerOf(t *testing.T, pod corev1.Pod, name string) string {
 // processOf is the only process in a container, by its id on this machine.
 func processOf(t *testing.T, container string) int {
 	t.Helper()
+	found := processesOf(t, container)
+	require.Len(t, found, 1, "processes of container %s", container)
+	return found[0]
+}
+
+// processesOf are all processes in a container.
+func processesOf(t *testing.T, container string) (found []int) {
+	t.Helper()
 	files, err := filepath.Glob("/proc/[0-9]*/cgroup")
 	require.NoError(t, err)
-	var found []int
 	for _, file := range files {
 		groups, err := os.ReadFile(file)
 		if err != nil || !strings.Contains(string(groups), container) {
@@ -237,8 +242,7 @@ func processOf(t *testing.T, container string) int {
 		require.NoError(t, err)
 		found = append(found, pid)
 	}
-	require.Len(t, found, 1, "processes of container %s", container)
-	return found[0]
+	return found
 }
 
 // awaitWrites waits until a VM's guest has written once more.

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 
 	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
@@ -12,6 +13,9 @@ import (
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/test/harness"
 )
+
+// working is TestRealLonghorn, if it is run, while it has use for all cores. Tests of what else a cluster is wait for that.
+var working sync.WaitGroup
 
 // TestRealLonghorn goes through VMs' lives, as far as they depend on longhorn-manager's behaviour, with the real one, its
 // webhooks and instance managers. docs/longhorn.md says what is stood in for. Each scenario has VMs and targets of its own, so
@@ -30,6 +34,9 @@ func TestRealLonghorn(t *testing.T) {
 		k.startStorage(t, "--real-longhorn")
 		k.install(t)
 	}
+	working.Add(1)
+	waits := sync.OnceFunc(working.Done)
+	t.Cleanup(waits)
 	t.Parallel() // not before: this test takes longest, and from here on Longhorn looks at its disks first, for half a minute
 	if isNew {
 		k.awaitReady(t)
@@ -57,7 +64,7 @@ func TestRealLonghorn(t *testing.T) {
 		t.Run("Longhorn shows what Hayloft makes", beside(k.shows))
 		t.Run("VMs for what follows", beside(func(t *testing.T) { v.make(t, k) }))
 	})
-	points := k.failures(t, v)
+	points := k.failures(t, v, waits)
 	t.Run("the chart uninstalls and comes back", func(t *testing.T) { k.uninstalls(t, points) })
 }
 
