@@ -64,6 +64,7 @@ func TestRealLonghorn(t *testing.T) {
 		t.Run("Longhorn shows what Hayloft makes", beside(k.shows))
 		t.Run("VMs for what follows", beside(func(t *testing.T) { v.make(t, k) }))
 	})
+	k.keepVMs(t, "busy", "steered", "left") // else Longhorn would have a lot to rebuild of what nobody needs any more
 	points := k.failures(t, v, waits)
 	t.Run("the chart uninstalls and comes back", func(t *testing.T) { k.uninstalls(t, points) })
 }

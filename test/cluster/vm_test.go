@@ -12,8 +12,10 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	kubevirt "kubevirt.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -166,6 +168,26 @@ func (k *cluster) loseVM(t *testing.T, name string) {
 		}
 		return nil
 	})
+}
+
+// keepVMs has all VMs but these deleted, with the claims; it does not wait.
+func (k *cluster) keepVMs(t *testing.T, names ...string) {
+	t.Helper()
+	kept := slices.Clone(names)
+	for _, name := range names {
+		for _, disk := range disks {
+			kept = append(kept, name+"-"+disk)
+		}
+	}
+	for _, list := range []client.ObjectList{&kubevirt.VirtualMachineList{}, &corev1.PersistentVolumeClaimList{}} {
+		require.NoError(t, k.c.List(t.Context(), list, client.InNamespace(vmNamespace)))
+		require.NoError(t, meta.EachListItem(list, func(o runtime.Object) error {
+			if object := o.(client.Object); !slices.Contains(kept, object.GetName()) {
+				return client.IgnoreNotFound(k.c.Delete(t.Context(), object))
+			}
+			return nil
+		}))
+	}
 }
 
 // awaitDetached waits until no volume of a VM that is off is attached any more.
