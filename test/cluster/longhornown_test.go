@@ -102,7 +102,8 @@ func (k *cluster) longhornRestores(t *testing.T, own, volume string) *longhorn.V
 		Size: diskSize, NumberOfReplicas: 2, FromBackup: b.Status.URL, Frontend: longhorn.VolumeFrontendISCSI,
 		AccessMode: longhorn.AccessModeReadWriteOnce, DataEngine: longhorn.DataEngineTypeV1,
 	}}
-	require.NoError(t, k.c.Create(t.Context(), v))
+	// Its webhook refuses until Longhorn has listed its target once more, and knows the volume there.
+	await(t, patience, "Longhorn to know the volume's backups", func() error { return k.c.Create(t.Context(), v) })
 	return v
 }
 
