@@ -88,9 +88,9 @@ test-faults: deps build race local ## whole stacks in which everything is killed
 # With GOGC the API servers work less for more memory, as with `make test`.
 .PHONY: e2e
 e2e: cluster longhorn $(LOCAL)/kubectl ## images and chart on a real cluster of two nodes, as root
-	@$(MAKE) --no-print-directory build local images VERSION=e2e
+	@$(MAKE) --no-print-directory -j 2 build local images VERSION=e2e
 	cd deploy/cluster && go test $$(go list ./... | grep -v '/node$$')
-	GOGC=500 go test -count 1 -v -timeout 60m -parallel 24 ./test/cluster
+	GOGC=500 go test -vet=off -count 1 -v -timeout 60m -parallel 24 ./test/cluster
 
 # What .ci/run has time for: without the real Longhorn, and with one fault of those that befall Hayloft's own programs.
 .PHONY: e2e-short

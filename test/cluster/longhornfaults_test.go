@@ -68,6 +68,7 @@ func (k *cluster) failures(t *testing.T, v *victims, waits func()) map[string]ma
 	})
 	t.Run("a node is lost", func(t *testing.T) {
 		v.make(t, k)
+		k.keepVMs(t, "left")
 		waits()
 		k.losesNode(t, gates["busy"], "left-1")
 		points["left-1"] = v.left

@@ -73,7 +73,7 @@ func Build(i Image, o Options) (v1.Image, error) {
 	}
 	image := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
 	for _, files := range [][]file{{{path: certificates, mode: 0o644, data: o.Authorities}}, executables} {
-		layer, err := tarball.LayerFromOpener(archive(files, o.Created), tarball.WithMediaType(types.OCILayer))
+		layer, err := tarball.LayerFromOpener(archive(files, o.Created), tarball.WithMediaType(types.OCILayer), tarball.WithCompressedCaching)
 		if err != nil {
 			return nil, fmt.Errorf("packing image %s: %w", i.Name, err)
 		}
