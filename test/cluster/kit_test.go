@@ -46,7 +46,9 @@ type cluster struct {
 	Control    machine
 	Nodes      []machine
 
-	isKept  bool // it goes on running after the test
+	isKept         bool // it goes on running after the test
+	isLonghornReal bool
+
 	config  *rest.Config
 	kube    kubernetes.Interface
 	c       client.Client

@@ -20,7 +20,7 @@ import (
 // losses are what one VM loses: a replica during a backup, and the engine of a restore.
 func (k *cluster) losses(t *testing.T) {
 	g := k.makeGate(t, "worn")
-	k.makeVM(t, "worn", kubevirt.RunStrategyAlways, k.Nodes[1].Name, 8)
+	k.makeVM(t, "worn", k.Nodes[1].Name, 8)
 	want := k.quiet(t, "worn")
 	t.Run("a replica is rebuilt", func(t *testing.T) { k.during(t, g, "worn", "worn-1", func() { k.rebuilds(t) }) })
 	t.Run("an engine is killed during a restore", func(t *testing.T) { k.losesRestore(t, g, "worn-1", want[disks[0]]) })
@@ -35,10 +35,9 @@ type victims struct {
 
 func (v *victims) make(t *testing.T, k *cluster) {
 	v.made.Do(func() {
-		k.makeVM(t, "busy", kubevirt.RunStrategyAlways, k.Nodes[1].Name, 3, leavePods)
-		k.makeVM(t, "steered", kubevirt.RunStrategyAlways, k.Nodes[1].Name, 11)
-		k.makeVM(t, "left", kubevirt.RunStrategyHalted, "", 9)
-		v.left = k.hash(t, "left")
+		k.makeVM(t, "busy", k.Nodes[1].Name, 3, leavePods)
+		k.makeVM(t, "steered", k.Nodes[1].Name, 11)
+		v.left = k.makeStoppedVM(t, "left", 9)
 	})
 }
 

@@ -18,8 +18,7 @@ import (
 // then it stops during another one. Either backup goes on where the volumes are afterwards.
 func (k *cluster) startsAndStops(t *testing.T) {
 	g := k.makeGate(t, "away")
-	k.makeVM(t, "away", kubevirt.RunStrategyHalted, "", 5)
-	wants := map[string]map[string]string{"away-1": k.hash(t, "away")} // point -> disk -> SHA-256
+	wants := map[string]map[string]string{"away-1": k.makeStoppedVM(t, "away", 5)} // point -> disk -> SHA-256
 	k.during(t, g, "away", "away-1", func() {
 		at := k.volume(t, k.volumeOf(t, "away-"+disks[0])).Status.CurrentNodeID
 		require.NotEmpty(t, at)
@@ -42,7 +41,7 @@ func (k *cluster) startsAndStops(t *testing.T) {
 // migrates: a VM migrates live, there during a backup, and back while one begins. Its volumes are migratable, as Harvester's are.
 func (k *cluster) migrates(t *testing.T) {
 	g := k.makeGate(t, "roams")
-	k.makeVM(t, "roams", kubevirt.RunStrategyAlways, k.Nodes[1].Name, 10, leavePods)
+	k.makeVM(t, "roams", k.Nodes[1].Name, 10, leavePods)
 	wants := map[string]map[string]string{"roams-1": k.quiet(t, "roams")} // point -> disk -> SHA-256
 	k.during(t, g, "roams", "roams-1", func() { k.awaitMigrated(t, k.migrate(t, "roams")) })
 

@@ -10,7 +10,6 @@ import (
 	"github.com/stretchr/testify/require"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	kubevirt "kubevirt.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"hayloft.dev/pkg/api/v1alpha1"
@@ -21,7 +20,7 @@ import (
 // ownBackups: Longhorn itself backs up a disk of which Hayloft wants a backup. theirs is the gate in Longhorn's way.
 func (k *cluster) ownBackups(t *testing.T, theirs *gate) {
 	g := k.makeGate(t, "both")
-	k.makeVM(t, "both", kubevirt.RunStrategyAlways, k.Nodes[0].Name, 6)
+	k.makeVM(t, "both", k.Nodes[0].Name, 6)
 	volume := k.volumeOf(t, "both-"+disks[0])
 	t.Run("Hayloft waits for Longhorn", func(t *testing.T) { k.waits(t, theirs, volume) })
 	t.Run("Longhorn waits for nobody", func(t *testing.T) { k.goesAstray(t, g, theirs, volume) })

@@ -27,7 +27,7 @@ import (
 func (k *cluster) pauses(t *testing.T) {
 	k.follow(t, "pause.md", "kubectl label namespace", "containerPause.enabled=true", "containerPause.enabled=true,agent.containerPause.hooks=true --wait --timeout 5m")
 	k.awaitReady(t)
-	k.makeVM(t, "still", kubevirt.RunStrategyAlways, k.Nodes[0].Name, 6, k.harmlessHooks)
+	k.makeVM(t, "still", k.Nodes[0].Name, 6, k.harmlessHooks)
 	plain := k.startBeside(t, "still-data", k.Nodes[0].Name)
 
 	k.makeStill(t, "still-1")

@@ -7,7 +7,6 @@ import (
 
 	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
 	"github.com/stretchr/testify/require"
-	kubevirt "kubevirt.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"hayloft.dev/pkg/api/v1alpha1"
@@ -34,6 +33,7 @@ func TestRealLonghorn(t *testing.T) {
 		k.startStorage(t, "--real-longhorn")
 		k.install(t)
 	}
+	k.isLonghornReal = true
 	working.Add(1)
 	waits := sync.OnceFunc(working.Done)
 	t.Cleanup(waits)
@@ -72,7 +72,7 @@ func TestRealLonghorn(t *testing.T) {
 // shows: Longhorn has a Snapshot object for each snapshot of ours and a Backup object for each backup of ours, and they go
 // with the point. Volumes stay healthy meanwhile.
 func (k *cluster) shows(t *testing.T) {
-	k.makeVM(t, "shown", kubevirt.RunStrategyAlways, k.Nodes[0].Name, 4)
+	k.makeVM(t, "shown", k.Nodes[0].Name, 4)
 	k.quiet(t, "shown")
 	k.backup(t, "shown", "shown-1")
 	volumes := map[string]bool{}

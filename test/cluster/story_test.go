@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	kubevirt "kubevirt.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"hayloft.dev/pkg/api/v1alpha1"
@@ -31,7 +30,7 @@ func TestHayloft(t *testing.T) {
 		})
 	}
 	g := k.makeGate(t, "busy")
-	k.makeVM(t, "busy", kubevirt.RunStrategyAlways, k.Nodes[0].Name, 3)
+	k.makeVM(t, "busy", k.Nodes[0].Name, 3)
 	points := k.befall(t, g, "busy", faults...)
 	if testing.Short() {
 		t.Run("the chart uninstalls and comes back", func(t *testing.T) { k.uninstalls(t, points) })
@@ -44,7 +43,7 @@ func TestHayloft(t *testing.T) {
 
 // schedules: a schedule makes a point by itself.
 func (k *cluster) schedules(t *testing.T) {
-	k.makeVM(t, "timed", kubevirt.RunStrategyHalted, "", 7)
+	k.makeStoppedVM(t, "timed", 7)
 	k.run(t, "hayloft", "schedule", "create", "often", "--vm", "timed", "--cron", "* * * * *", "--target", target, "--keep-last", "3", "--max-failures", "2", "-n", vmNamespace,
 		"--override-spacing", "a test does not wait for an hour")
 	await(t, patience, "a point of the schedule", func() error {
@@ -64,7 +63,7 @@ func (k *cluster) schedules(t *testing.T) {
 
 // mainJob: a running VM is backed up, deleted with its volumes, and comes back bit by bit.
 func (k *cluster) mainJob(t *testing.T) {
-	k.makeVM(t, "shop", kubevirt.RunStrategyAlways, k.Nodes[0].Name, 1)
+	k.makeVM(t, "shop", k.Nodes[0].Name, 1)
 	want := k.quiet(t, "shop")
 	k.backup(t, "shop", "shop-1")
 	k.loseVM(t, "shop")
@@ -73,8 +72,7 @@ func (k *cluster) mainJob(t *testing.T) {
 
 // stoppedVM: a VM that is off is backed up, several times at once, and its volumes are detached again.
 func (k *cluster) stoppedVM(t *testing.T) {
-	k.makeVM(t, "off", kubevirt.RunStrategyHalted, k.Nodes[1].Name, 2)
-	want := k.hash(t, "off")
+	want := k.makeStoppedVM(t, "off", 2)
 	points := []string{"off-1", "off-2", "off-3"}
 	for _, point := range points {
 		k.run(t, "hayloft", "backup", "create", "off", "--name", point, "--target", target, "-n", vmNamespace)

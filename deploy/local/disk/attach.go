@@ -19,8 +19,16 @@ import (
 const (
 	attachTimeout = 90 * time.Second // Longhorn takes 2 to 9 s
 	detachTimeout = 60 * time.Second // Longhorn takes 1 to 3 s
-	pollInterval  = 100 * time.Millisecond
 )
+
+// poll is how often something is looked at: less and less often, since the local stack attaches in a tenth of a second and the real
+// Longhorn in many, and each look costs the API server.
+var poll = wait.Backoff{Duration: 100 * time.Millisecond, Factor: 1.2, Cap: 500 * time.Millisecond, Steps: 20}
+
+// until looks until it is so.
+func until(ctx context.Context, isSo wait.ConditionWithContextFunc) error {
+	return poll.DelayFunc().Until(ctx, true, true, isSo)
+}
 
 // ErrInUse says that somebody else has the volume.
 var ErrInUse = errors.New("volume is in use")
@@ -90,7 +98,7 @@ func (a *Attached) Close(ctx context.Context) error {
 		return fmt.Errorf("detaching volume %s: %w", a.Volume, err)
 	}
 	var v longhorn.Volume
-	err := wait.PollUntilContextCancel(ctx, pollInterval, true, func(ctx context.Context) (bool, error) {
+	err := until(ctx, func(ctx context.Context) (bool, error) {
 		err := a.attacher.Client.Get(ctx, client.ObjectKey{Namespace: a.attacher.Namespace, Name: a.Volume}, &v)
 		if apierrors.IsNotFound(err) {
 			return true, nil
@@ -164,7 +172,7 @@ func (a Attacher) change(ctx context.Context, volume string, edit func(*longhorn
 
 func (a Attacher) waitSatisfied(ctx context.Context, volume string) error {
 	var va longhorn.VolumeAttachment
-	err := wait.PollUntilContextCancel(ctx, pollInterval, true, func(ctx context.Context) (bool, error) {
+	err := until(ctx, func(ctx context.Context) (bool, error) {
 		if err := a.Client.Get(ctx, client.ObjectKey{Namespace: a.Namespace, Name: volume}, &va); err != nil {
 			return false, err
 		}
@@ -194,7 +202,7 @@ func unsatisfied(va *longhorn.VolumeAttachment, id string) string {
 func waitOpen(ctx context.Context, volume string, size int64) (*Device, error) {
 	var device *Device
 	var last error
-	err := wait.PollUntilContextCancel(ctx, pollInterval, true, func(ctx context.Context) (bool, error) {
+	err := until(ctx, func(ctx context.Context) (bool, error) {
 		device, last = Open(ctx, volume, size)
 		return last == nil, nil
 	})

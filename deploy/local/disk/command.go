@@ -118,7 +118,7 @@ func fillCommand(w *where) *cobra.Command {
 	var offset, length int64
 	var seed uint64
 	cmd := &cobra.Command{
-		Use: "fill", Short: "write random data that follows from a seed", Args: cobra.NoArgs,
+		Use: "fill", Short: "write random data that follows from a seed, and print the SHA-256 of the disk", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return w.with(cmd.Context(), func(ctx context.Context, d *Device) error {
 				if length == 0 {
@@ -127,7 +127,14 @@ func fillCommand(w *where) *cobra.Command {
 				if err := within("filling", offset, length, d.Size()); err != nil {
 					return err
 				}
-				return Fill(ctx, d, offset, length, seed)
+				if err := Fill(ctx, d, offset, length, seed); err != nil {
+					return err
+				}
+				sum, err := SHA256(ctx, d, d.Size())
+				if err == nil {
+					fmt.Fprintln(cmd.OutOrStdout(), sum)
+				}
+				return err
 			})
 		},
 	}

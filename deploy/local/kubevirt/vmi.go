@@ -20,8 +20,9 @@ import (
 // fsFrozen is the status of an instance whose filesystems are frozen.
 const fsFrozen = "frozen"
 
-// attachInterval is how often the volumes of an instance that is on its way up are looked at.
-const attachInterval = 50 * time.Millisecond
+// attachInterval is how often an instance that is on its way up is looked at, and longestAttachInterval what that grows to while
+// its volumes are being attached: the local stack does that in a tenth of a second, the real Longhorn in many.
+const attachInterval, longestAttachInterval = 50 * time.Millisecond, 500 * time.Millisecond
 
 // instances takes care of the VirtualMachineInstances: pod, attaching and guest in one.
 type instances struct {
@@ -137,7 +138,7 @@ func (r *instances) attach(ctx context.Context, vmi *virt.VirtualMachineInstance
 	}
 	setCondition(vmi, virt.VirtualMachineInstanceReady, corev1.ConditionFalse, virt.GuestNotRunningReason, "Guest VM is not reported as running")
 	if !isAttached {
-		return attachInterval, nil
+		return min(max(sincePhase(vmi)/10, attachInterval), longestAttachInterval), nil
 	}
 	if err := r.guests.start(ctx, vmi, held.Node, held.Disks, r.tickets.size); err != nil {
 		r.log.Warn("starting a guest", "namespace", vmi.Namespace, "vm", vmi.Name, "error", err)

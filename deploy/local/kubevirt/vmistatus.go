@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -71,6 +72,16 @@ func setPhase(vmi *virt.VirtualMachineInstance, phase virt.VirtualMachineInstanc
 	vmi.Status.Phase = phase
 	vmi.Status.PhaseTransitionTimestamps = append(vmi.Status.PhaseTransitionTimestamps,
 		virt.VirtualMachineInstancePhaseTransitionTimestamp{Phase: phase, PhaseTransitionTimestamp: metav1.Now()})
+}
+
+// sincePhase is how long an instance has been in its phase, to the second; 0 where nothing says since when.
+func sincePhase(vmi *virt.VirtualMachineInstance) time.Duration {
+	for _, at := range slices.Backward(vmi.Status.PhaseTransitionTimestamps) {
+		if at.Phase == vmi.Status.Phase {
+			return time.Since(at.PhaseTransitionTimestamp.Time)
+		}
+	}
+	return 0
 }
 
 func setCondition(vmi *virt.VirtualMachineInstance, kind virt.VirtualMachineInstanceConditionType, status corev1.ConditionStatus, reason, message string) {

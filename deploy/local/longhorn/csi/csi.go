@@ -9,6 +9,7 @@ package csi
 
 import (
 	"context"
+	"time"
 
 	lh "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
 	corev1 "k8s.io/api/core/v1"
@@ -76,4 +77,10 @@ func (c *claims) ofClass(ctx context.Context, class client.Object) []reconcile.R
 // volume is a Longhorn volume with only its name.
 func volume(namespace, name string) *lh.Volume {
 	return &lh.Volume{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+}
+
+// nextLook is after what time a volume is looked at again that something has been awaited of since then: the local stack does it in
+// a tenth of a second, the real manager in many, and each look costs the API server.
+func nextLook(since time.Time) time.Duration {
+	return min(max(time.Since(since)/10, 50*time.Millisecond), 500*time.Millisecond)
 }

@@ -13,8 +13,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 )
 
-const deletePoll = 100 * time.Millisecond // how often a volume that is being deleted is looked at
-
 // persistentVolumes deletes the volumes of released PVs, and writes into volumes which PV and PVC they belong to.
 type persistentVolumes struct {
 	client    client.Client
@@ -55,12 +53,13 @@ func (p *persistentVolumes) delete(ctx context.Context, pv *corev1.PersistentVol
 	err := p.client.Get(ctx, client.ObjectKeyFromObject(vol), vol)
 	switch {
 	case err == nil:
-		if vol.DeletionTimestamp == nil {
-			if err := client.IgnoreNotFound(p.client.Delete(ctx, vol)); err != nil {
-				return ctrl.Result{}, fmt.Errorf("deleting the volume of PV %s: %w", pv.Name, err)
-			}
+		since := time.Now()
+		if vol.DeletionTimestamp != nil {
+			since = vol.DeletionTimestamp.Time
+		} else if err := client.IgnoreNotFound(p.client.Delete(ctx, vol)); err != nil {
+			return ctrl.Result{}, fmt.Errorf("deleting the volume of PV %s: %w", pv.Name, err)
 		}
-		return ctrl.Result{RequeueAfter: deletePoll}, nil
+		return ctrl.Result{RequeueAfter: nextLook(since)}, nil
 	case !apierrors.IsNotFound(err):
 		return ctrl.Result{}, fmt.Errorf("reading the volume of PV %s: %w", pv.Name, err)
 	}

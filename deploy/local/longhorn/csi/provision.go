@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"time"
 
 	lh "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
 	corev1 "k8s.io/api/core/v1"
@@ -20,10 +19,9 @@ import (
 )
 
 const (
-	minimalSize   = 10 << 20              // bytes; Longhorn makes no smaller volume
-	sizeUnit      = 2 << 20               // bytes; sizes are rounded up to it
-	createPoll    = 50 * time.Millisecond // how often a new volume is looked at
-	staleReplicas = 2880                  // minutes, Longhorn's default
+	minimalSize   = 10 << 20 // bytes; Longhorn makes no smaller volume
+	sizeUnit      = 2 << 20  // bytes; sizes are rounded up to it
+	staleReplicas = 2880     // minutes, Longhorn's default
 )
 
 // claims makes volumes for PVCs.
@@ -59,7 +57,7 @@ func (c *claims) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, 
 		return ctrl.Result{}, fmt.Errorf("provisioning for PVC %s: %w", req, err)
 	}
 	if vol.Status.State == "" || vol.Status.State == lh.VolumeStateCreating {
-		return ctrl.Result{RequeueAfter: createPoll}, nil
+		return ctrl.Result{RequeueAfter: nextLook(vol.CreationTimestamp.Time)}, nil
 	}
 	if err := c.client.Create(ctx, newPV(claim, class, vol)); err != nil && !apierrors.IsAlreadyExists(err) {
 		return ctrl.Result{}, fmt.Errorf("provisioning for PVC %s: %w", req, err)
