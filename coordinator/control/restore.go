@@ -260,7 +260,7 @@ func (r *restores) made(ctx context.Context, s *v1alpha1.VMRestore) (plan.Made, 
 		}
 		if err == nil {
 			m.Claims[d.Claim] = plan.ObjectFact{
-				UID: claim.UID, Owned: owned(&claim, s.UID), Created: claim.CreationTimestamp.Time,
+				UID: claim.UID, Owned: owned(&claim, s.UID), Created: claim.CreationTimestamp.Time, Touched: touched(&claim),
 				Bound: claim.Status.Phase == corev1.ClaimBound && claim.Spec.VolumeName == d.Volume,
 				Lost:  claim.Status.Phase == corev1.ClaimLost,
 			}

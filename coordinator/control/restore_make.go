@@ -46,6 +46,16 @@ func describe(o client.Object) string {
 // annotationTouched says when a claim was last touched.
 const annotationTouched = "hayloft.dev/touched"
 
+// touched is when a claim was last touched; zero where it was not, or where that
+// cannot be read.
+func touched(claim *corev1.PersistentVolumeClaim) time.Time {
+	at, err := time.Parse(time.RFC3339Nano, claim.Annotations[annotationTouched])
+	if err != nil {
+		return time.Time{}
+	}
+	return at
+}
+
 func (r *restores) touch(ctx context.Context, namespace, name string, uid types.UID) error {
 	body := fmt.Sprintf(`{"metadata":{"uid":%q,"annotations":{%q:%q}}}`, uid, annotationTouched, time.Now().UTC().Format(time.RFC3339Nano))
 	claim := &corev1.PersistentVolumeClaim{}

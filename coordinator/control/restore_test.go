@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"testing"
+	"time"
 
 	longhorn "github.com/longhorn/longhorn-manager/k8s/pkg/apis/longhorn/v1beta2"
 	"github.com/stretchr/testify/require"
@@ -127,6 +128,42 @@ func TestRestoreMakesAVM(t *testing.T) {
 	require.NoError(t, w.client.Delete(w.ctx, s))
 	w.eventually("the restore is gone", func() bool { return !w.refresh(s) })
 	require.True(t, w.refresh(vm), "a finished restore leaves its VM")
+}
+
+// A claim that stays unbound is touched, and each touch brings the restore here
+// again. Were it touched each time, the volume controller would hardly find the
+// claim as it had read it.
+func TestUnboundClaimIsTouchedLessAndLessOften(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.start("one")
+	session, b := w.point()
+	s := w.restore("r1", b.Name, "web2")
+	for _, disk := range []string{"root", "data"} {
+		w.fill(s, disk, 1, session, "r0", "r1")
+	}
+	claim := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Name: "web2-root", Namespace: w.ns}}
+	w.eventually("claim "+claim.Name, func() bool { return w.refresh(claim) })
+	pv := &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: claim.Spec.VolumeName}}
+	require.True(t, w.refresh(pv))
+	pv.Status.Phase = corev1.VolumeBound
+	require.NoError(t, w.client.Status().Update(w.ctx, pv))
+
+	at := []time.Time{claim.CreationTimestamp.Time}
+	w.eventually("three touches", func() bool {
+		require.True(t, w.refresh(claim))
+		touched, err := time.Parse(time.RFC3339Nano, claim.Annotations["hayloft.dev/touched"])
+		if last := at[len(at)-1]; err == nil && touched.After(last) {
+			at = append(at, touched)
+		}
+		return len(at) > 3
+	})
+	for i := 1; i < len(at); i++ {
+		wait := max(time.Second, at[i-1].Sub(at[0]))
+		require.GreaterOrEqual(t, at[i].Sub(at[i-1]), wait, "touch %d of %v", i, at)
+	}
+	w.bindClaims("web2")
+	w.awaitRestore(s, v1alpha1.RestoreReady)
 }
 
 func TestRecordThatLacksAReplicaIsNotTrusted(t *testing.T) {

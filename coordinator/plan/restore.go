@@ -93,6 +93,8 @@ type ObjectFact struct {
 	// Seen is of PersistentVolumes: the volume controller has looked at it.
 	Seen    bool
 	Created time.Time
+	// Touched is when a claim was last touched; zero: never.
+	Touched time.Time
 }
 
 // Made are the objects of Building that exist, by name.

@@ -193,11 +193,11 @@ func (p *restorePlan) buildClaim(d *v1alpha1.RestoreDisk) (wait, taken string) {
 		return "", fmt.Sprintf("PersistentVolumeClaim %s lost its volume", d.Claim)
 	case have.Bound:
 		return "", ""
-	case pv.Bound && remaining(p.v.Now, have.Created, touchAfter) == 0:
+	case pv.Bound && nextTouch(p.v.Now, have) == 0:
 		p.out.TouchClaims = append(p.out.TouchClaims, d.Claim)
 		p.a.again(touchAfter)
 	default:
-		p.a.again(touchAfter)
+		p.a.again(max(touchAfter, nextTouch(p.v.Now, have)))
 	}
 	return "waiting for claim " + d.Claim + " to be bound", ""
 }
@@ -214,6 +214,17 @@ const (
 // volume controller write the volume of a claim that names it; when the one that
 // has the claim loses, it leaves the claim until the next resync or change.
 const touchAfter = time.Second
+
+// nextTouch is in what time a claim may be touched. After each touch it is left
+// alone for as long again as it has been waited for until then: the touch itself
+// brings it here again, and a controller whose every write meets a claim that was
+// changed meanwhile never binds it.
+func nextTouch(now time.Time, claim ObjectFact) time.Duration {
+	if claim.Touched.IsZero() {
+		return remaining(now, claim.Created, touchAfter)
+	}
+	return remaining(now, claim.Touched, max(touchAfter, claim.Touched.Sub(claim.Created)))
+}
 
 func (p *restorePlan) settled(pv ObjectFact) bool {
 	return !pv.Created.IsZero() && (pv.Seen || remaining(p.v.Now, pv.Created, settleTime) == 0)

@@ -164,6 +164,14 @@ func TestRestore(t *testing.T) {
 			view:  want(bound, withVolumes(func(f *ObjectFact) { f.Bound = true }), unbound(now.Add(-touchAfter))),
 			phase: "Building", do: []string{"touch claim"},
 		},
+		"claim touched a moment ago": {
+			view:  want(bound, withVolumes(func(f *ObjectFact) { f.Bound = true }), unbound(now.Add(-3*touchAfter)), touchedClaim(now.Add(-touchAfter))),
+			phase: "Building",
+		},
+		"claim touched as long ago as it had been waited for then": {
+			view:  want(bound, withVolumes(func(f *ObjectFact) { f.Bound = true }), unbound(now.Add(-4*touchAfter)), touchedClaim(now.Add(-2*touchAfter))),
+			phase: "Building", do: []string{"touch claim"},
+		},
 		"secrets first": {view: want(bound, withSecrets), phase: "Building", do: []string{"start MakeSecrets"}},
 		"secrets cannot be made": {
 			view: want(bound, withSecrets, func(v *RestoreView) {
@@ -262,6 +270,15 @@ func withVolumes(change func(*ObjectFact)) func(*RestoreView) {
 func unbound(created time.Time) func(*RestoreView) {
 	return func(v *RestoreView) {
 		v.Made.Claims["web2-root"] = ObjectFact{Owned: true, Created: created}
+	}
+}
+
+// touchedClaim: that claim was touched at a time.
+func touchedClaim(at time.Time) func(*RestoreView) {
+	return func(v *RestoreView) {
+		f := v.Made.Claims["web2-root"]
+		f.Touched = at
+		v.Made.Claims["web2-root"] = f
 	}
 }
 
