@@ -249,8 +249,7 @@ func (r *restores) made(ctx context.Context, s *v1alpha1.VMRestore) (plan.Made, 
 		if err == nil {
 			m.Volumes[d.Volume] = plan.ObjectFact{
 				UID: pv.UID, Owned: owned(&pv, s.UID), Created: pv.CreationTimestamp.Time,
-				Seen:  pv.Status.Phase == corev1.VolumeAvailable || pv.Status.Phase == corev1.VolumeBound,
-				Bound: pv.Status.Phase == corev1.VolumeBound,
+				Seen: pv.Status.Phase == corev1.VolumeAvailable || pv.Status.Phase == corev1.VolumeBound,
 			}
 		}
 		var claim corev1.PersistentVolumeClaim

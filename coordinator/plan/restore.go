@@ -88,7 +88,7 @@ type ObjectFact struct {
 	UID types.UID
 	// Owned: it carries this restore's label.
 	Owned bool
-	// Bound is of claims and PersistentVolumes, Lost of claims.
+	// Bound and Lost are of claims.
 	Bound, Lost bool
 	// Seen is of PersistentVolumes: the volume controller has looked at it.
 	Seen    bool

@@ -193,7 +193,7 @@ func (p *restorePlan) buildClaim(d *v1alpha1.RestoreDisk) (wait, taken string) {
 		return "", fmt.Sprintf("PersistentVolumeClaim %s lost its volume", d.Claim)
 	case have.Bound:
 		return "", ""
-	case pv.Bound && nextTouch(p.v.Now, have) == 0:
+	case nextTouch(p.v.Now, have) == 0:
 		p.out.TouchClaims = append(p.out.TouchClaims, d.Claim)
 		p.a.again(touchAfter)
 	default:
@@ -210,10 +210,11 @@ const (
 	settleLook = 50 * time.Millisecond
 )
 
-// touchAfter is how long a claim may lag behind its volume. Two workers of the
-// volume controller write the volume of a claim that names it; when the one that
-// has the claim loses, it leaves the claim until the next resync or change.
-const touchAfter = time.Second
+// touchAfter is how long a claim may stay unbound, reckoned from a time of
+// creation in whole seconds. Longhorn and two workers of the volume controller
+// write the volume of a claim that names it; when the worker that has the claim
+// loses, it leaves both until the claim's next change, or its next resync.
+const touchAfter = 2 * time.Second
 
 // nextTouch is in what time a claim may be touched. After each touch it is left
 // alone for as long again as it has been waited for until then: the touch itself

@@ -155,21 +155,20 @@ func TestRestore(t *testing.T) {
 			view:  want(bound, func(v *RestoreView) { v.Made.Claims["web2-root"] = ObjectFact{Bound: true} }),
 			phase: "Building", ready: "False NameTaken", says: "web2-root exists already", do: []string{"drop jobs", "clean"},
 		},
-		"claim not bound yet": {view: want(bound, func(v *RestoreView) { v.Made.Claims["web2-root"] = ObjectFact{Owned: true} }), phase: "Building"},
-		"claim just made lags behind its volume": {
-			view:  want(bound, withVolumes(func(f *ObjectFact) { f.Bound = true }), unbound(now)),
+		"claim not bound yet": {
+			view:  want(bound, withVolumes(func(f *ObjectFact) { f.Seen = true }), unbound(now)),
 			phase: "Building",
 		},
-		"claim left unbound while its volume is bound": {
-			view:  want(bound, withVolumes(func(f *ObjectFact) { f.Bound = true }), unbound(now.Add(-touchAfter))),
+		"claim left unbound": {
+			view:  want(bound, withVolumes(func(f *ObjectFact) { f.Seen = true }), unbound(now.Add(-touchAfter))),
 			phase: "Building", do: []string{"touch claim"},
 		},
 		"claim touched a moment ago": {
-			view:  want(bound, withVolumes(func(f *ObjectFact) { f.Bound = true }), unbound(now.Add(-3*touchAfter)), touchedClaim(now.Add(-touchAfter))),
+			view:  want(bound, unbound(now.Add(-3*touchAfter)), touchedClaim(now.Add(-touchAfter))),
 			phase: "Building",
 		},
 		"claim touched as long ago as it had been waited for then": {
-			view:  want(bound, withVolumes(func(f *ObjectFact) { f.Bound = true }), unbound(now.Add(-4*touchAfter)), touchedClaim(now.Add(-2*touchAfter))),
+			view:  want(bound, unbound(now.Add(-4*touchAfter)), touchedClaim(now.Add(-2*touchAfter))),
 			phase: "Building", do: []string{"touch claim"},
 		},
 		"secrets first": {view: want(bound, withSecrets), phase: "Building", do: []string{"start MakeSecrets"}},
