@@ -12,8 +12,6 @@ import (
 	"testing"
 
 	"github.com/aws/aws-sdk-go/aws"
-	"github.com/aws/aws-sdk-go/aws/credentials"
-	"github.com/aws/aws-sdk-go/aws/session"
 	"github.com/aws/aws-sdk-go/service/s3"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
@@ -31,10 +29,7 @@ func TestProbeTellsOfABucketThatKeepsWhatIsDeleted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	server := enginetest.StartS3(t, "VGW_VERSIONING_DIR="+t.TempDir())
-	client := s3.New(session.Must(session.NewSession(&aws.Config{
-		Region: aws.String("us-east-1"), Endpoint: &server.Endpoint, S3ForcePathStyle: aws.Bool(true),
-		Credentials: credentials.NewStaticCredentials("enginetest", canary, ""),
-	})))
+	client := clientOf(server.Endpoint, "enginetest", canary)
 	versioned := func(bucket string, lock bool) {
 		_, err := client.CreateBucket(&s3.CreateBucketInput{Bucket: &bucket, ObjectLockEnabledForBucket: &lock})
 		require.NoError(t, err)

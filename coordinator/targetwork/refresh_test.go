@@ -44,15 +44,19 @@ func versions(r targetwork.RefreshResult) []string {
 	return out
 }
 
+// clientOf is a client of an S3 server. It does not use http.DefaultClient: the session changes what it is given, where the
+// environment names a bundle of authorities, and others use that one at the same time.
+func clientOf(endpoint, key, secret string) *s3.S3 {
+	return s3.New(session.Must(session.NewSession(&aws.Config{
+		Region: aws.String("us-east-1"), Endpoint: &endpoint, S3ForcePathStyle: aws.Bool(true), HTTPClient: &http.Client{},
+		Credentials: credentials.NewStaticCredentials(key, secret, ""),
+	})))
+}
+
 // put writes objects to the bucket as a client of S3 does.
 func put(t *testing.T, to *enginetest.Target) func(path string, data []byte) {
 	t.Helper()
-	ses, err := session.NewSession(&aws.Config{
-		Region: aws.String("us-east-1"), Endpoint: aws.String(to.Credential[target.Endpoints]), S3ForcePathStyle: aws.Bool(true),
-		Credentials: credentials.NewStaticCredentials(to.Credential[target.AccessKeyID], to.Credential[target.SecretAccessKey], ""),
-	})
-	require.NoError(t, err)
-	client := s3.New(ses)
+	client := clientOf(to.Credential[target.Endpoints], to.Credential[target.AccessKeyID], to.Credential[target.SecretAccessKey])
 	return func(path string, data []byte) {
 		_, err := client.PutObject(&s3.PutObjectInput{Bucket: aws.String("backups"), Key: &path, Body: bytes.NewReader(data)})
 		require.NoError(t, err)
