@@ -249,6 +249,7 @@ func (s *jobStore) assign(ctx context.Context) (again, took time.Duration, err e
 // writes, so what the agent writes meanwhile does not matter.
 func (s *jobStore) give(ctx context.Context, job *v1alpha1.NodeJob, d assign.Decision) error {
 	before, former := job.ResourceVersion, job.Spec.NodeName
+	freed := s.free(ctx, job) // if not, the next agent waits, so the job goes all the same
 	patch := client.MergeFrom(job)
 	job = job.DeepCopy()
 	job.Spec.NodeName = d.Node
@@ -262,7 +263,7 @@ func (s *jobStore) give(ctx context.Context, job *v1alpha1.NodeJob, d assign.Dec
 		s.c.Recorder.Reassigned()
 		s.c.Log.Info("job goes to another agent", "job", job.Name, "from", former, "to", d.Node, "why", d.Reason)
 	}
-	return nil
+	return freed
 }
 
 // view is what the assignment looks at, of the unfinished jobs.

@@ -68,6 +68,7 @@ func TestNewLeaderCapturesWhatTheOldOneDidNot(t *testing.T) {
 func TestJobOfADeadAgentGoesToAnother(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
+	w.opts.SweepEvery = time.Hour
 	w.start("one")
 	first, kill := w.mortal("n1", 4)
 	w.vm("web")
@@ -75,10 +76,20 @@ func TestJobOfADeadAgentGoesToAnother(t *testing.T) {
 	j := w.awaitJob("cut", b.UID, "", 1)
 	w.eventually("it is assigned", func() bool { w.refresh(j); return j.Spec.NodeName == "n1" })
 	w.claim(j, first)
-	w.session("n2")
+	second, _ := w.session("n2")
+	left, taken := j.Spec.Cut.Disks[0].Volume, j.Spec.Cut.Disks[1].Volume
+	w.lease(left, first, 3)
+	w.lease(taken, second, 5)
+	w.lease("of-another-job", first, 2)
 	w.holds("a living agent keeps its job", 1500*time.Millisecond, func() bool { w.refresh(j); return j.Spec.NodeName == "n1" })
 	kill()
 	w.eventually("the other agent gets it", func() bool { w.refresh(j); return j.Spec.NodeName == "n2" })
+	require.Empty(t, w.holder(left), "it need not wait until it has itself seen that the session has ended")
+	l := w.leaseObject(left)
+	require.True(t, w.refresh(l))
+	require.EqualValues(t, 3, *l.Spec.LeaseTransitions, "the epoch never goes back")
+	require.Equal(t, second, w.holder(taken), "what somebody else holds stays his")
+	require.Equal(t, first, w.holder("of-another-job"), "that goes with its own job, or is swept")
 }
 
 func TestUnclaimedJobGoesToAnother(t *testing.T) {

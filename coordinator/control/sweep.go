@@ -243,7 +243,6 @@ func (s *sweeper) removeLease(ctx context.Context, l *coordinationv1.Lease, volu
 	return nil
 }
 
-// giveBack empties the holder; the epoch stays, so it never goes back.
 func (s *sweeper) giveBack(ctx context.Context, l *coordinationv1.Lease, volume string) error {
 	if !s.ripe("held/" + l.Name + "/" + holder(l)) {
 		return nil
@@ -252,15 +251,11 @@ func (s *sweeper) giveBack(ctx context.Context, l *coordinationv1.Lease, volume 
 	if err != nil || !free || holder(now) != holder(l) {
 		return err
 	}
-	none := ""
-	now.Spec.HolderIdentity = &none
-	if err := s.c.client.Update(ctx, now); apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
-		return nil
-	} else if err != nil {
-		return fmt.Errorf("giving back lease %s: %w", l.Name, err)
+	given, err := s.c.giveBack(ctx, now)
+	if given {
+		s.c.removed("heldLease", l.Name)
 	}
-	s.c.removed("heldLease", l.Name)
-	return nil
+	return err
 }
 
 // sessions removes the Leases of sessions that ended long ago.
