@@ -56,6 +56,7 @@ func touched(claim *corev1.PersistentVolumeClaim) time.Time {
 	return at
 }
 
+// touch changes a claim, if it is still that one, in a way that means nothing.
 func (r *restores) touch(ctx context.Context, namespace, name string, uid types.UID) error {
 	body := fmt.Sprintf(`{"metadata":{"uid":%q,"annotations":{%q:%q}}}`, uid, annotationTouched, time.Now().UTC().Format(time.RFC3339Nano))
 	claim := &corev1.PersistentVolumeClaim{}

@@ -243,6 +243,7 @@ func (s *sweeper) removeLease(ctx context.Context, l *coordinationv1.Lease, volu
 	return nil
 }
 
+// giveBack gives back a volume's lease that an ended session has left.
 func (s *sweeper) giveBack(ctx context.Context, l *coordinationv1.Lease, volume string) error {
 	if !s.ripe("held/" + l.Name + "/" + holder(l)) {
 		return nil

@@ -52,7 +52,7 @@ func (k *cluster) overImage(t *testing.T) {
 		if disk == disks[0] {
 			require.Equal(t, content, k.disk(t, "sha256", c.Name, "--length", fmt.Sprint(imageBytes)), "the disk begins as its image")
 		}
-		return k.disk(t, "fill", c.Name, "--seed", "8", "--offset", fmt.Sprint(8*mib), "--length", fmt.Sprint(4*mib))
+		return k.disk(t, "fill", c.Name, "--sha256", "--seed", "8", "--offset", fmt.Sprint(8*mib), "--length", fmt.Sprint(4*mib))
 	})
 	require.NoError(t, k.c.Create(t.Context(), virtualMachine("imaged", kubevirt.RunStrategyHalted, "")))
 

@@ -89,7 +89,7 @@ func (k *cluster) makeStoppedVM(t *testing.T, name string, seed int) map[string]
 	sums := eachDisk(t, func(t *testing.T, disk string) string {
 		c := claim(name + "-" + disk)
 		k.makeClaim(t, c)
-		return k.disk(t, "fill", c.Name, "--seed", strconv.Itoa(seed*len(disks)+slices.Index(disks, disk)), "--length", strconv.Itoa(diskSize-tail))
+		return k.disk(t, "fill", c.Name, "--sha256", "--seed", strconv.Itoa(seed*len(disks)+slices.Index(disks, disk)), "--length", strconv.Itoa(diskSize-tail))
 	})
 	require.NoError(t, k.c.Create(t.Context(), virtualMachine(name, kubevirt.RunStrategyHalted, "")))
 	return sums

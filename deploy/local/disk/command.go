@@ -117,8 +117,9 @@ func importCommand(w *where) *cobra.Command {
 func fillCommand(w *where) *cobra.Command {
 	var offset, length int64
 	var seed uint64
+	var isHashed bool
 	cmd := &cobra.Command{
-		Use: "fill", Short: "write random data that follows from a seed, and print the SHA-256 of the disk", Args: cobra.NoArgs,
+		Use: "fill", Short: "write random data that follows from a seed", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return w.with(cmd.Context(), func(ctx context.Context, d *Device) error {
 				if length == 0 {
@@ -127,7 +128,7 @@ func fillCommand(w *where) *cobra.Command {
 				if err := within("filling", offset, length, d.Size()); err != nil {
 					return err
 				}
-				if err := Fill(ctx, d, offset, length, seed); err != nil {
+				if err := Fill(ctx, d, offset, length, seed); err != nil || !isHashed {
 					return err
 				}
 				sum, err := SHA256(ctx, d, d.Size())
@@ -142,6 +143,7 @@ func fillCommand(w *where) *cobra.Command {
 	f.Int64Var(&offset, "offset", 0, "first byte")
 	f.Int64Var(&length, "length", 0, "bytes (default to the end)")
 	f.Uint64Var(&seed, "seed", 1, "where the data follows from")
+	f.BoolVar(&isHashed, "sha256", false, "print the SHA-256 of the whole disk afterwards")
 	return cmd
 }
 
