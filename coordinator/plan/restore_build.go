@@ -195,10 +195,8 @@ func (p *restorePlan) buildClaim(d *v1alpha1.RestoreDisk) (wait, taken string) {
 		return "", ""
 	case nextTouch(p.v.Now, have) == 0:
 		p.out.TouchClaims = append(p.out.TouchClaims, d.Claim)
-		p.a.again(touchAfter)
-	default:
-		p.a.again(max(touchAfter, nextTouch(p.v.Now, have)))
 	}
+	p.a.again(touchAfter) // also where the next touch is far off: the restore has a deadline
 	return "waiting for claim " + d.Claim + " to be bound", ""
 }
 

@@ -272,6 +272,13 @@ func unbound(created time.Time) func(*RestoreView) {
 	}
 }
 
+// The next touch may be hours away, and the deadline is not.
+func TestUnboundClaimDoesNotDelayTheDeadline(t *testing.T) {
+	in := Restore(want(bound, unbound(now.Add(-10*time.Hour)), touchedClaim(now.Add(-time.Minute))))
+	require.Empty(t, in.TouchClaims)
+	require.Equal(t, touchAfter, in.After)
+}
+
 // touchedClaim: that claim was touched at a time.
 func touchedClaim(at time.Time) func(*RestoreView) {
 	return func(v *RestoreView) {
