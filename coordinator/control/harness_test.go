@@ -133,19 +133,7 @@ func (w *world) start(identity string) (c *control.Controller, stop func()) {
 	w.t.Helper()
 	// Who stops gives its lease back, so none of this is waited for; a busy machine
 	// must not end a leader.
-	e := control.Election{Identity: identity, Duration: 30 * time.Second, Renew: 20 * time.Second, Retry: 200 * time.Millisecond}
-	config := w.config
-	if w.account != nil {
-		config = rest.CopyConfig(config)
-		config.Impersonate = *w.account
-	}
-	mgr, err := control.NewManager(config, w.opts, e)
-	require.NoError(w.t, err)
-	ctx, cancel := context.WithCancel(context.Background())
-	c, err = control.Setup(ctx, mgr, w.opts)
-	require.NoError(w.t, err)
-	ended := make(chan error, 1)
-	go func() { ended <- mgr.Start(ctx) }()
+	c, cancel, ended := w.run(control.Election{Identity: identity, Duration: 30 * time.Second, Renew: 20 * time.Second, Retry: 200 * time.Millisecond})
 	stop = sync.OnceFunc(func() {
 		cancel()
 		select {
@@ -159,6 +147,24 @@ func (w *world) start(identity string) (c *control.Controller, stop func()) {
 	})
 	w.t.Cleanup(stop)
 	return c, stop
+}
+
+// run runs a coordinator until cancel is called. ended gets how it has ended.
+func (w *world) run(e control.Election) (c *control.Controller, cancel func(), ended <-chan error) {
+	w.t.Helper()
+	config := w.config
+	if w.account != nil {
+		config = rest.CopyConfig(config)
+		config.Impersonate = *w.account
+	}
+	mgr, err := control.NewManager(config, w.opts, e)
+	require.NoError(w.t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	c, err = control.Setup(ctx, mgr, w.opts)
+	require.NoError(w.t, err)
+	end := make(chan error, 1)
+	go func() { end <- mgr.Start(ctx) }()
+	return c, cancel, end
 }
 
 type nobody struct{}

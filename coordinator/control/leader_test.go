@@ -11,8 +11,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"hayloft.dev/coordinator/control"
 	"hayloft.dev/pkg/api/v1alpha1"
 	"hayloft.dev/pkg/names"
 )
@@ -43,6 +45,29 @@ func TestOneLeaderAndTheOtherGoesOn(t *testing.T) {
 	w.upload(b, "data", 1, session)
 	w.awaitBackup(b, v1alpha1.BackupReady)
 	require.Len(t, w.fake.called("capture"), 1, "the new leader does not capture the VM again, it may be another by now")
+}
+
+// A leader that was stopped for longer than its Lease lasts, and goes on, is to act no
+// more. client-go alone would have it try to lead for as long as it may be late: here
+// for ever, so that nothing else ends it.
+func TestALeaderEndsWhenAnotherLeads(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c, cancel, ended := w.run(control.Election{Identity: "one", Duration: 3 * time.Hour, Renew: 2 * time.Hour, Retry: 200 * time.Millisecond})
+	t.Cleanup(cancel)
+	w.eventually("one leads", c.Leading)
+	w.eventually("another takes the lead", func() bool {
+		l := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: w.own, Name: "coordinator"}}
+		w.refresh(l)
+		l.Spec.HolderIdentity = ptr.To("two")
+		return w.client.Update(w.ctx, l) == nil
+	})
+	select {
+	case err := <-ended:
+		require.ErrorContains(t, err, "leader election lost: two took the lead")
+	case <-time.After(time.Minute):
+		t.Fatal("one goes on")
+	}
 }
 
 func TestNewLeaderCapturesWhatTheOldOneDidNot(t *testing.T) {

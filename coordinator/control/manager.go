@@ -242,21 +242,28 @@ func NewManager(rc *rest.Config, o Options, e Election) (ctrl.Manager, error) {
 		return nil, err
 	}
 	options := ManagerOptions(scheme, o, e)
+	var held *lock
 	if options.LeaderElection {
 		// controller-runtime makes up an identity; ours is in the logs.
 		leases, err := coordinationclient.NewForConfig(rc)
 		if err != nil {
 			return nil, fmt.Errorf("making a client for leader election: %w", err)
 		}
-		options.LeaderElectionResourceLockInterface = &resourcelock.LeaseLock{
+		held = newLock(&resourcelock.LeaseLock{
 			LeaseMeta:  metav1.ObjectMeta{Namespace: o.Namespace, Name: leaderLease},
 			Client:     leases,
 			LockConfig: resourcelock.ResourceLockConfig{Identity: e.Identity},
-		}
+		})
+		options.LeaderElectionResourceLockInterface = held
 	}
 	mgr, err := ctrl.NewManager(rc, options)
 	if err != nil {
 		return nil, fmt.Errorf("making the manager: %w", err)
+	}
+	if held != nil {
+		if err := mgr.Add(held); err != nil {
+			return nil, fmt.Errorf("watching who leads: %w", err)
+		}
 	}
 	return mgr, nil
 }

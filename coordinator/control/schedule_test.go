@@ -2,6 +2,7 @@ package control_test
 
 import (
 	"context"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
@@ -87,8 +88,9 @@ func (w *world) scheduledPoints(s *v1alpha1.VMSchedule) []v1alpha1.VMBackup {
 
 // recorded is every point that a schedule ever made: nominal time -> UIDs.
 type recorded struct {
-	mu   sync.Mutex
-	made map[time.Time]map[types.UID]bool
+	mu     sync.Mutex
+	made   map[time.Time]map[types.UID]bool
+	failed map[string]string // name -> why, of those that ever did
 }
 
 // record watches from now on what is made for a schedule.
@@ -99,7 +101,7 @@ func (w *world) record(s *v1alpha1.VMSchedule) *recorded {
 	watched, err := c.Watch(w.ctx, &v1alpha1.VMBackupList{}, client.InNamespace(w.ns), client.MatchingLabels{v1alpha1.LabelSchedule: string(s.UID)})
 	require.NoError(w.t, err)
 	w.t.Cleanup(watched.Stop)
-	r := &recorded{made: map[time.Time]map[types.UID]bool{}}
+	r := &recorded{made: map[time.Time]map[types.UID]bool{}, failed: map[string]string{}}
 	go func() {
 		for e := range watched.ResultChan() {
 			b, ok := e.Object.(*v1alpha1.VMBackup)
@@ -112,6 +114,9 @@ func (w *world) record(s *v1alpha1.VMSchedule) *recorded {
 				r.made[at] = map[types.UID]bool{}
 			}
 			r.made[at][b.UID] = true
+			if ready := meta.FindStatusCondition(b.Status.Conditions, v1alpha1.ConditionReady); b.Status.Phase == v1alpha1.BackupFailed && ready != nil {
+				r.failed[b.Name] = ready.Message
+			}
 			r.mu.Unlock()
 		}
 	}()
@@ -124,6 +129,12 @@ func (r *recorded) each(f func(at time.Time, points int)) {
 	for at, points := range r.made {
 		f(at, len(points))
 	}
+}
+
+func (r *recorded) failures() map[string]string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.failed)
 }
 
 func suspended(s *v1alpha1.VMSchedule) string {

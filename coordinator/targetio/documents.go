@@ -81,15 +81,13 @@ func (w *worker) finalize(ctx context.Context, r protocol.FinalizeRequest) (*pro
 			return nil, err
 		}
 	}
-	old, err := w.readPoint(ctx, path, "")
-	if err != nil && asError(err).Reason != protocol.NotFound {
+	old, draft, err := w.latest(ctx, path, draftPath, r.Point)
+	if err != nil {
 		return nil, err
 	}
 	d := old
 	if d == nil {
-		if d, err = w.readDraft(ctx, draftPath, r.Point); err != nil {
-			return nil, err
-		}
+		d = draft
 		// It may have been captured before the target had recipients.
 		if err := w.seal(d); err != nil {
 			return nil, err
@@ -131,6 +129,23 @@ func (w *worker) where() string {
 		return "in the cluster"
 	}
 	return "on the target"
+}
+
+// latest is a point's document, or its draft while there is none. Another worker, of a
+// leader that this one's follows or that follows it, may put the one in the other's
+// place between the two looks: without a draft the document is looked for once more.
+func (w *worker) latest(ctx context.Context, path, draftPath string, point document.Point) (old, draft *document.Document, err error) {
+	for range 2 {
+		old, err = w.readPoint(ctx, path, "")
+		if err == nil || asError(err).Reason != protocol.NotFound {
+			return old, nil, err
+		}
+		draft, err = w.readDraft(ctx, draftPath, point)
+		if err == nil || asError(err).Reason != protocol.NotFound {
+			return nil, draft, err
+		}
+	}
+	return nil, nil, err
 }
 
 func (w *worker) readDraft(ctx context.Context, path string, point document.Point) (*document.Document, error) {
