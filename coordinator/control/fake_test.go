@@ -226,10 +226,11 @@ func (f *fakeTargets) Refresh(_ context.Context, t protocol.Target, r protocol.R
 }
 
 func (f *fakeTargets) Leftovers(ctx context.Context, t protocol.Target, _ protocol.LeftoversRequest) (protocol.LeftoversResult, protocol.Cost, error) {
-	if err := f.answers(ctx, t.Name); err != nil {
-		return protocol.LeftoversResult{}, protocol.Cost{Reaped: true}, err
+	err := f.do("leftovers", t.Name)
+	if err == nil {
+		err = f.answers(ctx, t.Name)
 	}
-	return protocol.LeftoversResult{}, protocol.Cost{Reaped: true}, f.do("leftovers", t.Name)
+	return protocol.LeftoversResult{}, protocol.Cost{Reaped: true}, err
 }
 
 func (f *fakeTargets) DeletePoint(ctx context.Context, t protocol.Target, r protocol.DeleteRequest) error {

@@ -44,30 +44,51 @@ func (r *targets) leftovers(t *v1alpha1.BackupTarget) time.Duration {
 	t = t.DeepCopy()
 	key := types.NamespacedName{Name: t.Name}
 	r.pool.run(t.UID, plan.Work{Op: "Leftovers"}, lane{place: t.UID}, leftoversDeadline, func(ctx context.Context) (any, error) {
-		remove := strings.HasPrefix(asked, v1alpha1.LeftoversRemove)
+		return nil, r.answerLeftovers(ctx, t, asked)
+	}, func() { r.wake.targets.wake(key) })
+	return leftoversFloor
+}
+
+// answerLeftovers looks as somebody has asked for and writes down what was found, or
+// why nothing was. A target of which it is known that it gives no answer is not waited
+// for.
+func (r *targets) answerLeftovers(ctx context.Context, t *v1alpha1.BackupTarget, asked string) error {
+	var now v1alpha1.BackupTarget // the cache may not show the answer yet
+	if err := r.live.Get(ctx, client.ObjectKeyFromObject(t), &now); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("reading BackupTarget %s: %w", t.Name, err)
+	}
+	if now.UID != t.UID || requested(&now, v1alpha1.AnnotationLeftovers) != asked || !leftoversWanted(&now) {
+		return nil
+	}
+	remove := strings.HasPrefix(asked, v1alpha1.LeftoversRemove)
+	var out v1alpha1.TargetLeftovers
+	if found := r.probes.silent(t); found != nil {
+		out = leftoversOf(protocol.LeftoversResult{}, found)
+	} else {
+		watching, stop := context.WithCancel(ctx)
+		defer stop()
+		r.probes.watch(watching, t)
 		result, _, err := r.lookForLeftovers(ctx, t, r.live, protocol.LeftoversRequest{
 			Remove: remove && !t.Spec.ReadOnly, CPUMilliseconds: leftoversCPU.Milliseconds(),
 		})
-		out := leftoversOf(result, err)
-		if err == nil && remove && t.Spec.ReadOnly {
+		if out = leftoversOf(result, err); err == nil && remove && t.Spec.ReadOnly {
 			out.Message = "spec.readOnly: nothing is removed from this target"
 		}
-		out.Requested = asked
-		// It is told too why a look was ended.
-		telling, cancel := context.WithTimeout(context.WithoutCancel(ctx), tellTime)
-		defer cancel()
-		if err := r.tellTarget(telling, t, func(s *v1alpha1.BackupTargetStatus) { s.Leftovers = &out }); err != nil {
-			return nil, err
-		}
-		switch {
-		case out.Removed > 0:
-			r.events.Event(t, corev1.EventTypeNormal, "LeftoversRemoved", words.Count(int(out.Removed), "leftover")+" "+words.Verb(int(out.Removed), "was", "were")+" removed from the target")
-		case out.Message != "":
-			r.events.Event(t, corev1.EventTypeWarning, "LeftoversKept", shorten(out.Message))
-		}
-		return nil, nil
-	}, func() { r.wake.targets.wake(key) })
-	return leftoversFloor
+	}
+	out.Requested = asked
+	// It is told too why a look was ended.
+	telling, cancel := context.WithTimeout(context.WithoutCancel(ctx), tellTime)
+	defer cancel()
+	if err := r.tellTarget(telling, t, func(s *v1alpha1.BackupTargetStatus) { s.Leftovers = &out }); err != nil {
+		return err
+	}
+	switch {
+	case out.Removed > 0:
+		r.events.Event(t, corev1.EventTypeNormal, "LeftoversRemoved", words.Count(int(out.Removed), "leftover")+" "+words.Verb(int(out.Removed), "was", "were")+" removed from the target")
+	case out.Message != "":
+		r.events.Event(t, corev1.EventTypeWarning, "LeftoversKept", shorten(out.Message))
+	}
+	return nil
 }
 
 // leftoversWanted: somebody asked for a look that was not made yet.
@@ -79,7 +100,13 @@ func leftoversWanted(t *v1alpha1.BackupTarget) bool {
 // lookForLeftovers tells the worker all that this cluster has of the target. Where
 // something is to be removed it must be read live: what the listing lacks could be
 // removed.
-func (c *Controller) lookForLeftovers(ctx context.Context, t *v1alpha1.BackupTarget, from client.Reader, request protocol.LeftoversRequest) (protocol.LeftoversResult, protocol.Cost, error) {
+func (c *Controller) lookForLeftovers(ctx context.Context, t *v1alpha1.BackupTarget, from client.Reader, request protocol.LeftoversRequest) (_ protocol.LeftoversResult, _ protocol.Cost, err error) {
+	defer func() {
+		// Whatever it was doing then, that is not why it failed.
+		if found := silenceOf(ctx); err != nil && found != nil {
+			err = found
+		}
+	}()
 	request.MaxTold, request.MinAgeMilliseconds = leftoversTold, c.LeftoverAge.Milliseconds()
 	system := &metav1.PartialObjectMetadata{}
 	system.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))

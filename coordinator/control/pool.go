@@ -66,10 +66,10 @@ func (p *pool) run(owner types.UID, w plan.Work, l lane, deadline time.Duration,
 			stop()
 			p.slots.give(l)
 		}
-		var silent *silence
+		found := silenceOf(ctx)
 		switch {
-		case err != nil && errors.As(context.Cause(ctx), &silent):
-			err = silent.found
+		case err != nil && found != nil:
+			err = found
 		case !began:
 			p.ended(e, nil, err)
 			return
@@ -83,6 +83,16 @@ func (p *pool) run(owner types.UID, w plan.Work, l lane, deadline time.Duration,
 type silence struct{ found *plan.WorkError }
 
 func (s *silence) Error() string { return s.found.Message }
+
+// silenceOf is what was found of the target when work on it was ended for its silence;
+// nil: it was not.
+func silenceOf(ctx context.Context) *plan.WorkError {
+	var silent *silence
+	if !errors.As(context.Cause(ctx), &silent) {
+		return nil
+	}
+	return silent.found
+}
 
 // silent ends what lasts on a target that gives no answer, and what waits for a slot
 // to begin there: each would only wait for its own deadline, and keep others waiting.

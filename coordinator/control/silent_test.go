@@ -49,11 +49,12 @@ func TestASilentTarget(t *testing.T) {
 	require.Zero(t, hung, "nothing waits for the target but probes")
 	require.LessOrEqual(t, most, 1)
 	w.patch(silent, fmt.Sprintf(`{"metadata":{"annotations":{%q:"list 1"}}}`, v1alpha1.AnnotationLeftovers))
-	w.eventually("a look for leftovers tells that it was ended", func() bool {
+	w.eventually("who asked for a look for leftovers is told why there is none", func() bool {
 		w.refresh(silent)
 		l := silent.Status.Leftovers
-		return l != nil && l.Requested == "list 1" && strings.Contains(l.Message, "it took too long")
+		return l != nil && l.Requested == "list 1" && strings.Contains(l.Message, "it gave no answer in the time allowed")
 	})
+	require.Empty(t, w.fake.called("leftovers"), "none is begun: it would go on when the target answers, and keep the others waiting")
 
 	w.fake.silence(silent.Name, false)
 	for _, b := range deleted {
