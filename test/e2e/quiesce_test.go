@@ -30,7 +30,9 @@ func TestQuiesce(t *testing.T) {
 	t.Run("guests without an agent are paused", func(t *testing.T) { pauses(t, s) })
 }
 
-// writingVM makes a VM with two disks whose guest writes as fast as it can.
+// writingVM makes a VM with two disks whose guest writes often: some times between the cuts
+// of two disks. As fast as it can, a few of them would leave two cores no time for
+// anything else.
 func (w *world) writingVM(name string, annotations map[string]string) {
 	w.t.Helper()
 	var claims []string
@@ -39,7 +41,7 @@ func (w *world) writingVM(name string, annotations map[string]string) {
 		w.filled(name+"-"+disk, 16*mib, i)
 	}
 	require.NoError(w.t, w.c.Create(w.ctx, w.vmSpec(name, claims, func(vm *kubevirt.VirtualMachine) {
-		vm.Annotations = map[string]string{writeInterval: "1ms"}
+		vm.Annotations = map[string]string{writeInterval: "5ms"}
 		for k, v := range annotations {
 			vm.Annotations[k] = v
 		}
