@@ -40,10 +40,13 @@ func (g *graves) remember(ctx context.Context, t *v1alpha1.BackupTarget) error {
 			remembered++
 		}
 	}
+	told := false // already: the cache did not show it yet
 	err = g.c.tellTarget(ctx, t, func(s *v1alpha1.BackupTargetStatus) {
-		s.Remembered = &v1alpha1.TargetRemembered{Requested: word, Points: int64(remembered)}
+		if told = s.Remembered != nil && s.Remembered.Requested == word; !told {
+			s.Remembered = &v1alpha1.TargetRemembered{Requested: word, Points: int64(remembered)}
+		}
 	})
-	if err != nil {
+	if err != nil || told {
 		return err
 	}
 	g.c.events.Event(t, corev1.EventTypeNormal, "PointsRemembered", words.Count(remembered, "forgotten point")+" may be found again: the next refresh looks for "+words.Verb(remembered, "it", "them"))

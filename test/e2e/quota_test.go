@@ -31,6 +31,14 @@ func TestSnapshotQuota(t *testing.T) {
 	limit := resource.MustParse("40Mi")
 	q.Spec.Limit = &limit
 	require.NoError(t, w.c.Create(w.ctx, q))
+	used := func() int64 {
+		require.NoError(t, w.c.Get(w.ctx, client.ObjectKeyFromObject(q), q))
+		if q.Status.Used == nil {
+			return -1
+		}
+		return q.Status.Used.Value()
+	}
+	w.eventually("the quota to be known", func() (bool, string) { n := used(); return n == 0, fmt.Sprint(n) })
 
 	for i := range 4 {
 		w.snapshot(fmt.Sprintf("at-once-%d", i), "vm")
@@ -56,13 +64,6 @@ func TestSnapshotQuota(t *testing.T) {
 	require.NotEmpty(t, let, "one of four fits")
 	require.Equal(t, 3, refused, "and no more than one, though all were asked for at once")
 
-	used := func() int64 {
-		require.NoError(t, w.c.Get(w.ctx, client.ObjectKeyFromObject(q), q))
-		if q.Status.Used == nil {
-			return -1
-		}
-		return q.Status.Used.Value()
-	}
 	w.eventually("the quota to tell what is used", func() (bool, string) {
 		n := used()
 		vm := q.Status.VMs["vm"]
