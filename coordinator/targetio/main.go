@@ -41,8 +41,9 @@ const (
 	maxRequest = 64 << 20
 	// maxMessage bounds what is said of a failure; a service's own words are in it.
 	maxMessage = 4096
-	// lastWord is how long an operation may take to end after its time.
-	lastWord = time.Second
+	// lastWord is how long an operation may take to end after its time: to unwind and to
+	// give a lock back, and less than until the caller kills the worker.
+	lastWord = 1750 * time.Millisecond
 )
 
 func main() {

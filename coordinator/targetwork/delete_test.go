@@ -161,6 +161,30 @@ func TestCancelledDeletionGivesItsLockBack(t *testing.T) {
 	require.NoError(t, w.DeletePoint(within(t, limit), w.s3(t, s3.Target), v.deletion()))
 }
 
+// A lock whose writing was cut off, or failed, may be on the target all the same: a
+// deletion that ends then takes it away.
+func TestDeletionTakesItsUnansweredLockAway(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s3 := enginetest.StartS3(t)
+	v, volume := backedUp(t, w, s3.Target)
+	ctx, cancel := context.WithCancel(within(t, limit))
+	var made atomic.Bool
+	unanswered := s3.Unanswered(func(r *http.Request) bool {
+		lock := r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/locks/")
+		if lock {
+			made.Store(len(locks(t, s3.Target, volume.Name)) > 0)
+			cancel()
+		}
+		return lock
+	})
+	require.ErrorIs(t, w.DeletePoint(ctx, w.s3(t, unanswered), v.deletion()), context.Canceled)
+	require.True(t, made.Load())
+	require.Empty(t, locks(t, s3.Target, volume.Name))
+	require.Len(t, s3.BlockFiles(volume.Name), 4)
+	require.NoError(t, w.DeletePoint(within(t, limit), w.s3(t, s3.Target), v.deletion()))
+}
+
 // Unreadable configurations of a point must not keep it from being deleted.
 func TestDamagedBackupIsDeleted(t *testing.T) {
 	t.Parallel()

@@ -15,11 +15,35 @@ import (
 // does, every request for which refuse is true.
 func (s *S3) Behind(refuse func(*http.Request) bool) *Target {
 	s.tb.Helper()
+	return s.through(refuse, nil)
+}
+
+// Unanswered is the target as seen through a proxy that keeps back the answers for
+// which keep is true, until the caller goes away: what was asked for is done by then.
+func (s *S3) Unanswered(keep func(*http.Request) bool) *Target {
+	s.tb.Helper()
+	over := make(chan struct{})
+	target := s.through(func(*http.Request) bool { return false }, func(answer *http.Response) error {
+		if keep(answer.Request) {
+			select {
+			case <-over:
+			case <-answer.Request.Context().Done():
+			}
+		}
+		return nil
+	})
+	s.tb.Cleanup(func() { close(over) }) // the proxy waits for its requests when it is closed
+	return target
+}
+
+func (s *S3) through(refuse func(*http.Request) bool, answered func(*http.Response) error) *Target {
+	s.tb.Helper()
 	server, err := url.Parse(s.Endpoint)
 	if err != nil {
 		s.tb.Fatal(err)
 	}
 	forward := httputil.NewSingleHostReverseProxy(server)
+	forward.ModifyResponse = answered
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if refuse(r) {
 			http.Error(w, "refused", http.StatusForbidden)

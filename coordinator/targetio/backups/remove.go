@@ -19,10 +19,6 @@ import (
 	"hayloft.dev/pkg/document"
 )
 
-// unwind is how long a deletion whose context is over may take to end by
-// itself before its locks are removed under it.
-const unwind = 500 * time.Millisecond
-
 // Drop removes the configuration that a transfer which did not end well left
 // behind. It takes no lock: the name was used for this attempt alone, and while
 // such a configuration is there backupstore frees no block of the volume. A
@@ -147,11 +143,12 @@ func deleteBare(ctx context.Context, s *store.Store, volume string, names []stri
 	return nil
 }
 
-// deleteOne lets backupstore delete a backup, and takes its lock away when
-// the time is over.
+// deleteOne lets backupstore delete a backup, and takes away a lock that it leaves:
+// when the time is over, or when writing it failed.
 func deleteOne(ctx context.Context, driver *store.Driver, volume, backup string) error {
 	u := url.URL{Scheme: driver.Kind(), Path: "/", RawQuery: url.Values{"volume": {volume}, "backup": {backup}}.Encode()}
 	done := make(chan error, 1)
+	defer driver.Unlock()
 	go func() { done <- backupstore.DeleteDeltaBlockBackup(u.String()) }()
 	var err error
 	select {
@@ -159,8 +156,7 @@ func deleteOne(ctx context.Context, driver *store.Driver, volume, backup string)
 	case <-ctx.Done():
 		select {
 		case <-done:
-		case <-time.After(unwind):
-			driver.Unlock()
+		case <-time.After(store.Unwind):
 		}
 		return fmt.Errorf("deleting backup %s of volume %s: %w", backup, volume, ctx.Err())
 	}

@@ -18,6 +18,11 @@ import (
 // over: a lock that stays keeps backups of its volume away for 150 s.
 const unlockTimeout = time.Second
 
+// Unwind is how long an operation whose context is over may take to end by itself.
+// A lock's write that was begun goes on for as long: one that is cut off may take
+// effect on the target after the lock's removal.
+const Unwind = 500 * time.Millisecond
+
 // Driver is a Store as backupstore wants it. backupstore takes a failed
 // listing for an empty one, and would then free blocks that are in use: once
 // anything failed, Driver frees no block any more.
@@ -60,8 +65,8 @@ func (d *Driver) note(err error) error {
 	return err
 }
 
-// Unlock removes the locks that are still held, for a process that is about to
-// end in the middle. The context given to Driver must be over by then.
+// Unlock removes the locks that are still held, or may be: a write that failed may
+// have taken effect. The operation must have ended by then, or its context be over.
 func (d *Driver) Unlock() {
 	d.mu.Lock()
 	var left []string
@@ -146,12 +151,19 @@ func (d *Driver) Write(path string, r io.ReadSeeker) error {
 	if err := d.store.writable(path); err != nil {
 		return d.note(err)
 	}
-	if isLockPath(path) {
-		d.mu.Lock()
-		d.locks[path] = true
-		d.mu.Unlock()
+	if !isLockPath(path) {
+		return d.note(d.store.backend.write(d.ctx, path, r))
 	}
-	return d.note(d.store.backend.write(d.ctx, path, r))
+	if err := d.ctx.Err(); err != nil {
+		return d.note(err)
+	}
+	d.mu.Lock()
+	d.locks[path] = true
+	d.mu.Unlock()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(d.ctx))
+	defer cancel()
+	defer context.AfterFunc(d.ctx, func() { time.AfterFunc(Unwind, cancel) })()
+	return d.note(d.store.backend.write(ctx, path, r))
 }
 
 // List names what is directly in a directory.
