@@ -31,8 +31,8 @@ type Beat struct {
 	// Beats: it was seen to be renewed. Otherwise it was not for its whole duration,
 	// which is how everybody judges it; the times in it are other clocks'.
 	Beats bool
-	// Ahead is how far the clock of who renewed it is ahead of this machine's, to
-	// about beatPoll.
+	// Ahead is how far the clock of who renewed it is ahead of this machine's, at
+	// least; 0 if the two may agree.
 	Ahead time.Duration
 }
 
@@ -63,29 +63,35 @@ func duration(l *coordinationv1.Lease) time.Duration {
 // beats watches the Leases of leader and sessions until each was renewed, or is
 // known not to be.
 func (f *Facts) beats(ctx context.Context) {
-	began := time.Now()
-	seen := map[string]*Beat{} // name -> the Lease as it was first seen
+	seen := map[string]*Beat{}      // name -> the Lease
+	since := map[string]time.Time{} // name -> when the look that first found it had ended
+	var last time.Time              // when the look before this one began, by this machine's clock
+	var slowest time.Duration       // of the looks
 	for {
+		at, start := f.Now(), time.Now()
 		leases, err := f.current(ctx)
 		if err != nil {
 			f.cannot("leases", err)
 			return
 		}
+		slowest = max(slowest, time.Since(start))
 		waits := false
 		for name, l := range leases {
 			b := seen[name]
 			if b == nil {
 				b = &Beat{Lease: l}
-				seen[name] = b
+				seen[name], since[name] = b, time.Now()
 			}
 			if b.Lease.ResourceVersion != l.ResourceVersion && !b.Beats {
 				b.Beats = true
 				if l.Spec.RenewTime != nil {
-					b.Ahead = l.Spec.RenewTime.Sub(f.Now())
+					// What was not there at the last look was written after that had begun. Its time
+					// is from before it was sent, and writing is taken to be as slow as looking.
+					b.Ahead = outside(l.Spec.RenewTime.Time, last.Add(-slowest), f.Now())
 				}
 			}
 			b.Lease = l
-			waits = waits || !b.Beats && b.Holder() != "" && time.Since(began) <= duration(&l)
+			waits = waits || !b.Beats && b.Holder() != "" && start.Sub(since[name]) <= duration(&l)
 		}
 		for name := range seen {
 			if _, there := leases[name]; !there {
@@ -95,6 +101,7 @@ func (f *Facts) beats(ctx context.Context) {
 		if !waits {
 			break
 		}
+		last = at
 		select {
 		case <-ctx.Done():
 			return
@@ -108,6 +115,12 @@ func (f *Facts) beats(ctx context.Context) {
 			f.Sessions = append(f.Sessions, *b)
 		}
 	}
+}
+
+// outside is how far a time lies outside of when it may have been taken: negative if
+// it is before that.
+func outside(told, earliest, latest time.Time) time.Duration {
+	return max(0, told.Sub(latest)) + min(0, told.Sub(earliest))
 }
 
 // current are the Leases of leader and sessions, by name.
