@@ -24,7 +24,7 @@ import (
 )
 
 // deadline bounds what a test waits for.
-const deadline = time.Minute
+const deadline = 3 * time.Minute
 
 // world is a real API server, and a namespace in it, in which the test plays
 // the coordinator.

@@ -47,8 +47,24 @@ func (f *Facts) admission(ctx context.Context) {
 	}
 	probe := &v1alpha1.VMBackup{ObjectMeta: metav1.ObjectMeta{Namespace: f.Namespace, GenerateName: "hayloft-doctor-"}}
 	probe.Spec.VM, probe.Spec.Type = "hayloft-doctor-no-such-vm", v1alpha1.TypeSnapshot
-	f.Answer = f.Client.Create(ctx, probe, client.DryRunAll)
+	for range askedFor {
+		if f.Answer = f.Client.Create(ctx, probe.DeepCopy(), client.DryRunAll); f.Answer != nil && !unanswered(f.Answer) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(beatPoll):
+		}
+	}
 }
+
+// askedFor is how often a webhook that gives no answer is asked: one that is late once
+// (deploy/webhook gives it 5 s), or is just being replaced, is not away.
+const askedFor = 3
+
+// unanswered is the API server's word for a webhook that it could not ask.
+func unanswered(err error) bool { return strings.Contains(err.Error(), "failed calling webhook") }
 
 // coordinator looks for a leader, and whether the webhook and the policies stand.
 func coordinator(f *Facts) []Finding {
@@ -135,7 +151,7 @@ func webhook(f *Facts) (out []Finding) {
 	switch err := f.Answer; {
 	case err == nil:
 		out = append(out, Finding{Level: Warning, What: "the admission webhook took a point of a VM that does not exist", Why: later, Do: "look at the rules of ValidatingWebhookConfiguration " + webhookName + ", and at the coordinators' logs"})
-	case strings.Contains(err.Error(), "failed calling webhook"):
+	case unanswered(err):
 		out = append(out, Finding{Level: Problem, What: "the admission webhook gives no answer", Why: sentence.Of(err), Do: "look at the coordinators, and at what lies between the API server and them (Service hayloft-webhook, network policies)"})
 	case !strings.Contains(err.Error(), "admission webhook"):
 		// Somebody else refused before it was asked: a role, a policy, a quota.
