@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // world is a volume "v" on a real API server; the test plays Longhorn.
 type world struct {

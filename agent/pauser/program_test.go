@@ -21,7 +21,7 @@ import (
 )
 
 // patience is for what must happen, on however busy a machine.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // pauser is the program, on a containerd of the test's own.
 type pauser struct {

@@ -25,7 +25,7 @@ import (
 	"hayloft.dev/test/harness"
 )
 
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // world is the API on a real API server, with callers that have the rights that a
 // test gives them. Tests do not run beside each other: some of what is asked for goes

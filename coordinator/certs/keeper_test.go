@@ -26,7 +26,7 @@ import (
 	"hayloft.dev/test/harness"
 )
 
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // cluster is a real API server that calls a webhook, for ConfigMaps of one
 // namespace, which two keepers serve in turn.

@@ -28,7 +28,7 @@ import (
 	"hayloft.dev/test/harness"
 )
 
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // people is the namespace of the accounts that may call, elsewhere that of one
 // which may not; shop and lab are those of VMs.

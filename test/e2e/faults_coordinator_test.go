@@ -138,10 +138,6 @@ func newStepWalk(t testing.TB) *stepWalk {
 	return w
 }
 
-// unhurried are what a coordinator is told of the agents, the first two also the
-// agents themselves: none of them dies here, and on a busy machine none is to be taken for dead.
-var unhurried = []string{"--lease-duration", "30s", "--claim-timeout", "30s"}
-
 // start starts the next process. It has its predecessor's identity, as a
 // container that is started again has, and so leads at once.
 func (w *stepWalk) start() {

@@ -72,16 +72,18 @@ func (w *world) freezes(vm string) []string {
 // disksAgree: the second disk is never ahead of the first, and a round behind it
 // at most, in every point that says Frozen.
 func disksAgree(t *testing.T, s *harness.Stack) {
-	w := newWorld(t, s)
+	w := newCalmWorld(t, s)
 	w.writingVM("vm", map[string]string{withAgent: "connected"})
 	for i := range 3 {
 		name := fmt.Sprintf("point-%d", i)
+		b := &v1alpha1.VMBackup{}
+		b.Namespace, b.Name = w.ns, name
+		b.Spec = v1alpha1.VMBackupSpec{VM: "vm", Target: w.Target, Quiesce: v1alpha1.Quiesce{DeadlineSeconds: 60}}
 		if i == 1 {
-			w.snapshot(name, "vm")
-		} else {
-			w.backup(name, "vm")
+			b.Spec.Type, b.Spec.Target = v1alpha1.TypeSnapshot, ""
 		}
-		b := w.awaitBackup(name, v1alpha1.BackupReady)
+		require.NoError(t, w.c.Create(w.ctx, b))
+		b = w.awaitBackup(name, v1alpha1.BackupReady)
 		require.Equal(t, v1alpha1.ConsistencyFrozen, b.Status.Consistency, b.Status.ConsistencyMessage)
 		require.NotNil(t, b.Status.FrozenMilliseconds)
 		require.Len(t, w.freezes("vm"), i+1, "the guest is frozen once for all its disks")
@@ -112,7 +114,7 @@ func (w *world) restoreHalted(name, point, vm string) map[string]string {
 }
 
 func reachedIsTold(t *testing.T, s *harness.Stack) {
-	w := newWorld(t, s)
+	w := newCalmWorld(t, s)
 	w.writingVM("vm", map[string]string{withAgent: "connected"})
 	w.writingVM("bare", nil)
 	w.stoppedVM("off", 16*mib)
@@ -139,7 +141,7 @@ func reachedIsTold(t *testing.T, s *harness.Stack) {
 		{name: "no-agent", vm: "bare", want: v1alpha1.ConsistencyNoAgent, says: "install qemu-guest-agent"},
 		{name: "no-agent-required", vm: "bare", q: v1alpha1.Quiesce{Policy: v1alpha1.QuiesceRequired}, says: "no guest agent is connected"},
 		{name: "never", vm: "vm", q: v1alpha1.Quiesce{Policy: v1alpha1.QuiesceNever}, want: v1alpha1.ConsistencyCrash},
-		{name: "required", vm: "vm", q: v1alpha1.Quiesce{Policy: v1alpha1.QuiesceRequired}, want: v1alpha1.ConsistencyFrozen},
+		{name: "required", vm: "vm", q: v1alpha1.Quiesce{Policy: v1alpha1.QuiesceRequired, DeadlineSeconds: 60}, want: v1alpha1.ConsistencyFrozen},
 		{name: "error", vm: "vm", fault: "error", want: v1alpha1.ConsistencyQuiesceFailed, says: "freeze"},
 		{name: "error-required", vm: "vm", fault: "error", q: v1alpha1.Quiesce{Policy: v1alpha1.QuiesceRequired}, says: "spec.quiesce.policy Required"},
 		{name: "hang", vm: "vm", fault: "hang", q: v1alpha1.Quiesce{Policy: v1alpha1.QuiesceBestEffort, DeadlineSeconds: 2}, want: v1alpha1.ConsistencyQuiesceFailed},
@@ -200,7 +202,7 @@ func killedInFreeze(t *testing.T, s *harness.Stack) {
 	w.writingVM("vm", map[string]string{withAgent: "connected"})
 	b := &v1alpha1.VMBackup{}
 	b.Namespace, b.Name = w.ns, "point"
-	b.Spec = v1alpha1.VMBackupSpec{VM: "vm", Target: w.Target, Quiesce: v1alpha1.Quiesce{Policy: v1alpha1.QuiesceRequired, DeadlineSeconds: 3}}
+	b.Spec = v1alpha1.VMBackupSpec{VM: "vm", Target: w.Target, Quiesce: v1alpha1.Quiesce{Policy: v1alpha1.QuiesceRequired, DeadlineSeconds: 10}}
 	require.NoError(t, w.c.Create(w.ctx, b))
 	dead := <-killed
 	for node, a := range w.agents {
@@ -210,7 +212,7 @@ func killedInFreeze(t *testing.T, s *harness.Stack) {
 	}
 	w.eventually("the guest to thaw by itself", func() (bool, string) {
 		all := strings.Join(w.freezes("vm"), "; ")
-		return strings.Contains(all, "timeout=3s byTimeout=true"), all
+		return strings.Contains(all, "timeout=10s byTimeout=true"), all
 	})
 	w.awaitWrites("vm")
 

@@ -72,12 +72,28 @@ func bare(t testing.TB, s *harness.Stack) *world {
 // newWorld starts an agent per node and two coordinators on a stack.
 func newWorld(t testing.TB, s *harness.Stack) *world {
 	t.Helper()
+	return startWorld(t, s, nil, nil)
+}
+
+// newCalmWorld is one in which no work is to be done a second time: none of its agents
+// dies, and on a busy machine none is taken for dead.
+func newCalmWorld(t testing.TB, s *harness.Stack) *world {
+	t.Helper()
+	return startWorld(t, s, unhurried[:2], unhurried)
+}
+
+// unhurried are what a coordinator is told of the agents, the first two also the
+// agents themselves: none of them dies here, and on a busy machine none is to be taken for dead.
+var unhurried = []string{"--lease-duration", "30s", "--claim-timeout", "30s"}
+
+func startWorld(t testing.TB, s *harness.Stack, agents, coordinators []string) *world {
+	t.Helper()
 	w := bare(t, s)
 	for _, n := range s.Nodes {
-		w.startAgent(n.Name, harness.ProgramOptions{})
+		w.startAgent(n.Name, harness.ProgramOptions{Args: agents})
 	}
-	w.startCoordinator("coordinator-1", harness.ProgramOptions{})
-	w.startCoordinator("coordinator-2", harness.ProgramOptions{})
+	w.startCoordinator("coordinator-1", harness.ProgramOptions{Args: coordinators})
+	w.startCoordinator("coordinator-2", harness.ProgramOptions{Args: coordinators})
 	return w
 }
 

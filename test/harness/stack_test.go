@@ -22,7 +22,7 @@ import (
 )
 
 // patience is for what takes a few seconds on an idle machine.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 func eventually(t *testing.T, condition func() bool, message ...any) {
 	t.Helper()

@@ -18,7 +18,7 @@ import (
 	"hayloft.dev/test/harness"
 )
 
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 func user(name string, groups ...string) rest.ImpersonationConfig {
 	return rest.ImpersonationConfig{UserName: name, Groups: append(groups, "system:authenticated")}
