@@ -225,7 +225,13 @@ func TestFindings(t *testing.T) {
 		"ticket of nobody": {func(f *Facts) {
 			f.Attachments[0].Name = "v2"
 		}, Warning, "leftovers", "volume v2 has the attachment ticket hayloft-node-1-a-3, which nobody holds on to"},
-		"job without owner":  {func(f *Facts) { f.Jobs[0].Spec.Owner.UID = "other" }, Warning, "leftovers", "job backup-1 has no owner: VMBackup shop/b1 is gone"},
+		"job without owner": {func(f *Facts) { f.Jobs[0].Spec.Owner.UID = "other" }, Warning, "leftovers", "job backup-1 has no owner: VMBackup shop/b1 is gone"},
+		"job whose owner went": {func(f *Facts) {
+			f.Jobs[0].Spec.Owner.UID, f.Before = "other", map[types.UID]bool{"other": true}
+		}, "", "", ""},
+		"job that came and whose owner went": {func(f *Facts) {
+			f.Jobs[0].Spec.Owner.UID, f.Moved = "other", map[string]bool{"job/backup-1": true}
+		}, "", "", ""},
 		"job of the dead":    {func(f *Facts) { f.Jobs[0].Status.Session = "node-1-old" }, Warning, "leftovers", "job backup-1 is said to run in session node-1-old, which has ended"},
 		"job too long":       {func(f *Facts) { f.Jobs[0].Status.ClaimedAt = ptr.To(ago(2 * time.Hour)) }, Warning, "leftovers", "job backup-1 runs beyond its deadline of 1h0m0s"},
 		"job without a node": {func(f *Facts) { unbegun(&f.Jobs[0], "") }, Warning, "leftovers", "job backup-1 has waited 2h0m0s for a node"},
@@ -233,6 +239,10 @@ func TestFindings(t *testing.T) {
 		"snapshot of a gone point": {func(f *Facts) {
 			f.Snapshots = append(f.Snapshots, snapshot("00000000-8b86-4d01-b42d-00cf4fc964ff", func(*longhorn.Snapshot) {}))
 		}, Warning, "leftovers", "volume v1 has snapshots of points that are gone: hl-00000000-8b86-4d01-b42d-00cf4fc964ff-c1-root"},
+		"snapshot whose point went": {func(f *Facts) {
+			f.Snapshots = append(f.Snapshots, snapshot("00000000-8b86-4d01-b42d-00cf4fc964ff", func(*longhorn.Snapshot) {}))
+			f.Before = map[types.UID]bool{"00000000-8b86-4d01-b42d-00cf4fc964ff": true}
+		}, "", "", ""},
 		"snapshot that is going": {func(f *Facts) {
 			f.Snapshots = append(f.Snapshots, snapshot("00000000-8b86-4d01-b42d-00cf4fc964ff", func(s *longhorn.Snapshot) { s.Status.MarkRemoved = true }))
 		}, "", "", ""},
@@ -243,6 +253,10 @@ func TestFindings(t *testing.T) {
 		"volume of nobody": {func(f *Facts) {
 			f.Volumes[1].Labels, f.Volumes[1].CreationTimestamp = map[string]string{v1alpha1.LabelRestore: "gone"}, ago(2*time.Hour)
 		}, Warning, "leftovers", "Longhorn volume v2 was made by a restore that is gone"},
+		"volume whose restore went": {func(f *Facts) {
+			f.Volumes[1].Labels, f.Volumes[1].CreationTimestamp = map[string]string{v1alpha1.LabelRestore: "gone"}, ago(2*time.Hour)
+			f.Before = map[types.UID]bool{"gone": true}
+		}, "", "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := healthy(t)

@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"hayloft.dev/cli/internal/kinds"
@@ -56,6 +58,9 @@ type Facts struct {
 	// ("ticket/VOLUME/ID") and jobs ("job/NAME", its session) that changed, came or
 	// went while the facts were gathered.
 	Moved map[string]bool
+	// Before are the UIDs of the points and restores that were there when gathering
+	// began: what one of them owned may have been read before it went, and it after.
+	Before map[types.UID]bool
 
 	mu     sync.Mutex
 	failed map[string]error // what could not be read -> why
@@ -83,6 +88,7 @@ func Gather(ctx context.Context, o Options) (*Facts, error) {
 	// meanwhile is somebody's.
 	f.moving(ctx)
 	before := f.standing()
+	f.Before = f.owners()
 	var group sync.WaitGroup
 	for _, read := range []func(context.Context){f.still, f.harvester, f.admission, f.rights, f.beats} {
 		group.Go(func() { read(ctx) })
@@ -167,6 +173,21 @@ func (f *Facts) standing() map[string]string {
 	}
 	for i := range f.Jobs {
 		out["job/"+f.Jobs[i].Name] = f.Jobs[i].Status.Session
+	}
+	return out
+}
+
+// owners are the UIDs of points and restores that are there, or were before.
+func (f *Facts) owners() map[types.UID]bool {
+	out := maps.Clone(f.Before)
+	if out == nil {
+		out = map[types.UID]bool{}
+	}
+	for i := range f.Backups {
+		out[f.Backups[i].UID] = true
+	}
+	for i := range f.Restores {
+		out[f.Restores[i].UID] = true
 	}
 	return out
 }

@@ -155,14 +155,7 @@ func tickets(f *Facts) (out []Finding) {
 
 // jobs without an owner, and those that do not move.
 func jobs(f *Facts) (out []Finding) {
-	owners := map[types.UID]bool{}
-	for i := range f.Backups {
-		owners[f.Backups[i].UID] = true
-	}
-	for i := range f.Restores {
-		owners[f.Restores[i].UID] = true
-	}
-	alive := f.living()
+	owners, alive := f.owners(), f.living()
 	for i := range f.Jobs {
 		j := &f.Jobs[i]
 		s, age := &j.Spec, f.At.Sub(j.CreationTimestamp.Time)
@@ -171,9 +164,11 @@ func jobs(f *Facts) (out []Finding) {
 		late := time.Duration(s.DeadlineSeconds) * time.Second
 		found := Finding{Level: Warning, Why: owner + " waits for it", Do: "see hayloft describe job " + j.Name}
 		switch {
+		case f.Moved["job/"+j.Name]:
+			continue
 		case !owners[s.Owner.UID]:
 			found.What, found.Why, found.Do = fmt.Sprintf("job %s has no owner: %s is gone", j.Name, owner), "it is only in the way of looking", swept
-		case finished(j) || f.Moved["job/"+j.Name]:
+		case finished(j):
 			continue
 		case running && !alive[j.Status.Session]:
 			found.What = fmt.Sprintf("job %s is said to run in session %s, which has ended", j.Name, j.Status.Session)
@@ -194,10 +189,7 @@ func jobs(f *Facts) (out []Finding) {
 
 // snapshots of points that are gone.
 func snapshots(f *Facts) (out []Finding) {
-	points := map[types.UID]bool{}
-	for i := range f.Backups {
-		points[f.Backups[i].UID] = true
-	}
+	points := f.owners()
 	byVolume := map[string][]string{}
 	for i := range f.Snapshots {
 		s := &f.Snapshots[i]
@@ -253,10 +245,7 @@ func deletions(f *Facts) (out []Finding) {
 
 // volumes that restores made and that became nobody's.
 func volumes(f *Facts) (out []Finding) {
-	restores := map[types.UID]bool{}
-	for i := range f.Restores {
-		restores[f.Restores[i].UID] = true
-	}
+	restores := f.owners()
 	for i := range f.Volumes {
 		v := &f.Volumes[i]
 		uid := types.UID(v.Labels[v1alpha1.LabelRestore])
