@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -39,6 +40,12 @@ const reasonLocked = "Locked"
 // data then. A point that never was whole has no data to keep; what it uploaded
 // is reclaimed all the same, as long as the target lets it.
 func (p *backupPlan) deletion() {
+	if !slices.Contains(p.v.Backup.Finalizers, v1alpha1.FinalizerData) {
+		// It never began, or was let go and is shown a moment longer: jobs that clean
+		// up after it would be nobody's.
+		p.a.DropJobs = len(p.v.Jobs) > 0
+		return
+	}
 	p.st.Phase = v1alpha1.BackupDeleting
 	if len(p.v.Readers) > 0 {
 		p.progressing(metav1.ConditionTrue, ReasonWaiting, fmt.Sprintf(

@@ -28,6 +28,9 @@ func deletedFor(d time.Duration) func(*BackupView) {
 	return func(v *BackupView) { v.Backup.DeletionTimestamp = ago(d) }
 }
 
+// letGo: the finalizer was dropped.
+func letGo(v *BackupView) { v.Backup.Finalizers = nil }
+
 // deadTarget fails to let the point's data be removed.
 func deadTarget(transient bool) func(*BackupView) {
 	return work(OpDeletePoint, "", bad(transient, time.Minute))
@@ -50,7 +53,13 @@ func TestDeletion(t *testing.T) {
 		event       string
 		tombstone   string
 	}{
-		"deleted before anything was done": {view: look(deleting), phase: "", do: []string{"let go"}},
+		"deleted before anything was done": {view: look(deleting), phase: ""},
+		"let go, and shown for a moment longer": {
+			view: look(isReady, deleting, letGo), phase: "Ready", progressing: "False Complete",
+		},
+		"let go, and its jobs are still shown": {
+			view: look(isReady, deleting, letGo, snapshotsGone), phase: "Ready", progressing: "False Complete", do: []string{"drop jobs"},
+		},
 		"deleted while being read": {
 			view:  look(isReady, deleting, func(v *BackupView) { v.Readers = []string{"r1"} }),
 			phase: "Deleting", progressing: "True Waiting", says: "VMRestore r1",
