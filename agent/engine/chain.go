@@ -14,6 +14,10 @@ import (
 // DEFAULT_BLOCK_SIZE).
 const blockBytes = 2 << 20
 
+// gone is the size that a replica gives for a file which is not there any more (the
+// engine's util.GetFileActualSize): it is being reverted or cloned into.
+const gone = "-1"
+
 // chain is the disk files of one replica.
 type chain struct {
 	replica string
@@ -32,6 +36,9 @@ func parseChain(replica string, info *types.ReplicaInfo) (chain, error) {
 	for file, d := range info.Disks {
 		if file == info.BackingFile {
 			continue
+		}
+		if d.Size == gone {
+			return chain{}, fmt.Errorf("%w: replica %s is changing its files: %s went while it listed them", ErrUnavailable, replica, file)
 		}
 		size, err := strconv.ParseInt(d.Size, 10, 64)
 		if err != nil || size < 0 {

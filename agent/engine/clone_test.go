@@ -171,7 +171,10 @@ func TestStartCloneRefuses(t *testing.T) {
 			}
 			before, err := open(v).CloneStatus(within(t, limit))
 			must(t, err)
-			_, err = open(v).StartClone(within(t, limit), tc.request)
+			enginetest.Eventually(t, limit, "the replica is not changing its files", func() bool {
+				_, err = open(v).StartClone(within(t, limit), tc.request)
+				return errors.Is(tc.want, engine.ErrUnavailable) || !errors.Is(err, engine.ErrUnavailable)
+			})
 			if err == nil || tc.want != nil && !errors.Is(err, tc.want) {
 				t.Fatalf("StartClone: %v, want %v", err, tc.want)
 			}

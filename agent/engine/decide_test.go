@@ -184,6 +184,18 @@ func TestParseChainLeavesBackingImageOut(t *testing.T) {
 	}
 }
 
+// A replica that is reverted lists a head that is gone by then.
+func TestParseChainOfAReplicaThatChanges(t *testing.T) {
+	info := chainOf(5)
+	for file, d := range info.Disks {
+		d.Size = "-1"
+		info.Disks[file] = d
+	}
+	if _, err := parseChain("a", info); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("files that are gone: %v", err)
+	}
+}
+
 func TestMerge(t *testing.T) {
 	change := func(info *types.ReplicaInfo, snapshot string, f func(*types.DiskInfo)) *types.ReplicaInfo {
 		d := info.Disks["volume-snap-"+snapshot+".img"]

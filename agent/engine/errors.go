@@ -13,7 +13,8 @@ import (
 // what was being done, and wraps one of these where it applies.
 var (
 	// ErrUnavailable: nobody answered in time, or another volume's engine
-	// answered. Whether a change that was asked for happens is not known.
+	// answered, or a replica was changing its files. Whether a change that was asked
+	// for happens is not known.
 	ErrUnavailable = errors.New("not available")
 	// ErrNoReplica: the engine has no replica that could do it.
 	ErrNoReplica = errors.New("no replica")
