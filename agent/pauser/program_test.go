@@ -261,7 +261,7 @@ func TestContainersArePaused(t *testing.T) {
 	t.Run("what somebody else has paused stays so", func(t *testing.T) {
 		p := p.on(t)
 		vm := c.Start(t, writer, "foreign", pod("foreign"))
-		require.NoError(t, vm.Task.Pause(t.Context()))
+		vm.Pause()
 		_, r := p.ask(request(time.Minute, pod("foreign")))
 		require.Contains(t, r.Error, "paused already")
 		require.True(t, vm.Paused())
@@ -319,7 +319,7 @@ func TestWhoeverIsKilled(t *testing.T) {
 	writer := containertest.Writer(t)
 	vm := c.Start(t, writer, "vm", pod("vm"))
 	foreign := c.Start(t, writer, "foreign", pod("foreign"))
-	require.NoError(t, foreign.Task.Pause(t.Context()))
+	foreign.Pause()
 	p := newPauser(t, c, "--limit", "1m") // no pause ends by itself, on however busy a machine
 
 	t.Log("the worker")

@@ -76,7 +76,7 @@ func TestWhatHasVolumesMounted(t *testing.T) {
 		requirePaused(t)
 	})
 	t.Run("one that somebody else has paused", func(t *testing.T) {
-		require.NoError(t, all["copier"].Task.Pause(t.Context()))
+		all["copier"].Pause()
 		_, r := p.on(t).ask(beside)
 		require.Contains(t, r.Error, "is paused")
 		requirePaused(t, "copier") // the others were let go at once

@@ -222,6 +222,22 @@ func (o *Container) AwaitWrites() {
 	}
 }
 
+// Pause pauses it as somebody else would. On a busy machine runc may not get all of it
+// to stand still at once (unable to freeze), and then lets it go on.
+func (o *Container) Pause() {
+	o.t.Helper()
+	var err error
+	for range 20 {
+		ctx, cancel := context.WithTimeout(context.Background(), callTime)
+		err = o.Task.Pause(ctx)
+		cancel()
+		if err == nil {
+			return
+		}
+	}
+	o.t.Fatalf("pausing %s: %v", o.Name, err)
+}
+
 // Paused says whether containerd has it paused.
 func (o *Container) Paused() bool {
 	o.t.Helper()

@@ -42,7 +42,7 @@ func besideVM(w *world, ctrd *containertest.Containerd, writer string, relay *re
 	w.besides("beside-killed", v1alpha1.ConsistencyPaused, "pod maint")
 
 	w.t.Log("a pod that cannot be paused")
-	require.NoError(w.t, maint.Task.Pause(w.t.Context()))
+	maint.Pause()
 	w.snapshotOf("beside-stubborn", "vm", v1alpha1.Quiesce{DeadlineSeconds: 60})
 	w.besides("beside-stubborn", v1alpha1.ConsistencyQuiesceFailed, "container sh of pod maint: container ")
 	w.awaitWrites("vm")
