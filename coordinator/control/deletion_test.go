@@ -2,7 +2,10 @@ package control_test
 
 import (
 	"context"
+	"io"
+	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -220,6 +223,61 @@ func TestDeletion(t *testing.T) {
 			require.Len(t, w.fake.called("deletePoint"), want)
 		})
 	}
+}
+
+// lateWatches is a way to the API server on which watches of VMBackups tell nothing
+// while held is locked.
+type lateWatches struct {
+	next http.RoundTripper
+	held *sync.RWMutex
+}
+
+func (l lateWatches) RoundTrip(r *http.Request) (*http.Response, error) {
+	answer, err := l.next.RoundTrip(r)
+	if err == nil && strings.HasSuffix(r.URL.Path, "/vmbackups") && r.URL.Query().Has("watch") {
+		answer.Body = lateBody{answer.Body, l.held}
+	}
+	return answer, err
+}
+
+type lateBody struct {
+	io.ReadCloser
+	held *sync.RWMutex
+}
+
+func (b lateBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.held.RLock()
+	defer b.held.RUnlock()
+	return n, err
+}
+
+// A point that was let go leaves no job, though what its jobs tell when they go has the
+// coordinator look at it before it knows that the point is gone.
+func TestAPointThatIsGoneIsNotCleanedUpAfter(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	late := &sync.RWMutex{}
+	w.wrap = func(next http.RoundTripper) http.RoundTripper { return lateWatches{next, late} }
+	w.start("one")
+	session, _ := w.session("n1")
+	w.vm("web")
+	b := w.ready("p1", w.target("s3").Name, session)
+	require.NoError(t, w.client.Delete(w.ctx, b))
+	var removals []*v1alpha1.NodeJob
+	for _, disk := range []string{"root", "data"} {
+		removals = append(removals, w.awaitJob("remove", b.UID, disk, 1))
+	}
+	w.eventually("its data is gone", func() bool { return len(w.fake.called("deletePoint")) == 1 })
+	late.Lock()
+	t.Cleanup(sync.OnceFunc(late.Unlock))
+	for _, j := range removals {
+		w.claim(j, session)
+		w.succeed(j, nil)
+	}
+	w.eventually("the object is gone", func() bool { return !w.refresh(b) })
+	w.eventually("its jobs are gone", func() bool { return len(w.jobs()) == 0 })
+	w.holds("it has no jobs", time.Second, func() bool { return len(w.jobs()) == 0 })
 }
 
 func TestDeletionWaitsForTheTarget(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"sync"
 	"testing"
@@ -53,6 +54,8 @@ type world struct {
 	opts   control.Options
 	// account is what coordinators are; nil: the administrator that the test is.
 	account *rest.ImpersonationConfig
+	// wrap stands between coordinators and the API server; nil: nothing does.
+	wrap func(http.RoundTripper) http.RoundTripper
 	// meanwhile is done at every look of eventually, and tells whether that is to
 	// begin its minute anew; nil: nothing is.
 	meanwhile func() bool
@@ -152,10 +155,12 @@ func (w *world) start(identity string) (c *control.Controller, stop func()) {
 // run runs a coordinator until cancel is called. ended gets how it has ended.
 func (w *world) run(e control.Election) (c *control.Controller, cancel func(), ended <-chan error) {
 	w.t.Helper()
-	config := w.config
+	config := rest.CopyConfig(w.config)
 	if w.account != nil {
-		config = rest.CopyConfig(config)
 		config.Impersonate = *w.account
+	}
+	if w.wrap != nil {
+		config.Wrap(w.wrap)
 	}
 	mgr, err := control.NewManager(config, w.opts, e)
 	require.NoError(w.t, err)
