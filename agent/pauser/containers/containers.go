@@ -34,9 +34,13 @@ const (
 	record = "hayloft.dev/paused-at"
 )
 
-// pauseTries is how often the runtime is asked: runc on a freezer of cgroup v1
-// gives up on a container that does much I/O, and succeeds a moment later.
-const pauseTries = 5
+// For pauseTime the runtime is asked again, each time after pauseGap: runc on a freezer
+// of cgroup v1 gives up on a container that does much I/O, or whose processes get no
+// processor, and succeeds a moment later.
+const (
+	pauseTime = 5 * time.Second
+	pauseGap  = 50 * time.Millisecond
+)
 
 // Containerd is the containerd of this node.
 type Containerd struct {
@@ -123,15 +127,22 @@ func (c *Containerd) Pause(ctx context.Context, id string) error {
 	if err := c.mark(ctx, found, time.Now().UTC().Format(time.RFC3339Nano)); err != nil {
 		return errors.Join(err, c.mark(context.WithoutCancel(ctx), found, ""))
 	}
-	for range pauseTries {
+	for end := time.Now().Add(pauseTime); ; {
 		if err = c.freeze(ctx, task); err == nil || errors.Is(err, hold.ErrUncertain) {
 			break
 		}
 		// It was answered: what is paused now is somebody else's. A runtime that
 		// could not freeze a busy container has let it go again.
 		now, _, lookErr := state(ctx, found)
-		if lookErr != nil || now != containerd.Running {
+		if lookErr != nil || now != containerd.Running || time.Now().After(end) {
 			break
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pauseGap):
+		}
+		if ctx.Err() != nil {
+			break // it runs: nothing more is begun
 		}
 	}
 	if err != nil {
