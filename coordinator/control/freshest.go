@@ -41,7 +41,12 @@ func (f *freshest[T]) wrote(o T, before string) {
 		w.before[w.object.GetResourceVersion()] = true
 	}
 	w.before[before] = true
-	delete(w.before, o.GetResourceVersion()) // a write that changed nothing
+	if o.GetDeletionTimestamp().IsZero() || len(o.GetFinalizers()) > 0 {
+		delete(w.before, o.GetResourceVersion()) // a write that changed nothing
+	} else {
+		// It is gone: the server answers with the version that it had before.
+		w.before[o.GetResourceVersion()] = true
+	}
 	w.object, w.at = o, time.Now()
 	f.own[o.GetUID()] = w
 }

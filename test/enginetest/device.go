@@ -37,9 +37,11 @@ func (v *Volume) waitSocket() {
 	})
 }
 
-// Device connects to the volume's front end.
+// Device connects to the volume's front end, which may just have been started: the
+// engine answers before its socket is there.
 func (v *Volume) Device() *Device {
 	v.tb.Helper()
+	v.waitSocket()
 	c, err := net.Dial("unix", v.Socket())
 	if err != nil {
 		v.tb.Fatalf("front end of %s: %v", v.Name, err)
